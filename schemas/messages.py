@@ -1,0 +1,225 @@
+"""What travels over the bus, as Python sees it.
+
+Each class is one record type with an Avro schema of the same name beside this file. The rules they share:
+
+* Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No other field
+  may carry personal data, so every other string is a *token*: a short name made of characters that leave little room
+  for an address, a phone number or a sentence. The one exception is a decision's `reason`, which the DPO writes and which
+  intake refuses when it quotes an identifier.
+* Times are microseconds since the epoch, UTC.
+* `event_id` says which event this is. It is derived from what caused it, so that a repeat has the same id and the
+  receiver can drop it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Micros = Annotated[int, Field(ge=0, lt=2**62)]
+EventId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9:._/-]+$")]
+RequestId = Annotated[
+    str, StringConstraints(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+]
+Token = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,79}$")]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Text = Annotated[str, StringConstraints(max_length=500)]
+Evidence = dict[Token, Annotated[str, StringConstraints(max_length=200)]]
+
+Language = Literal["en", "sv", "nb"]
+Capacity = Literal["controller", "processor"]
+Verb = Literal["locate", "erase", "prove"]
+Grade = Literal["seen_absent", "vendor_stated", "party_stated", "vendor_promised"]
+
+ConfirmationKind = Literal[
+    "located",
+    "absent",
+    "cannot_look",
+    "not_identifiable",
+    "awaiting_party",
+    "instructed",
+    "accepted",
+    "proved",
+    "pending",
+    "still_present",
+    "reappeared",
+    "party_erased",
+    "retained",
+    "refused",
+    "failed",
+    "expired",
+    "notice_sent",
+    "notice_failed",
+]
+ProvedEnd = Literal["erased", "anonymised", "retained"]
+DecisionAction = Literal["verify", "retry", "erase", "waive", "extend", "reject", "cancel"]
+OutcomeKind = Literal[
+    "escalated",
+    "reminded",
+    "acted",
+    "completed",
+    "rejected",
+    "cancelled",
+    "corrected",
+    "decision_refused",
+    "notice",
+]
+RequestStatus = Literal["awaiting_verification", "in_progress", "closing", "completed", "rejected", "cancelled"]
+
+
+class Message(BaseModel):
+    """A record on the bus; immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class Request(Message):
+    """A person asks to be erased (GDPR Art. 17). `scope` None means every configured system."""
+
+    event_id: EventId
+    request_id: RequestId
+    received_at: Micros
+    source: Token
+    capacity: Capacity = "controller"
+    tenant: Token | None = None
+    verified: bool
+    language: Language = "en"
+    scope: tuple[Token, ...] | None = None
+    sealed_identifiers: bytes = Field(repr=False)
+
+
+class Command(Message):
+    """The orchestrator asks one handler for one verb on one system.
+
+    `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is the
+    controller's, for the processor channel. `reminder` says that the party was asked before and has not answered.
+    """
+
+    event_id: EventId
+    request_id: RequestId
+    system: Token
+    kind: Token
+    verb: Verb
+    attempt: Count
+    issued_at: Micros
+    not_after: Micros
+    language: Language = "en"
+    capacity: Capacity = "controller"
+    tenant: Token | None = None
+    instruction: Literal["erase"] | None = None
+    reminder: bool = False
+    erased_at: Micros | None = None
+    found: Count = 0
+    sealed_identifiers: bytes = Field(repr=False)
+    sealed_references: bytes | None = Field(default=None, repr=False)
+
+
+class Confirmation(Message):
+    """What a handler, or the mailbox for a notice, reports back.
+
+    Answers a command (`command_id`), or stands for itself when it came by callback. Then `request_id` and `system`
+    may be unknown to the worker, and `correlation` (a keyed hash) finds them in the store. `correlations` are hashes to
+    remember for callbacks to come. `look_at` is when to look next: the proof due, the reminder due, or the next look.
+    """
+
+    event_id: EventId
+    request_id: RequestId | None
+    system: Token | None
+    command_id: EventId | None = None
+    correlation: Digest | None = None
+    verb: Verb | None = None
+    attempt: Count = 0
+    kind: ConfirmationKind
+    occurred_at: Micros
+    found: Count = 0
+    erased: Count = 0
+    sealed_references: bytes | None = Field(default=None, repr=False)
+    correlations: tuple[Digest, ...] = ()
+    grade: Grade | None = None
+    end: ProvedEnd | None = None
+    legal_basis: Token | None = None
+    retained_until: Micros | None = None
+    missing: tuple[Token, ...] = ()
+    look_at: Micros | None = None
+    code: Token | None = None
+    retryable: bool = False
+    retry_after: Micros | None = None
+    evidence: Evidence = Field(default_factory=dict)
+
+
+class Decision(Message):
+    """The DPO decides. `escalation_id` and `escalation_version` name what was decided on; cancelling needs neither."""
+
+    event_id: EventId
+    request_id: RequestId
+    action: DecisionAction
+    escalation_id: EventId | None = None
+    escalation_version: Count | None = None
+    reason: Text = ""
+    decided_by: Token
+    decided_at: Micros
+
+
+class SystemOutcome(Message):
+    """One system's line in an outcome."""
+
+    system: Token
+    status: Token
+    grade: Grade | None = None
+    found: Count = 0
+    erased: Count = 0
+    legal_basis: Token | None = None
+    retained_until: Micros | None = None
+    missing: tuple[Token, ...] = ()
+    reason: Text | None = None
+    evidence: Evidence = Field(default_factory=dict)
+
+
+class EscalationOutcome(Message):
+    """An open question to the DPO, with the decisions that fit it."""
+
+    escalation_id: EventId
+    version: Count
+    reason: Token
+    system: Token | None = None
+    code: Token | None = None
+    raised_at: Micros
+    actions: tuple[DecisionAction, ...] = ()
+
+
+class Outcome(Message):
+    """What the orchestrator has to say to the outside: to the DPO, or (kind `notice`) to the subject.
+
+    `timeline_head` is the last hash of the request's timeline (SHA-256, hex). `sealed_identifiers` is set for a notice
+    only, so that the mailbox finds the subject's address. `concerns` is the escalation that an escalated, reminded or
+    decision_refused outcome is about. `grade` is the weakest of the systems'.
+    """
+
+    event_id: EventId
+    request_id: RequestId
+    kind: OutcomeKind
+    occurred_at: Micros
+    language: Language = "en"
+    status: RequestStatus
+    received_at: Micros
+    due_at: Micros
+    acted_at: Micros | None = None
+    grade: Grade | None = None
+    systems: tuple[SystemOutcome, ...] = ()
+    escalations: tuple[EscalationOutcome, ...] = ()
+    concerns: EventId | None = None
+    code: Token | None = None
+    timeline_head: Digest
+    sealed_identifiers: bytes | None = Field(default=None, repr=False)
+
+
+class Callback(Message):
+    """A raw answer or webhook, sealed to the installation, for a handler's `receive`."""
+
+    event_id: EventId
+    kind: Token
+    system: Token | None = None
+    correlation: Digest | None = None
+    received_at: Micros
+    sealed_body: bytes = Field(repr=False)
+    sealed_headers: bytes | None = Field(default=None, repr=False)

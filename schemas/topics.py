@@ -1,0 +1,25 @@
+"""The topics, by name.
+
+One commands and one callbacks topic for each handler kind, so that one slow vendor holds up nobody else. Separate topics let ACLs
+say who may write what: intake writes only requests, a worker only confirmations.
+"""
+
+REQUESTS = "erasure.requests.v1"
+CONFIRMATIONS = "erasure.confirmations.v1"
+DECISIONS = "erasure.decisions.v1"
+OUTCOMES = "erasure.outcomes.v1"
+
+
+def commands(kind: str) -> str:
+    """The topic of commands for a handler kind, such as "hubspot"."""
+    return f"erasure.commands.{kind}.v1"
+
+
+def callbacks(kind: str) -> str:
+    """The topic of callbacks (webhooks, answers from parties) for a handler kind."""
+    return f"erasure.callbacks.{kind}.v1"
+
+
+def dead_letters(topic: str) -> str:
+    """Where records of `topic` go that nobody can read."""
+    return f"{topic}.dlq"
