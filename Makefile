@@ -1,0 +1,61 @@
+# Every command makes the environment that it needs, in .venv, from the locks in requirements/.
+# A second run installs nothing until a lock or pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --group build --universal --python-version 3.11 \
+	--generate-hashes --custom-compile-command "make lock"
+
+WORKERS ?= auto
+N ?= 1000
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check simulate lock clean
+
+help: ## What there is to make
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.runtime ## The whole of Radera in one process, with stand-ins for the vendors (ARGS="--help" tells more)
+	$(BIN)/radera demo $(ARGS)
+
+test: $(VENV)/.dev ## All tests (WORKERS=0 runs them in one process; ARGS goes to pytest)
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+check: $(VENV)/.dev ## Format, lint, types, and who may import whom
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+simulate: $(VENV)/.dev ## N simulated requests, with faults (N=1000)
+	$(BIN)/python -m tests.simulation --runs $(N) $(ARGS)
+
+lock: | $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade takes the newest of everything)
+	$(COMPILE) $(ARGS) --output-file requirements/runtime.txt
+	$(COMPILE) $(ARGS) --extra dev --constraint requirements/runtime.txt --output-file requirements/dev.txt
+
+clean: ## Remove the environment and everything that can be made again
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find orchestrator handlers schemas tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Radera needs Python 3.11 or later, and '$(PYTHON)' is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The dev lock holds the runtime lock at the same versions, so neither of these undoes the other.
+$(VENV)/.runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements/runtime.txt
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --require-hashes --requirement requirements/dev.txt
+	$(PIP) install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime
+
+$(BIN)/uv: | $(VENV)/.dev
