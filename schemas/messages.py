@@ -93,6 +93,7 @@ class Command(Message):
 
     `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is the
     controller's, for the processor channel. `reminder` says that the party was asked before and has not answered.
+    `sealed_references` holds one blob for each `located` or `still_present` that was confirmed: the handler acts on all.
     """
 
     event_id: EventId
@@ -111,7 +112,7 @@ class Command(Message):
     erased_at: Micros | None = None
     found: Count = 0
     sealed_identifiers: bytes = Field(repr=False)
-    sealed_references: bytes | None = Field(default=None, repr=False)
+    sealed_references: tuple[bytes, ...] = Field(default=(), repr=False)
 
 
 class Confirmation(Message):
