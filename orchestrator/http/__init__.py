@@ -1,0 +1,22 @@
+"""Outgoing HTTP: one client with the rules built in (`client`), a guard for addresses from outside (`guard`)."""
+
+from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAuthority
+from orchestrator.http.errors import CallFailed, Expired, Permanent, Permit, Retryable
+from orchestrator.http.factory import Clients
+from orchestrator.http.guard import Guard, GuardedTransport
+
+__all__ = [
+    "Answer",
+    "Authority",
+    "CallFailed",
+    "Client",
+    "Clients",
+    "Expired",
+    "Guard",
+    "GuardedTransport",
+    "Limits",
+    "Permanent",
+    "Permit",
+    "Retryable",
+    "StaticAuthority",
+]

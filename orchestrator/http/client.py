@@ -1,0 +1,259 @@
+"""The outgoing HTTP client that every handler uses.
+
+The rules it keeps, so that no handler can forget them:
+
+* An erasing call needs a permit, which is asked at the last moment before each sending: after the wait for the rate limit, and
+  again before the repeat that follows a renewed credential.
+* Every failure becomes `Retryable` or `Permanent` with a code of one token. httpx's own exceptions carry the URL, and a URL can
+  carry an address, so none of them leaves this module, not even as a cause. Its loggers write URLs and are cut off.
+* No redirect is followed: it could lead the credentials, or the deletion, to another host.
+* An answer is bounded in time and in size.
+* A refused credential is renewed once where there is a way to; after that a person must mend it.
+"""
+
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Protocol
+
+import anyio
+import httpx
+from aiolimiter import AsyncLimiter
+
+from orchestrator.http.errors import Permanent, Permit, Retryable
+
+SECOND = 1_000_000
+MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
+"""A longer Retry-After is a mistake or an attack: the statutory clock goes on."""
+
+for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).propagate = False
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+
+
+class Authority(Protocol):
+    """Who vouches for our calls: gives the headers, and can renew them once when they are refused."""
+
+    async def headers(self) -> Mapping[str, str]: ...
+
+    async def renew(self) -> bool:
+        """Fetch fresh credentials; False if there is no way to."""
+        ...
+
+
+class StaticAuthority:
+    """A fixed secret, read for each call, so that a rotated file counts at once."""
+
+    def __init__(self, headers: Callable[[], Mapping[str, str]]) -> None:
+        self._headers = headers
+
+    async def headers(self) -> Mapping[str, str]:
+        return self._headers()
+
+    async def renew(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What we allow ourselves towards one system."""
+
+    timeout: timedelta = timedelta(seconds=30)
+    connections: int = 10
+    calls: int | None = None
+    """At most so many calls in `per`; None: no limit of our own."""
+    per: timedelta = timedelta(seconds=10)
+    max_body: int = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back. Its repr shows the status only: a body can quote anything."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            raise Retryable("malformed_answer") from None
+
+    def object(self) -> dict[str, Any]:
+        """The body as a JSON object."""
+        value = self.json()
+        if not isinstance(value, dict):
+            raise Retryable("malformed_answer")
+        return value
+
+
+class Client:
+    """Calls to one system. Use `erase_call` for every call that takes something away, `call` for the rest."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        clock: Callable[[], int],
+        transport: httpx.AsyncBaseTransport | None = None,
+        authority: Authority | None = None,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._authority = authority
+        seconds = self._limits.timeout.total_seconds()
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"User-Agent": "radera", "Accept": "application/json", **(headers or {})},
+            timeout=seconds,
+            limits=httpx.Limits(max_connections=self._limits.connections),
+            transport=transport,
+            follow_redirects=False,
+            trust_env=transport is None,
+        )
+        self._rate = (
+            AsyncLimiter(self._limits.calls, self._limits.per.total_seconds())
+            if self._limits.calls is not None
+            else None
+        )
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        content: bytes | None = None,
+        data: Mapping[str, str] | None = None,
+        accept: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """Send, and return a 2xx or a status in `accept`, which the caller handles itself; anything else raises."""
+        request = _Prepared(method, path, params, headers or {}, json, content, data)
+        return await self._send(request, accept, None)
+
+    async def erase_call(
+        self,
+        permit: Permit,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: Any = None,
+        accept: frozenset[int] = frozenset(),
+    ) -> Answer:
+        """As `call`, for what takes something away: `permit` is asked right before each sending."""
+        request = _Prepared(method, path, params, headers or {}, json, None, None)
+        return await self._send(request, accept, permit)
+
+    async def _send(self, request: "_Prepared", accept: frozenset[int], permit: Permit | None) -> Answer:
+        answer = await self._once(request, permit)
+        if answer.status in (401, 403) and answer.status not in accept and self._authority is not None:
+            if not await self._authority.renew():
+                raise Permanent("credentials_refused")
+            answer = await self._once(request, permit)
+        if 200 <= answer.status < 300 or answer.status in accept:
+            return answer
+        raise self._failure(answer)
+
+    async def _once(self, request: "_Prepared", permit: Permit | None) -> Answer:
+        vouched = await self._authority.headers() if self._authority is not None else {}
+        if self._rate is not None:
+            await self._rate.acquire()
+        if permit is not None:
+            permit.may_erase()
+        async with _translated():
+            with anyio.fail_after(self._limits.timeout.total_seconds()):
+                async with self._http.stream(
+                    request.method,
+                    request.path,
+                    params=request.params,
+                    headers={**vouched, **request.headers},
+                    json=request.json,
+                    content=request.content,
+                    data=request.data,
+                ) as response:
+                    body = await self._bounded(response)
+                    return Answer(response.status_code, response.headers, body)
+
+    async def _bounded(self, response: httpx.Response) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > self._limits.max_body:
+                raise Retryable("answer_too_large")
+            parts.append(part)
+        return b"".join(parts)
+
+    def _failure(self, answer: Answer) -> Retryable | Permanent:
+        status = answer.status
+        if status == 429:
+            return Retryable("rate_limited", self.retry_after(answer))
+        if status == 503:
+            return Retryable("unavailable", self.retry_after(answer))
+        if status >= 500:
+            return Retryable("vendor_error", self.retry_after(answer))
+        if status in (408, 425):
+            return Retryable("timeout", self.retry_after(answer))
+        if status in (401, 403):
+            return Permanent("credentials_refused")
+        if 300 <= status < 400:
+            return Permanent("redirected")
+        return Permanent(f"http_{status}")
+
+    def retry_after(self, answer: Answer) -> int | None:
+        """The wait that the other side asked for (RFC 9110, 10.2.3): seconds, or a date."""
+        given = answer.headers.get("retry-after", "").strip()
+        if given.isascii() and given.isdigit():
+            return min(int(given) * SECOND, MAX_RETRY_AFTER)
+        try:
+            at = parsedate_to_datetime(given)
+        except (ValueError, TypeError, IndexError):
+            return None
+        if at.tzinfo is None:
+            at = at.replace(tzinfo=UTC)
+        wait = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) - self._clock()
+        return min(max(wait, 0), MAX_RETRY_AFTER)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    method: str
+    path: str
+    params: Mapping[str, str] | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    json: Any = field(repr=False)
+    content: bytes | None = field(repr=False)
+    data: Mapping[str, str] | None = field(repr=False)
+
+
+@asynccontextmanager
+async def _translated() -> AsyncIterator[None]:
+    """Turn what httpx and the time limit raise into ours; `from None`, because theirs carry the URL."""
+    try:
+        yield
+    except (TimeoutError, httpx.TimeoutException):
+        raise Retryable("timeout") from None
+    except httpx.ConnectError:
+        raise Retryable("unreachable") from None
+    except (httpx.UnsupportedProtocol, httpx.InvalidURL):
+        raise Permanent("address_invalid") from None
+    except httpx.DecodingError:
+        raise Retryable("malformed_answer") from None
+    except (httpx.HTTPError, httpx.StreamError, OSError):
+        raise Retryable("connection_lost") from None
+
+

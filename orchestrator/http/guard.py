@@ -1,0 +1,83 @@
+"""Calls to an address that a tenant or an agency gave us.
+
+Such an address comes from outside, even when the operator typed it in, and must not become a way into our own network. So: https
+only; hosts from an allow-list; the name is resolved once, every address it has must be public, and the connection goes to the one
+that was checked (a second resolution could answer differently); certificates are checked against the name. Redirects are refused by
+the client.
+"""
+
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import anyio
+import httpx
+
+from orchestrator.http.errors import Permanent, Retryable
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+async def resolve(host: str, port: int) -> Sequence[str]:
+    """The addresses of a name, by the system's resolver."""
+    try:
+        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise Retryable("name_not_resolved") from None
+    return [entry[4][0] for entry in found]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What an outside address must keep to."""
+
+    hosts: frozenset[str]
+    allow_private: bool = False
+    """For a controller on our own network, and for the demonstration: also lifts the demand for https."""
+    resolve: Resolve | None = resolve
+    """None when a transport is injected that connects to nothing."""
+
+    def check(self, url: httpx.URL) -> None:
+        """Refuse by what the address says, before any name is looked up."""
+        if url.scheme != "https" and not (self.allow_private and url.scheme == "http"):
+            raise Permanent("address_not_https")
+        if url.host.lower() not in self.hosts:
+            raise Permanent("host_not_allowed")
+        if url.userinfo:
+            raise Permanent("address_invalid")
+
+    async def address(self, url: httpx.URL) -> str | None:
+        """The one address to connect to; None where nothing is to be resolved."""
+        if self.resolve is None:
+            return None
+        found = await self.resolve(url.host, url.port or (443 if url.scheme == "https" else 80))
+        if not found:
+            raise Retryable("name_not_resolved")
+        if not self.allow_private:
+            for text in found:
+                ip = ipaddress.ip_address(text.split("%", 1)[0])
+                mapped = getattr(ip, "ipv4_mapped", None)
+                if not (mapped or ip).is_global or ip.is_multicast:
+                    raise Permanent("address_not_public")
+        return found[0]
+
+
+class GuardedTransport(httpx.AsyncBaseTransport):
+    """Lets through only what the guard allows, and connects to the address that was checked."""
+
+    def __init__(self, guard: Guard, inner: httpx.AsyncBaseTransport) -> None:
+        self._guard = guard
+        self._inner = inner
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._guard.check(request.url)
+        address = await self._guard.address(request.url)
+        if address is not None:
+            # The Host header was set from the name before this; TLS gets the name for SNI and for the certificate check.
+            request.extensions = {**request.extensions, "sni_hostname": request.url.host}
+            request.url = request.url.copy_with(host=address)
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
