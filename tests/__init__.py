@@ -1,0 +1,1 @@
+"""The tests. `tests.simulation` can also be run by itself."""

@@ -1,0 +1,61 @@
+"""What holds for every test.
+
+* Nothing is reached beyond this machine: the vendors are stand-ins, and a test that forgets it fails.
+* Coroutines run on asyncio, the loop that the program itself uses.
+* Under CI the generated examples are the same each time, so that a failure belongs to the change that
+  shows it. At home they differ, so that new ones are found.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("home", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("home"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "home")
+
+
+class ReachedOutside(AssertionError):
+    """A test tried to connect beyond this machine."""
+
+
+def _is_here(address: Any) -> bool:
+    if not isinstance(address, tuple):
+        return True  # a Unix socket's path
+    host = address[0]
+    try:
+        return host in ("", "localhost") or ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_this_machine() -> Iterator[None]:
+    """Refuse every connection that leaves the machine."""
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        if not _is_here(address):
+            raise ReachedOutside(address)
+        connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        if not _is_here(address):
+            raise ReachedOutside(address)
+        return connect_ex(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", guarded_connect)
+        patch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+        yield
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The event loop for tests marked with anyio."""
+    return "asyncio"
