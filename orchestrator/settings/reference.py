@@ -1,0 +1,60 @@
+"""The reference of all settings, made from the models so that it can't go stale."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined, to_jsonable_python
+
+from orchestrator.settings.sections import Settings, System
+
+
+def reference() -> str:
+    """A Markdown section for each table, with a row for each key."""
+    parts: list[str] = []
+    for name, field in Settings.model_fields.items():
+        table = System if name == "systems" else field.annotation
+        if isinstance(table, type) and issubclass(table, BaseModel):
+            heading = "[systems.<name>]" if name == "systems" else f"[{name}]"
+            parts.append("\n".join(_section(heading, table)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(heading: str, table: type[BaseModel]) -> Iterator[str]:
+    yield f"### `{heading}`\n"
+    yield (table.__doc__ or "").strip().split("\n\n")[0] + "\n"
+    yield "| key | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in table.model_fields.items():
+        if name != "own":
+            meaning = " ".join((field.description or "").split())
+            yield f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
+
+
+def _type(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    arguments = get_args(annotation)
+    if hasattr(annotation, "__metadata__"):
+        return _type(arguments[0])
+    if origin is Literal:
+        return " or ".join(f'`"{value}"`' for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(inner) for inner in arguments if inner is not NoneType)
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    names = {str: "text", int: "whole number", timedelta: "duration", Path: "path", bool: "true or false"}
+    return names.get(annotation, "reference to a secret")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    if field.default is None or field.default is PydanticUndefined:
+        return ""
+    plain = to_jsonable_python(field.default)
+    return f"`{json.dumps(plain, ensure_ascii=False)}`"

@@ -1,0 +1,366 @@
+"""The settings, section by section, with what each means.
+
+* Every value is read once, at the start, and never changes: the models are frozen.
+* A key that nobody knows is refused: a misspelt retention period, silently ignored, is a breach a year later.
+* A secret is never in the file. It is named: `{ env = "X" }` or `{ file = "/path" }`.
+* A duration is written in ISO 8601 ("P14D", "PT30S"). A bare number is refused: nobody can tell its unit.
+* The text under each field is its description; the reference in `deploy/README.md` is made from it.
+"""
+
+import ipaddress
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import holidays
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    model_validator,
+)
+
+from orchestrator.secret import SecretRef
+from schemas.messages import Capacity, Language, Token
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+|localhost")
+_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
+
+
+def _domain(value: str) -> str:
+    if len(value) > 253 or _DOMAIN.fullmatch(value) is None:
+        raise ValueError("not a domain name; write it as in radera.example.com")
+    return value.lower()
+
+
+def _address(value: str) -> str:
+    local, at, domain = value.rpartition("@")
+    if not at or len(local) > 64 or _LOCAL_PART.fullmatch(local) is None or _DOMAIN.fullmatch(domain) is None:
+        raise ValueError("not a mail address; write one plain address, as in dpo@example.com")
+    return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
+        return value
+    raise ValueError(
+        'not a duration; write it in ISO 8601, as in "P14D" for 14 days or "PT30S" for 30 seconds'
+    )
+
+
+def _beside_the_file(value: Path, info: ValidationInfo) -> Path:
+    base = (info.context or {}).get("base")
+    return value if base is None else Path(base) / value
+
+
+def _url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(
+            'not the address of a site; write it as in "https://radera.example.com", with no path'
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError(
+            "answers would travel readable by anyone; use https (http is for this machine alone)"
+        )
+    return value.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """True when `host` cannot be anything but this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+Address = Annotated[str, AfterValidator(_address)]
+Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Site = Annotated[str, AfterValidator(_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Line = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Section(BaseModel):
+    """A table of the settings file; immutable, strict about its keys, and silent about what it was given."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+
+class Installation(Section):
+    """Who runs this, and where."""
+
+    name: Line
+    """The controller's name, as the notices and the agencies' page give it."""
+    domain: Domain
+    """The domain after the @ of the Message-IDs."""
+    public_url: Site
+    """The address under which agencies, vendors and tenants reach this installation."""
+    time_zone: str = "Europe/Stockholm"
+    """Statutory days begin and end in this zone (IANA name)."""
+    country: str = "SE"
+    """Whose public holidays move a due date, and whose authority a notice names (ISO 3166 code)."""
+    subdivision: str | None = None
+    """The part of the country, where holidays differ within it."""
+    language: Language = "en"
+    """The language for a request that doesn't say its own."""
+
+    @model_validator(mode="after")
+    def _places(self) -> Self:
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(
+                'time_zone: no such time zone; use an IANA name, as in "Europe/Stockholm"'
+            ) from None
+        supported = holidays.list_supported_countries()
+        if self.country not in supported:
+            raise ValueError('country: its public holidays are not known; use an ISO 3166 code, as in "SE"')
+        if self.subdivision is not None and self.subdivision not in supported[self.country]:
+            known = ", ".join(supported[self.country]) or "none"
+            raise ValueError(f"subdivision: not known in this country; it has {known}")
+        return self
+
+
+def _database_url(value: str, info: ValidationInfo) -> str:
+    sqlite = "sqlite:///"
+    if value.startswith(sqlite):
+        path = value.removeprefix(sqlite)
+        if path in ("", ":memory:"):
+            raise ValueError("a database in memory forgets every request on a restart; name a file")
+        return sqlite + str(_beside_the_file(Path(path), info))
+    parts = urlsplit(value)
+    if not parts.scheme.startswith("postgresql") or not parts.hostname:
+        raise ValueError('write "sqlite:///radera.db" or "postgresql+psycopg://user@host/name"')
+    if parts.password is not None:
+        raise ValueError("holds a password; take it out and give it in PGPASSFILE or PGPASSWORD")
+    return value
+
+
+class Database(Section):
+    """Where the truth lives."""
+
+    url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///radera.db"
+    """SQLAlchemy URL; the file of an SQLite one is looked for beside the settings file."""
+
+
+class Keys(Section):
+    """The master keys that seal every request's key."""
+
+    file: Annotated[Path, AfterValidator(_beside_the_file)] = Path("radera.keys")
+    """The keyring (mode 0600), looked for beside the settings file; never in one backup with the database."""
+
+
+class Http(Section):
+    """The HTTP server: answers from agencies, callbacks, health, metrics."""
+
+    host: Line = "127.0.0.1"
+    """The address to listen on. Put a TLS-terminating proxy in front of anything but loopback."""
+    port: Port = 8080
+    """The port to listen on."""
+
+
+class Dpo(Section):
+    """The data protection officer, who decides."""
+
+    address: Address
+    """The mailbox that completions and escalations go to."""
+    name: Line | None = None
+    """The officer's name for notices; without it they say "the data protection officer"."""
+    language: Literal["en", "sv"] = "en"
+    """The language of the mails to the DPO."""
+
+
+class Smtp(Section):
+    """The mail server that takes our mail."""
+
+    host: Line
+    """The server's name, as its certificate has it."""
+    port: Port = 587
+    """587 for STARTTLS, 465 for TLS from the first byte."""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """How the connection is protected. "none" is only for a server on this machine."""
+    username: Line | None = None
+    """The account to log in with; none for a server that knows us by address."""
+    password: SecretRef | None = None
+    """The account's password, by reference."""
+    sender: Address
+    """The address our mail comes from."""
+    timeout: Duration = timedelta(seconds=30)
+    """The longest wait for any answer of the server."""
+    retry_first: Duration = timedelta(minutes=1)
+    """The wait after a mail's first failure; doubled with each further one."""
+    retry_cap: Duration = timedelta(hours=1)
+    """The longest wait between two tries of a mail that the server put off."""
+    retry_refused: Duration = timedelta(hours=6)
+    """The wait before a mail to the DPO that was refused for good is tried again all the same."""
+
+    @model_validator(mode="after")
+    def _protected(self) -> Self:
+        if self.security == "none" and not is_loopback(self.host):
+            raise ValueError('security: "none" is only for a server on this machine; use "starttls" or "tls"')
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password come together; give both or neither")
+        return self
+
+
+class Retry(Section):
+    """How often a failing call to a vendor is tried again before the DPO is asked."""
+
+    first: Duration = timedelta(seconds=30)
+    """The upper bound of the wait after the first failure; doubled with each further one (full jitter)."""
+    cap: Duration = timedelta(hours=6)
+    """The longest wait between two attempts. A vendor's own Retry-After wins."""
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 8
+    """Attempts at one verb of one system before it escalates."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.cap < self.first:
+            raise ValueError("cap: shorter than first; make it at least as long")
+        return self
+
+
+class Waits(Section):
+    """How long to wait for whom, and when to remind."""
+
+    verification_reminder: Duration = timedelta(days=3)
+    """A request whose subject is unverified: remind the DPO this often."""
+    decision_reminder: Duration = timedelta(days=3)
+    """An open escalation: remind the DPO this often."""
+    party_reminder: Duration = timedelta(days=7)
+    """An agency or controller that has not answered: remind it this often."""
+    max_party_reminders: Annotated[int, Field(ge=0, le=100)] = 3
+    """Reminders to an agency or controller before the DPO is asked."""
+    subject_answer: Duration = timedelta(days=14)
+    """How long a subject has to give an identifier that is missing."""
+    silence_alarm: Duration = timedelta(hours=1)
+    """A command without an answer for this long raises an alarm. Silence is not an attempt."""
+    call_limit: Duration = timedelta(minutes=2)
+    """The longest that one call to a vendor may take; closing waits this long past the last `not_after`."""
+    command_lifetime: Duration = timedelta(hours=1)
+    """A command starts no erasing call later than this after it was issued."""
+    deadline_warning: Duration = timedelta(days=7)
+    """The DPO is warned this long before a request's due date."""
+
+
+class Notices(Section):
+    """What the subject is told."""
+
+    subject: Literal["mail", "none"] = "mail"
+    """Notices go to the subject by mail, or ("none") the DPO informs the subject in another way."""
+    authority: Line | None = None
+    """The supervisory authority to complain to; by default the one of the installation's country."""
+    authority_url: Site | None = None
+    """The authority's site."""
+
+
+class Retention(Section):
+    """How long our own records are kept."""
+
+    requests: Duration = timedelta(days=3 * 365)
+    """A finished request's state and timeline (no personal data), kept to show that it was met."""
+    subject_digest: Duration = timedelta(days=90)
+    """The keyed digest that finds a duplicate request; it is personal data too."""
+    events: Duration = timedelta(days=30)
+    """Ids of events seen. Must be at least as long as `messages`, or a replay would count twice."""
+    messages: Duration = timedelta(days=7)
+    """Messages on the embedded bus after all have read them."""
+
+    @model_validator(mode="after")
+    def _replayable(self) -> Self:
+        if self.events < self.messages:
+            raise ValueError("events: shorter than messages, so a replay would count twice; make it as long")
+        return self
+
+
+class Worker(Section):
+    """The process that runs the handlers."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1000)] = 8
+    """Tasks in flight at once, over all systems."""
+
+
+class Log(Section):
+    """What the processes write to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least serious record that is written."""
+    format: Literal["auto", "json", "text"] = "auto"
+    """One JSON object a line, or text for people; "auto" writes text to a terminal and JSON elsewhere."""
+
+
+class System(Section):
+    """A place that holds data, or was considered and holds none; its handler's own settings stand beside."""
+
+    kind: Token
+    """The handler's kind, or "holds_nothing" for a place that holds nothing identifiable."""
+    title: Line | None = None
+    """How mails name it; by default the name of its table."""
+    after: tuple[Token, ...] = ()
+    """Systems whose erasure must be accepted before this one starts."""
+    capacities: tuple[Capacity, ...] = Field(default=("controller",), min_length=1)
+    """In which capacity we hold its data: "controller" for our own, "processor" for our customers'."""
+    look_again: tuple[Duration, ...] = (timedelta(days=1), timedelta(days=31))
+    """When to look again after the erasure, counted from it; empty where there is nothing to look at."""
+    reason: Line | None = None
+    """Only for "holds_nothing", and needed there: why nothing in it can be traced to a person."""
+    own: Annotated[Any, Field(exclude=True)] = None
+    """Not a key: the handler's own settings, as its model has read them."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == HOLDS_NOTHING and self.reason is None:
+            raise ValueError("reason: missing; say why nothing in it can be traced to a person")
+        if self.kind != HOLDS_NOTHING and self.reason is not None:
+            raise ValueError('reason: only for kind "holds_nothing"; remove it')
+        if list(self.look_again) != sorted(set(self.look_again)):
+            raise ValueError("look_again: not in order; write each time once, the soonest first")
+        return self
+
+    @property
+    def holds_nothing(self) -> bool:
+        """True when the system is on the record only, and no command is sent for it."""
+        return self.kind == HOLDS_NOTHING
+
+
+HOLDS_NOTHING = "holds_nothing"
+
+
+class Settings(Section):
+    """All of it."""
+
+    installation: Installation
+    database: Database = Database()
+    keys: Keys = Keys()
+    http: Http = Http()
+    dpo: Dpo
+    smtp: Smtp
+    retry: Retry = Retry()
+    waits: Waits = Waits()
+    notices: Notices = Notices()
+    retention: Retention = Retention()
+    worker: Worker = Worker()
+    log: Log = Log()
+    systems: dict[Token, System] = Field(min_length=1)
+
+
+def micros(duration: timedelta) -> int:
+    """A duration as code counts it: whole microseconds."""
+    return duration // timedelta(microseconds=1)
