@@ -1,0 +1,193 @@
+"""A decision being written: the saga as it becomes, with what is to be sent and noted.
+
+`decide` starts one draft for each event and freezes it at the end. Ids of messages derive from the event that caused them and
+their place among its messages, so the same event applied again sends the same ids.
+"""
+
+import uuid
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from orchestrator.saga import timeline
+from orchestrator.saga.model import (
+    Attempt,
+    Erasing,
+    Escalation,
+    Locating,
+    Notice,
+    NoticePending,
+    NoticePurpose,
+    Proving,
+    Saga,
+    Step,
+    Verb,
+)
+from orchestrator.saga.rules import Rules
+
+_NAMESPACE = uuid.UUID("8d3c8f2a-64d5-5f0f-9f57-5b8f6f0f6a11")
+
+OutcomeKind = Literal[
+    "escalated",
+    "reminded",
+    "acted",
+    "completed",
+    "rejected",
+    "cancelled",
+    "corrected",
+    "decision_refused",
+    "notice",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendCommand:
+    """A command for the handler of one system; the shell adds what the saga already knows."""
+
+    event_id: str
+    system: str
+    kind: str
+    verb: Verb
+    attempt: int
+    not_after: int
+    reminder: bool
+    erased_at: int | None
+    found: int
+    instruction: Literal["erase"] | None
+    references: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendOutcome:
+    """Something to say to the outside; the shell adds the saga's state after the decision."""
+
+    event_id: str
+    kind: OutcomeKind
+    concerns: str | None = None
+    code: str | None = None
+
+
+Message = SendCommand | SendOutcome
+
+
+class Draft:
+    """The mutable middle of a pure function: made, changed and frozen within one call of `decide`."""
+
+    def __init__(self, saga: Saga, now: int, rules: Rules, cause: str, random: float) -> None:
+        self.saga = saga
+        self.now = now
+        self.rules = rules
+        self.random = random
+        self.messages: list[Message] = []
+        self.entries: list[timeline.Entry] = []
+        self.destroys_key = False
+        self.parks_event: str | None = None
+        self._cause = cause
+
+    # --- the record ---
+
+    def note(self, action: str, **data: str | int | None) -> None:
+        """Adds a line to the timeline. Tokens, counts and times only."""
+        clean = {name: str(value) for name, value in data.items() if value is not None}
+        entry = timeline.append(self.saga.head, self.saga.seq + 1, self.now, action, clean)
+        self.entries.append(entry)
+        self.saga = replace(self.saga, head=entry.hash, seq=entry.seq)
+
+    def put(self, step: Step) -> None:
+        """Replaces the step of the same system."""
+        steps = tuple(step if one.system == step.system else one for one in self.saga.steps)
+        self.saga = replace(self.saga, steps=steps)
+
+    def put_notice(self, notice: Notice) -> None:
+        others = tuple(one for one in self.saga.notices if one.purpose != notice.purpose)
+        self.saga = replace(self.saga, notices=(*others, notice))
+
+    # --- messages ---
+
+    def _next_id(self) -> str:
+        return str(uuid.uuid5(_NAMESPACE, f"{self.saga.request_id}/{self._cause}/{len(self.messages)}"))
+
+    def say(self, kind: OutcomeKind, *, concerns: str | None = None, code: str | None = None) -> str:
+        """Sends an outcome; gives its id."""
+        event_id = self._next_id()
+        self.messages.append(SendOutcome(event_id=event_id, kind=kind, concerns=concerns, code=code))
+        return event_id
+
+    def command(self, step: Step, verb: Verb, *, reminder: bool = False) -> Step:
+        """Sends a command as the step's next attempt and remembers it as outstanding; leaves the state alone."""
+        number = step.attempt + 1
+        not_after = self.now + self.rules.waits.command_lifetime
+        command_id = self._next_id()
+        self.messages.append(
+            SendCommand(
+                event_id=command_id,
+                system=step.system,
+                kind=step.kind,
+                verb=verb,
+                attempt=number,
+                not_after=not_after,
+                reminder=reminder,
+                erased_at=step.erased_at,
+                found=step.found,
+                instruction=step.instruction,
+                references=step.references,
+            )
+        )
+        self.note("command_sent", system=step.system, verb=verb, attempt=number, command=command_id)
+        attempt = Attempt(command_id=command_id, verb=verb, number=number, not_after=not_after)
+        return replace(step, attempt=number, outstanding=(*step.outstanding, attempt))
+
+    def issue(self, step: Step, verb: Verb) -> Step:
+        """Sends the step's next command and puts the step into the state that waits for its answer."""
+        step = self.command(step, verb)
+        until = self.now + self.rules.waits.silence_alarm
+        state = {"locate": Locating, "erase": Erasing, "prove": Proving}[verb]
+        return replace(step, state=state(attempt=step.attempt, until=until))
+
+    def give_notice(self, purpose: NoticePurpose) -> None:
+        """Asks the mailbox to tell the subject."""
+        command_id = self.say("notice", code=purpose)
+        until = self.now + self.rules.waits.notice_alarm
+        self.put_notice(Notice(purpose=purpose, state=NoticePending(command_id=command_id, until=until)))
+        self.note("notice_asked", purpose=purpose, command=command_id)
+
+    # --- questions to the DPO ---
+
+    def find(self, reason: str, system: str | None = None) -> Escalation | None:
+        return next((e for e in self.saga.escalations if (e.reason, e.system) == (reason, system)), None)
+
+    def escalate(self, reason: str, system: str | None = None, code: str | None = None) -> None:
+        """Asks the DPO; the same question asked again while it is open says nothing new unless its code differs."""
+        open_one = self.find(reason, system)
+        if open_one is not None and open_one.code == code:
+            return
+        if open_one is None:
+            raised = self.saga.raised + 1
+            one = Escalation(
+                id=f"e{raised}",
+                version=1,
+                reason=reason,
+                system=system,
+                code=code,
+                raised_at=self.now,
+                remind_at=self.now + self.rules.waits.decision_reminder,
+            )
+        else:
+            raised = self.saga.raised
+            one = replace(open_one, version=open_one.version + 1, code=code)
+        kept = tuple(e for e in self.saga.escalations if e.id != one.id)
+        self.saga = replace(self.saga, escalations=(*kept, one), raised=raised)
+        self.note(
+            "escalated", escalation=one.id, version=one.version, reason=reason, system=system, code=code
+        )
+        self.say("escalated", concerns=one.id, code=code)
+
+    def resolve(self, *reasons: str, system: str | None = None, by: str = "itself") -> None:
+        """Closes the open questions of these reasons about a system (None: about the request)."""
+        for one in self.saga.escalations:
+            if one.reason in reasons and one.system == system:
+                self.close(one, by)
+
+    def close(self, one: Escalation, by: str) -> None:
+        kept = tuple(e for e in self.saga.escalations if e.id != one.id)
+        self.saga = replace(self.saga, escalations=kept)
+        self.note("escalation_resolved", escalation=one.id, reason=one.reason, system=one.system, by=by)

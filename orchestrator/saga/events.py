@@ -1,0 +1,112 @@
+"""What can happen to a saga.
+
+Events are facts that the shell read off the bus or the clock. Each has an id, derived from what caused it, and brings its own
+random number in [0, 1) for back-off, so that `decide` stays a function.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from orchestrator.saga.model import Action, Capacity, Grade, Language, Verb
+
+ConfirmationKind = Literal[
+    "located",
+    "absent",
+    "cannot_look",
+    "not_identifiable",
+    "awaiting_party",
+    "instructed",
+    "accepted",
+    "proved",
+    "pending",
+    "still_present",
+    "reappeared",
+    "party_erased",
+    "retained",
+    "refused",
+    "failed",
+    "expired",
+    "notice_sent",
+    "notice_failed",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something happened to `request_id`."""
+
+    event_id: str
+    request_id: str
+    random: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestReceived(Event):
+    """A request that could be read. No kinds of identifiers means that none was usable.
+
+    `supplements` says that a request of this id is known and that this one repeats its identifiers and adds more.
+    """
+
+    received_at: int
+    source: str
+    capacity: Capacity
+    tenant: str | None
+    language: Language
+    verified: bool
+    scope: tuple[str, ...] | None
+    identifiers: bytes = field(repr=False)
+    identifier_kinds: tuple[str, ...]
+    content_digest: str = field(repr=False)
+    subject_digest: str = field(repr=False)
+    supplements: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestUnreadable(Event):
+    """Bytes on the requests topic that nobody can read: a person whose clock runs, dated by the record."""
+
+    received_at: int
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed(Event):
+    """A handler's or party's word on one system, or (system None) the mailbox's on a notice."""
+
+    kind: ConfirmationKind
+    system: str | None
+    occurred_at: int
+    command_id: str | None = None
+    verb: Verb | None = None
+    attempt: int = 0
+    found: int = 0
+    erased: int = 0
+    references: bytes | None = field(default=None, repr=False)
+    grade: Grade | None = None
+    end: Literal["erased", "anonymised", "retained"] | None = None
+    legal_basis: str | None = None
+    retained_until: int | None = None
+    missing: tuple[str, ...] = ()
+    look_at: int | None = None
+    code: str | None = None
+    retryable: bool = False
+    retry_after: int | None = None
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided(Event):
+    """The DPO's decision."""
+
+    action: Action
+    escalation_id: str | None
+    escalation_version: int | None
+    reason: str
+    decided_by: str
+    decided_at: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired(Event):
+    """The saga's wake-up time has come. Firing twice is harmless: each wait checks its own `until`."""

@@ -1,0 +1,357 @@
+"""What a saga knows: one request, its steps, its open questions and its clocks.
+
+Rules that the types keep:
+
+* Whatever waits carries a timer. Every state that is not an end derives from `Wait`, whose `until` has no default, so a wait
+  without a timer can't be written down.
+* An end carries what was found. `Ended` needs a kind and a time; the grade says how strong the proof is.
+* Identifiers and references are sealed bytes. The core moves them and never looks inside.
+
+Everything is frozen: a transition makes a new value. Times are microseconds since the epoch, UTC.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+Verb = Literal["locate", "erase", "prove"]
+Grade = Literal["seen_absent", "vendor_stated", "party_stated", "vendor_promised"]
+Capacity = Literal["controller", "processor"]
+Language = Literal["en", "sv", "nb"]
+Action = Literal["verify", "retry", "erase", "waive", "extend", "reject", "cancel"]
+End = Literal[
+    "erased", "absent", "anonymised", "retained", "not_identifiable", "refused", "waived", "stopped"
+]
+StepStatus = Literal[
+    "waiting",
+    "locating",
+    "erasing",
+    "proving",
+    "retrying",
+    "accepted",
+    "awaiting_party",
+    "awaiting_subject",
+    "awaiting_decision",
+    "ended",
+]
+FinalStatus = Literal["completed", "rejected", "cancelled"]
+RequestStatus = Literal[
+    "awaiting_verification", "in_progress", "closing", "completed", "rejected", "cancelled"
+]
+
+#: Strongest first. The outcome is worded by the weakest grade among its steps.
+GRADES: tuple[Grade, ...] = ("seen_absent", "vendor_stated", "party_stated", "vendor_promised")
+
+# The store writes a saga as JSON; bytes go in as base64.
+_DOCUMENT = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Something that waits, until `until` at the latest: then its timer fires."""
+
+    until: int
+
+
+# --- a step's states -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting(Wait):
+    """For the systems it comes after."""
+
+    status: Literal["waiting"] = "waiting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locating(Wait):
+    """A locate command is out; `until` is when its silence is alarmed."""
+
+    attempt: int
+    status: Literal["locating"] = "locating"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasing(Wait):
+    """An erase command is out; `until` is when its silence is alarmed."""
+
+    attempt: int
+    status: Literal["erasing"] = "erasing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proving(Wait):
+    """A prove command is out; `until` is when its silence is alarmed."""
+
+    attempt: int
+    status: Literal["proving"] = "proving"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrying(Wait):
+    """The last attempt failed; the next one goes out at `until`."""
+
+    verb: Verb
+    status: Literal["retrying"] = "retrying"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted(Wait):
+    """The vendor said yes; the proof is due at `until`."""
+
+    status: Literal["accepted"] = "accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitingParty(Wait):
+    """An agency or controller was asked with `verb`; a reminder is due at `until`."""
+
+    verb: Verb
+    status: Literal["awaiting_party"] = "awaiting_party"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitingSubject(Wait):
+    """An identifier is missing that the subject can be asked for; after `until` the step is not identifiable."""
+
+    missing: tuple[str, ...]
+    status: Literal["awaiting_subject"] = "awaiting_subject"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitingDecision(Wait):
+    """A failure or a question lies with the DPO (escalation `reason`); `resume` is what a retry sends."""
+
+    resume: Verb
+    reason: str
+    status: Literal["awaiting_decision"] = "awaiting_decision"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The step's end. `contradicted` names a later fact that speaks against it."""
+
+    end: End
+    at: int
+    grade: Grade | None = None
+    legal_basis: str | None = None
+    retained_until: int | None = None
+    missing: tuple[str, ...] = ()
+    reason: str | None = None
+    contradicted: str | None = None
+    status: Literal["ended"] = "ended"
+
+
+StepState = (
+    Waiting
+    | Locating
+    | Erasing
+    | Proving
+    | Retrying
+    | Accepted
+    | AwaitingParty
+    | AwaitingSubject
+    | AwaitingDecision
+    | Ended
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A command that was sent and not yet answered."""
+
+    command_id: str
+    verb: Verb
+    number: int
+    not_after: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One system within the request.
+
+    `attempt` numbers commands, rising over all verbs. `failures` counts failed attempts in a row at one verb; `reopened` how
+    often a proof found the records still there. `rounds` counts proofs passed; `proving_round` is the one due.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
+
+    system: str
+    kind: str
+    state: StepState
+    after: tuple[str, ...] = ()
+    attempt: int = 0
+    failures: int = 0
+    reopened: int = 0
+    rounds: int = 0
+    reminders: int = 0
+    found: int = 0
+    erased: int = 0
+    references: tuple[bytes, ...] = field(default=(), repr=False)
+    erased_at: int | None = None
+    asked_at: int | None = None
+    instruction: Literal["erase"] | None = None
+    grade: Grade | None = None
+    evidence: dict[str, str] = field(default_factory=dict)
+    outstanding: tuple[Attempt, ...] = ()
+
+    @property
+    def is_ended(self) -> bool:
+        return isinstance(self.state, Ended)
+
+    @property
+    def is_acted_on(self) -> bool:
+        """Accepted by the vendor, or ended: what Art. 12(3) asks for."""
+        state = self.state
+        return isinstance(state, Ended | Accepted | Proving) or (
+            isinstance(state, Retrying) and state.verb == "prove"
+        )
+
+
+# --- the request's states ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitingVerification(Wait):
+    """Something about the request itself lies with the DPO before any system is touched."""
+
+    status: Literal["awaiting_verification"] = "awaiting_verification"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InProgress(Wait):
+    """`until` is the next statutory alarm, or the next routine review."""
+
+    status: Literal["in_progress"] = "in_progress"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing(Wait):
+    """No new erasing commands; waits for outstanding attempts and notices, then becomes `final`."""
+
+    final: FinalStatus
+    status: Literal["closing"] = "closing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """The end of the request; its key is destroyed."""
+
+    status: FinalStatus
+    at: int
+
+
+RequestState = AwaitingVerification | InProgress | Closing | Finished
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Escalation:
+    """An open question to the DPO. It has a reminder, so it too is a wait."""
+
+    id: str
+    version: int
+    reason: str
+    system: str | None
+    code: str | None
+    raised_at: int
+    remind_at: int
+
+
+NoticePurpose = Literal["acted", "rejected", "extended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticePending(Wait):
+    """Asked of the mailbox under `command_id`; `until` is when its silence is alarmed."""
+
+    command_id: str
+    status: Literal["pending"] = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeGiven:
+    """The subject knows: by our mail, or by other means as the DPO recorded."""
+
+    at: int
+    how: Literal["mailed", "otherwise"]
+    status: Literal["given"] = "given"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """One notice to the subject (Art. 12(3) and (4), Art. 19)."""
+
+    purpose: NoticePurpose
+    state: NoticePending | NoticeGiven
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Saga:
+    """The state of one request. `version` rises with every event that was applied."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
+
+    request_id: str
+    version: int
+    state: RequestState
+    received_at: int
+    due_at: int
+    source: str
+    capacity: Capacity = "controller"
+    tenant: str | None = None
+    language: Language = "en"
+    content_digest: str = field(default="", repr=False)
+    subject_digest: str = field(default="", repr=False)
+    identifiers: bytes = field(default=b"", repr=False)
+    identifier_kinds: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
+    escalations: tuple[Escalation, ...] = ()
+    raised: int = 0
+    settled: tuple[str, ...] = ()
+    notices: tuple[Notice, ...] = ()
+    acted_at: int | None = None
+    extended: bool = False
+    quarantined: bool = False
+    head: str = "0" * 64
+    seq: int = 0
+
+    @property
+    def status(self) -> RequestStatus:
+        return self.state.status
+
+    @property
+    def is_finished(self) -> bool:
+        return isinstance(self.state, Finished)
+
+    @property
+    def wake_at(self) -> int | None:
+        """When the next timer fires; None only at the end."""
+        if isinstance(self.state, Finished):
+            return None
+        return min(until for _, until in waits(self))
+
+    def step(self, system: str) -> Step | None:
+        return next((step for step in self.steps if step.system == system), None)
+
+    def escalation(self, escalation_id: str | None) -> Escalation | None:
+        return next((one for one in self.escalations if one.id == escalation_id), None)
+
+    def notice(self, purpose: NoticePurpose) -> Notice | None:
+        return next((one for one in self.notices if one.purpose == purpose), None)
+
+
+def waits(saga: Saga) -> list[tuple[str, int]]:
+    """Everything that waits in a saga, as (what, until)."""
+    if isinstance(saga.state, Finished):
+        return []
+    found = [(saga.state.status, saga.state.until)]
+    found += [(f"step {s.system}", s.state.until) for s in saga.steps if not isinstance(s.state, Ended)]
+    found += [(f"escalation {e.id}", e.remind_at) for e in saga.escalations]
+    found += [
+        (f"notice {n.purpose}", n.state.until) for n in saga.notices if isinstance(n.state, NoticePending)
+    ]
+    return found
+
+
+def weakest(grades: list[Grade]) -> Grade | None:
+    """The grade that words the outcome: the weakest of its steps'; None where nothing was proved."""
+    return max(grades, key=GRADES.index, default=None)
