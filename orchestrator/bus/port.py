@@ -1,0 +1,102 @@
+"""The event bus, as everything else sees it.
+
+What every adapter promises:
+
+* **Publishing is durable.** `publish` returns when the records are safe, in order, or raises
+  `BusUnavailable`. After a raise any of them may still be on the bus: publish again, receivers drop repeats
+  by event id.
+* **At least once.** A record is delivered to one subscription of each group until it was acknowledged. A
+  group that was never seen before starts at the oldest record there is. What a subscription holds when it
+  is closed, or dies, is delivered again.
+* **Acknowledge in any order.** A group's position on a partition is the lowest record not yet acknowledged.
+  It is stored no later than the next `poll` or `close`; a crash before that repeats records.
+* **Order by key.** Records of one topic and key are delivered in the order in which they were published,
+  and while one of them is unacknowledged the later ones go to the same subscription only. An empty key asks
+  for no order.
+* **The consumer's own positions win.** Who keeps positions in a database of its own (in the transaction
+  that keeps the effects) hands them to `subscribe`; they override what the bus has stored for those
+  partitions, forwards and back, so that a restored backup replays what it missed.
+
+A subscription belongs to one thread; publishing is safe from any. Call neither while a database transaction
+of yours is open: the bus has its own, and in the same database it would wait for yours.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol, Self
+
+Headers = tuple[tuple[str, bytes], ...]
+#: The next offset to read, by (topic, partition).
+Positions = Mapping[tuple[str, int], int]
+
+
+class BusUnavailable(Exception):
+    """The bus cannot be reached or did not take the records; nothing is lost, try again later."""
+
+
+class SubscriptionClosed(Exception):
+    """The subscription was closed; open a new one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is published. A record that came without a key or value reads as one with an empty one."""
+
+    topic: str
+    key: str
+    value: bytes = field(repr=False)
+    headers: Headers = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery(Record):
+    """A record as delivered, with its place. `timestamp` is when it was published, in microseconds, UTC."""
+
+    partition: int
+    offset: int
+    timestamp: int
+
+    def header(self, name: str) -> bytes | None:
+        """The first header of that name."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+class Subscription(Protocol):
+    """A consumer's share of a group's records."""
+
+    def poll(self, timeout: float, max_records: int) -> list[Delivery]:
+        """Up to `max_records` records; waits at most `timeout` seconds for the first. Empty if none came."""
+        ...
+
+    def ack(self, delivery: Delivery) -> None:
+        """This record's effects are safe. What is no longer this subscription's to acknowledge is ignored."""
+        ...
+
+    def close(self) -> None:
+        """Store the position and give back what was not acknowledged. Closing twice is harmless."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class Bus(Protocol):
+    """Carries records between the roles."""
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Make the records durable, or raise `BusUnavailable`."""
+        ...
+
+    def subscribe(
+        self, group: str, topics: Collection[str], *, positions: Positions | None = None
+    ) -> Subscription:
+        """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty."""
+        ...
+
+    def close(self) -> None:
+        """Close the open subscriptions and let go of connections that are the bus's own."""
+        ...
