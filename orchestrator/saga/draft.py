@@ -1,12 +1,13 @@
 """A decision being written: the saga as it becomes, with what is to be sent and noted.
 
-`decide` starts one draft for each event and freezes it at the end. Ids of messages derive from the event that caused them and
+`decide` starts one draft for each event and freezes it at the end. Ids of messages derive from the event that
+caused them and
 their place among its messages, so the same event applied again sends the same ids.
 """
 
 import uuid
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from orchestrator.saga import timeline
 from orchestrator.saga.model import (
@@ -23,6 +24,20 @@ from orchestrator.saga.model import (
     Verb,
 )
 from orchestrator.saga.rules import Rules
+
+T = TypeVar("T")
+
+
+class RuleBroken(Exception):
+    """A rule met or made a state that its table does not allow: a fault in Radera, not in its input."""
+
+
+def expect(value: object, kind: type[T]) -> T:
+    """What the table promises about a rule's arguments, checked."""
+    if not isinstance(value, kind):
+        raise RuleBroken(f"expected {kind.__name__}, got {type(value).__name__}")
+    return value
+
 
 _NAMESPACE = uuid.UUID("8d3c8f2a-64d5-5f0f-9f57-5b8f6f0f6a11")
 
@@ -85,7 +100,7 @@ class Draft:
 
     # --- the record ---
 
-    def note(self, action: str, **data: str | int | None) -> None:
+    def note(self, action: str, /, **data: str | int | None) -> None:
         """Adds a line to the timeline. Tokens, counts and times only."""
         clean = {name: str(value) for name, value in data.items() if value is not None}
         entry = timeline.append(self.saga.head, self.saga.seq + 1, self.now, action, clean)
@@ -113,7 +128,7 @@ class Draft:
         return event_id
 
     def command(self, step: Step, verb: Verb, *, reminder: bool = False) -> Step:
-        """Sends a command as the step's next attempt and remembers it as outstanding; leaves the state alone."""
+        """Sends a command as the next attempt and remembers it as outstanding; leaves the state alone."""
         number = step.attempt + 1
         not_after = self.now + self.rules.waits.command_lifetime
         command_id = self._next_id()
@@ -156,7 +171,9 @@ class Draft:
         return next((e for e in self.saga.escalations if (e.reason, e.system) == (reason, system)), None)
 
     def escalate(self, reason: str, system: str | None = None, code: str | None = None) -> None:
-        """Asks the DPO; the same question asked again while it is open says nothing new unless its code differs."""
+        """Asks the DPO; the same question asked again while it is open says nothing new unless its code
+        differs.
+        """
         open_one = self.find(reason, system)
         if open_one is not None and open_one.code == code:
             return

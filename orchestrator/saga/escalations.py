@@ -1,6 +1,7 @@
 """Which decisions fit which question.
 
-An escalation is an open item beside the request's status: work goes on elsewhere while the DPO decides. The table below is the
+An escalation is an open item beside the request's status: work goes on elsewhere while the DPO decides. The
+table below is the
 whole policy; a decision that is not in it is refused and the DPO is told.
 """
 

@@ -1,6 +1,7 @@
 """What can happen to a saga.
 
-Events are facts that the shell read off the bus or the clock. Each has an id, derived from what caused it, and brings its own
+Events are facts that the shell read off the bus or the clock. Each has an id, derived from what caused it,
+and brings its own
 random number in [0, 1) for back-off, so that `decide` stays a function.
 """
 
@@ -45,7 +46,8 @@ class Event:
 class RequestReceived(Event):
     """A request that could be read. No kinds of identifiers means that none was usable.
 
-    `supplements` says that a request of this id is known and that this one repeats its identifiers and adds more.
+    `supplements` says that a request of this id is known and that this one repeats its identifiers and adds
+    more.
     """
 
     received_at: int

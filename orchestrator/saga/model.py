@@ -2,7 +2,8 @@
 
 Rules that the types keep:
 
-* Whatever waits carries a timer. Every state that is not an end derives from `Wait`, whose `until` has no default, so a wait
+* Whatever waits carries a timer. Every state that is not an end derives from `Wait`, whose `until` has no
+  default, so a wait
   without a timer can't be written down.
 * An end carries what was found. `Ended` needs a kind and a time; the grade says how strong the proof is.
 * Identifiers and references are sealed bytes. The core moves them and never looks inside.
@@ -52,7 +53,8 @@ class Wait:
     until: int
 
 
-# --- a step's states -----------------------------------------------------------------------------------------------
+# --- a step's states
+# -----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,7 @@ class AwaitingParty(Wait):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AwaitingSubject(Wait):
-    """An identifier is missing that the subject can be asked for; after `until` the step is not identifiable."""
+    """An identifier is missing that the subject can be asked for; after `until` it is not identifiable."""
 
     missing: tuple[str, ...]
     status: Literal["awaiting_subject"] = "awaiting_subject"
@@ -169,8 +171,10 @@ class Attempt:
 class Step:
     """One system within the request.
 
-    `attempt` numbers commands, rising over all verbs. `failures` counts failed attempts in a row at one verb; `reopened` how
-    often a proof found the records still there. `rounds` counts proofs passed; `proving_round` is the one due.
+    `attempt` numbers commands, rising over all verbs. `failures` counts failed attempts in a row at one verb;
+    `reopened` how
+    often a proof found the records still there. `rounds` counts proofs passed; `proving_round` is the one
+    due.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -207,7 +211,8 @@ class Step:
         )
 
 
-# --- the request's states ------------------------------------------------------------------------------------------
+# --- the request's states
+# ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,7 +348,7 @@ def waits(saga: Saga) -> list[tuple[str, int]]:
     """Everything that waits in a saga, as (what, until)."""
     if isinstance(saga.state, Finished):
         return []
-    found = [(saga.state.status, saga.state.until)]
+    found: list[tuple[str, int]] = [(saga.state.status, saga.state.until)]
     found += [(f"step {s.system}", s.state.until) for s in saga.steps if not isinstance(s.state, Ended)]
     found += [(f"escalation {e.id}", e.remind_at) for e in saga.escalations]
     found += [

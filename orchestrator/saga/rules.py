@@ -1,4 +1,5 @@
-"""What an installation decides about its sagas: which systems there are, in which order, how long to wait, how to retry.
+"""What an installation decides about its sagas: which systems there are, in which order, how long to wait,
+how to retry.
 
 The shell builds one `Rules` from the settings and hands it to every call of `decide`.
 """
@@ -16,10 +17,14 @@ MINUTE = 60 * SECOND
 class SystemPlan:
     """One configured system.
 
-    `after`: systems that must be accepted or ended first. `look_again`: when to prove, as offsets from the erasure; the last
-    must pass. `patience`: how long after the erasure a proof may stay pending before the DPO is asked. `tenant`: the
-    controller whose data it is. `refusal_ends`: the party is a controller, so its refusal is an end; otherwise it escalates.
-    `holds_nothing`: why it holds nothing identifiable. `asks_subject`: a missing identifier is asked for first.
+    `after`: systems that must be accepted or ended first. `look_again`: when to prove, as offsets from the
+    erasure; the last
+    must pass. `patience`: how long after the erasure a proof may stay pending before the DPO is asked.
+    `tenant`: the
+    controller whose data it is. `refusal_ends`: the party is a controller, so its refusal is an end;
+    otherwise it escalates.
+    `holds_nothing`: why it holds nothing identifiable. `asks_subject`: a missing identifier is asked for
+    first.
     """
 
     name: str
@@ -37,7 +42,8 @@ class SystemPlan:
 class Retry:
     """Exponential back-off with full jitter.
 
-    Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015: the wait is drawn evenly between
+    Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015: the wait is drawn
+    evenly between
     nothing and the exponential bound.
     """
 
@@ -87,7 +93,8 @@ class Rules:
     def scope_of(self, scope: tuple[str, ...] | None, capacity: str, tenant: str | None) -> tuple[str, ...]:
         """The systems a request reaches.
 
-        A tenant's data belongs to its controller (Art. 28): it is in scope when named, or when the request comes from or
+        A tenant's data belongs to its controller (Art. 28): it is in scope when named, or when the request
+        comes from or
         for that tenant. A processor request reaches that tenant's systems and no others.
         """
         if capacity == "processor":

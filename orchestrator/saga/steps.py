@@ -1,19 +1,23 @@
 """The rules of one step: what a confirmation, a timer or a decision does to it.
 
-Each rule takes the draft, the step as it is and the event, and gives the step as it becomes. Which rule applies in which status is the
-table's business (`table.py`). The driver has already absorbed the facts of a confirmation (`absorb`), so that a rule only
+Each rule takes the draft, the step as it is and the event, and gives the step as it becomes. Which rule
+applies in which status is the
+table's business (`table.py`). The driver has already absorbed the facts of a confirmation (`absorb`), so that
+a rule only
 decides where to go next.
 
 Two principles run through them:
 
-* Facts count whoever brings them. Records found or erased were found or erased, even if an older attempt says so late.
-* What an attempt does not say counts for nothing unless it is the current one. A failure, an absence or a proof of an older attempt
+* Facts count whoever brings them. Records found or erased were found or erased, even if an older attempt says
+  so late.
+* What an attempt does not say counts for nothing unless it is the current one. A failure, an absence or a
+  proof of an older attempt
   never moves the step.
 """
 
 from dataclasses import replace
 
-from orchestrator.saga.draft import Draft
+from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Decided, Event
 from orchestrator.saga.model import (
     Accepted,
@@ -36,7 +40,7 @@ _IN_FLIGHT: dict[str, Verb] = {"locating": "locate", "erasing": "erase", "provin
 
 
 def plan_of(draft: Draft, step: Step) -> SystemPlan:
-    """The step's configuration; a system taken out of it since keeps the defaults, so that its steps can end."""
+    """The step's configuration; a system taken out of it since keeps the defaults, so its steps can end."""
     return draft.rules.systems.get(step.system) or SystemPlan(name=step.system, kind=step.kind)
 
 
@@ -62,17 +66,16 @@ def is_current(step: Step, event: Event) -> bool:
     return isinstance(event, Confirmed) and event.command_id is not None and event.attempt == step.attempt
 
 
-def _confirmed(event: Event) -> Confirmed:
-    assert isinstance(event, Confirmed)  # noqa: S101 - the table pairs these rules with confirmations only
-    return event
-
-
 def _end(
     step: Step, event: Confirmed, end: Ended, *, grade: Grade | None = None, erased_at: int | None = None
 ) -> Step:
     graded = grade or event.grade
     return replace(
-        step, state=replace(end, grade=graded), grade=graded, erased_at=erased_at or step.erased_at, failures=0
+        step,
+        state=replace(end, grade=graded),
+        grade=graded,
+        erased_at=erased_at or step.erased_at,
+        failures=0,
     )
 
 
@@ -94,7 +97,8 @@ def _proof_due(draft: Draft, step: Step, at_the_earliest: int | None) -> int:
     return max((step.erased_at or draft.now) + offset, at_the_earliest or 0)
 
 
-# --- beginning -----------------------------------------------------------------------------------------------------
+# --- beginning
+# -----------------------------------------------------------------------------------------------------
 
 
 def start(draft: Draft, step: Step, event: Event) -> Step:
@@ -114,7 +118,8 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     return draft.issue(fresh, "locate")
 
 
-# --- answers to locate ---------------------------------------------------------------------------------------------
+# --- answers to locate
+# ---------------------------------------------------------------------------------------------
 
 
 def located(draft: Draft, step: Step, event: Event) -> Step:
@@ -125,8 +130,8 @@ def located(draft: Draft, step: Step, event: Event) -> Step:
 
 def located_late(draft: Draft, step: Step, event: Event) -> Step:
     """An end that says nothing was there is overturned by records found; any other end stays."""
-    assert isinstance(step.state, Ended)  # noqa: S101 - the table pairs this rule with ended steps only
-    if step.state.end in ("absent", "not_identifiable"):
+    state = expect(step.state, Ended)
+    if state.end in ("absent", "not_identifiable"):
         return draft.issue(replace(step, failures=0, grade=None), "erase")
     return step
 
@@ -135,7 +140,7 @@ def absent(draft: Draft, step: Step, event: Event) -> Step:
     """Nothing held, shown with the control in place."""
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     return _end(step, confirmed, Ended(end="absent", at=draft.now))
 
 
@@ -150,7 +155,7 @@ def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
     """Art. 11: we can't tell the person apart there; where the person can help, they are asked first."""
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     if plan_of(draft, step).asks_subject:
         draft.escalate("identifier_missing", step.system)
         until = draft.now + draft.rules.waits.subject_answer
@@ -158,12 +163,13 @@ def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
     return replace(step, state=Ended(end="not_identifiable", at=draft.now, missing=confirmed.missing))
 
 
-# --- answers to erase ----------------------------------------------------------------------------------------------
+# --- answers to erase
+# ----------------------------------------------------------------------------------------------
 
 
 def accepted(draft: Draft, step: Step, event: Event) -> Step:
     """The vendor said yes. That is not an end: the proof comes next, now or when it is due."""
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     draft.resolve("failed", system=step.system)
     step = replace(step, erased_at=step.erased_at or confirmed.occurred_at, failures=0)
     return _await_proof(draft, step, _proof_due(draft, step, confirmed.look_at))
@@ -171,8 +177,8 @@ def accepted(draft: Draft, step: Step, event: Event) -> Step:
 
 def accepted_while_asking(draft: Draft, step: Step, event: Event) -> Step:
     """A late success settles a failure, but no other question."""
-    assert isinstance(step.state, AwaitingDecision)  # noqa: S101 - the table pairs this rule so
-    if step.state.reason == "failed" and step.state.resume == "erase":
+    state = expect(step.state, AwaitingDecision)
+    if state.reason == "failed" and state.resume == "erase":
         return accepted(draft, step, event)
     return step
 
@@ -182,14 +188,15 @@ def stays(draft: Draft, step: Step, event: Event) -> Step:
     return step
 
 
-# --- a party that must answer --------------------------------------------------------------------------------------
+# --- a party that must answer
+# --------------------------------------------------------------------------------------
 
 
 def asked_party(draft: Draft, step: Step, event: Event) -> Step:
     """The agency or controller has been asked; the handler says when to remind."""
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     until = confirmed.look_at or draft.now + draft.rules.waits.party_reminder
     verb = confirmed.verb or "erase"
     asked_at = step.asked_at or confirmed.occurred_at
@@ -211,13 +218,15 @@ def instructed_early(draft: Draft, step: Step, event: Event) -> Step:
 
 def instructed_after_refusal(draft: Draft, step: Step, event: Event) -> Step:
     """A controller may change its mind from refuse to erase until the request is completed."""
-    assert isinstance(step.state, Ended)  # noqa: S101 - the table pairs this rule with ended steps only
-    return instructed(draft, step, event) if step.state.end == "refused" else step
+    state = expect(step.state, Ended)
+    return instructed(draft, step, event) if state.end == "refused" else step
 
 
 def refused(draft: Draft, step: Step, event: Event) -> Step:
-    """A controller's refusal ends the step, unless its data is already being erased; an agency's goes to the DPO."""
-    confirmed = _confirmed(event)
+    """A controller's refusal ends the step, unless its data is already being erased; an agency's goes to the
+    DPO.
+    """
+    confirmed = expect(event, Confirmed)
     if not plan_of(draft, step).refusal_ends:
         return _ask_dpo(draft, step, "party_refused", "erase", confirmed.code)
     if step.instruction == "erase":
@@ -231,13 +240,15 @@ def refused(draft: Draft, step: Step, event: Event) -> Step:
 def refused_late(draft: Draft, step: Step, event: Event) -> Step:
     """Refuse after erase: what is done can't be undone, so the DPO hears of it."""
     if plan_of(draft, step).refusal_ends and step.instruction == "erase":
-        draft.escalate("instruction_conflict", step.system, _confirmed(event).code)
+        draft.escalate("instruction_conflict", step.system, expect(event, Confirmed).code)
     return step
 
 
 def party_erased(draft: Draft, step: Step, event: Event) -> Step:
-    """The party says it has erased. Where we can look ourselves (`look_at`), we do; else its word is the evidence."""
-    confirmed = _confirmed(event)
+    """The party says it has erased. Where we can look ourselves (`look_at`), we do; else its word is the
+    evidence.
+    """
+    confirmed = expect(event, Confirmed)
     draft.resolve("party_silent", "party_refused", "failed", system=step.system)
     step = replace(step, erased_at=confirmed.occurred_at, failures=0)
     if confirmed.look_at is not None:
@@ -247,7 +258,7 @@ def party_erased(draft: Draft, step: Step, event: Event) -> Step:
 
 def party_absent(draft: Draft, step: Step, event: Event) -> Step:
     """The party says that it holds nothing. A worker's own absence is a matter for `absent`."""
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     if confirmed.command_id is not None:
         return step
     draft.resolve("party_silent", "party_refused", "failed", system=step.system)
@@ -256,7 +267,7 @@ def party_absent(draft: Draft, step: Step, event: Event) -> Step:
 
 def retained(draft: Draft, step: Step, event: Event) -> Step:
     """The party keeps the records on a legal basis, until a day."""
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     draft.resolve("party_silent", "party_refused", "failed", system=step.system)
     end = Ended(
         end="retained",
@@ -267,14 +278,15 @@ def retained(draft: Draft, step: Step, event: Event) -> Step:
     return _end(step, confirmed, end, grade=confirmed.grade or "party_stated")
 
 
-# --- answers to prove ----------------------------------------------------------------------------------------------
+# --- answers to prove
+# ----------------------------------------------------------------------------------------------
 
 
 def proved(draft: Draft, step: Step, event: Event) -> Step:
     """A proof passed; the last one in the schedule ends the step."""
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     step = replace(step, rounds=step.rounds + 1, failures=0, grade=confirmed.grade)
     if step.rounds < len(plan_of(draft, step).look_again):
         return replace(step, state=Accepted(until=max(_proof_due(draft, step, None), draft.now)))
@@ -288,15 +300,17 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def prove_now(draft: Draft, step: Step, event: Event) -> Step:
-    """A vendor's event says it has purged a record. It may be one of several, so it is a reason to look, not an end."""
-    return draft.issue(step, "prove") if _confirmed(event).command_id is None else step
+    """A vendor's event says it has purged a record. It may be one of several, so it is a reason to look, not
+    an end.
+    """
+    return draft.issue(step, "prove") if expect(event, Confirmed).command_id is None else step
 
 
 def pending(draft: Draft, step: Step, event: Event) -> Step:
     """The vendor has yet to purge; look again when it says, but not for ever."""
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     if draft.now > (step.erased_at or draft.now) + plan_of(draft, step).patience:
         return _ask_dpo(draft, step, "proof_overdue", "prove")
     soonest = draft.now + draft.rules.retry.first
@@ -305,7 +319,7 @@ def pending(draft: Draft, step: Step, event: Event) -> Step:
 
 def still_present(draft: Draft, step: Step, event: Event) -> Step:
     """The same records, or older ones, are still there: erase again, and after some tries ask."""
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     if not is_current(step, event) and confirmed.occurred_at <= (step.erased_at or 0):
         return step
     step = replace(step, reopened=step.reopened + 1, rounds=0, failures=0, grade=None)
@@ -317,8 +331,12 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
 
 def still_present_late(draft: Draft, step: Step, event: Event) -> Step:
     """Seen after the end: the end was wrong. Seen before it: the end already answered it."""
-    assert isinstance(step.state, Ended)  # noqa: S101 - the table pairs this rule with ended steps only
-    if _confirmed(event).occurred_at <= step.state.at or step.state.end not in ("erased", "absent", "anonymised"):
+    state = expect(step.state, Ended)
+    if expect(event, Confirmed).occurred_at <= state.at or state.end not in (
+        "erased",
+        "absent",
+        "anonymised",
+    ):
         return step
     return draft.issue(replace(step, rounds=0, reopened=step.reopened + 1, grade=None), "erase")
 
@@ -330,14 +348,17 @@ def reappeared(draft: Draft, step: Step, event: Event) -> Step:
     return _ask_dpo(draft, step, "reappeared", "prove")
 
 
-# --- failures ------------------------------------------------------------------------------------------------------
+# --- failures
+# ------------------------------------------------------------------------------------------------------
 
 
 def failed(draft: Draft, step: Step, event: Event) -> Step:
-    """The current attempt failed: again later, or a question to the DPO. An older attempt's failure says nothing."""
+    """The current attempt failed: again later, or a question to the DPO. An older attempt's failure says
+    nothing.
+    """
     if not is_current(step, event):
         return step
-    confirmed = _confirmed(event)
+    confirmed = expect(event, Confirmed)
     verb = confirmed.verb or "locate"
     failures = step.failures + 1
     step = replace(step, failures=failures)
@@ -353,38 +374,41 @@ def failed(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def expired(draft: Draft, step: Step, event: Event) -> Step:
-    """The command lay too long and nothing was done: send it anew. Silence is no attempt, so no failure is counted."""
+    """The command lay too long and nothing was done: send it anew. Silence is no attempt, so no failure is
+    counted.
+    """
     if not is_current(step, event):
         return step
-    verb = _confirmed(event).verb or "locate"
+    verb = expect(event, Confirmed).verb or "locate"
     until = draft.now + draft.rules.retry.first
     if isinstance(step.state, AwaitingParty):
-        return replace(
-            step, state=replace(step.state, until=until), reminders=max(0, step.reminders - 1)
-        )
+        return replace(step, state=replace(step.state, until=until), reminders=max(0, step.reminders - 1))
     return replace(step, state=Retrying(verb=verb, until=until))
 
 
-# --- timers --------------------------------------------------------------------------------------------------------
+# --- timers
+# --------------------------------------------------------------------------------------------------------
 
 
 def rearm(draft: Draft, step: Step, event: Event) -> Step:
     """Waits on: what it waits for is looked at again after every event."""
-    assert isinstance(step.state, Waiting)  # noqa: S101 - the table pairs this rule with waiting steps only
+    expect(step.state, Waiting)
     return replace(step, state=Waiting(until=draft.now + draft.rules.waits.review))
 
 
 def alarm_silence(draft: Draft, step: Step, event: Event) -> Step:
     """No answer for long: the command still stands, and the DPO is told once."""
-    assert isinstance(step.state, Locating | Erasing | Proving)  # noqa: S101 - the table pairs this rule so
-    draft.escalate("no_answer", step.system, _IN_FLIGHT[step.state.status])
-    return replace(step, state=replace(step.state, until=draft.now + draft.rules.waits.silence_alarm))
+    state = step.state
+    if not isinstance(state, Locating | Erasing | Proving):
+        raise RuleBroken(f"no command is out in {state.status}")
+    draft.escalate("no_answer", step.system, _IN_FLIGHT[state.status])
+    return replace(step, state=replace(state, until=draft.now + draft.rules.waits.silence_alarm))
 
 
 def try_again(draft: Draft, step: Step, event: Event) -> Step:
     """The back-off is over."""
-    assert isinstance(step.state, Retrying)  # noqa: S101 - the table pairs this rule with retrying steps only
-    return draft.issue(step, step.state.verb)
+    state = expect(step.state, Retrying)
+    return draft.issue(step, state.verb)
 
 
 def prove(draft: Draft, step: Step, event: Event) -> Step:
@@ -394,33 +418,34 @@ def prove(draft: Draft, step: Step, event: Event) -> Step:
 
 def remind_party(draft: Draft, step: Step, event: Event) -> Step:
     """Reminds, so many times; then the DPO takes it from there."""
-    assert isinstance(step.state, AwaitingParty)  # noqa: S101 - the table pairs this rule with these steps only
+    state = expect(step.state, AwaitingParty)
     waits = draft.rules.waits
     if step.reminders >= waits.max_reminders:
-        return _ask_dpo(draft, step, "party_silent", step.state.verb)
-    step = draft.command(step, step.state.verb, reminder=True)
-    state = replace(step.state, until=draft.now + waits.party_reminder)  # type: ignore[type-var]  # narrowed above
-    return replace(step, state=state, reminders=step.reminders + 1)
+        return _ask_dpo(draft, step, "party_silent", state.verb)
+    step = draft.command(step, state.verb, reminder=True)
+    later = replace(state, until=draft.now + waits.party_reminder)
+    return replace(step, state=later, reminders=step.reminders + 1)
 
 
 def give_up_on_subject(draft: Draft, step: Step, event: Event) -> Step:
     """The person did not supply what was missing."""
-    assert isinstance(step.state, AwaitingSubject)  # noqa: S101 - the table pairs this rule with these steps only
+    state = expect(step.state, AwaitingSubject)
     draft.resolve("identifier_missing", system=step.system)
-    end = Ended(end="not_identifiable", at=draft.now, missing=step.state.missing)
+    end = Ended(end="not_identifiable", at=draft.now, missing=state.missing)
     return replace(step, state=end)
 
 
 def wait_for_dpo(draft: Draft, step: Step, event: Event) -> Step:
     """The escalation reminds by itself; a question that went missing is asked again."""
-    assert isinstance(step.state, AwaitingDecision)  # noqa: S101 - the table pairs this rule with these steps only
+    state = expect(step.state, AwaitingDecision)
     if not any(one.system == step.system for one in draft.saga.escalations):
-        draft.escalate(step.state.reason, step.system)
+        draft.escalate(state.reason, step.system)
     until = draft.now + draft.rules.waits.decision_reminder
-    return replace(step, state=replace(step.state, until=until))
+    return replace(step, state=replace(state, until=until))
 
 
-# --- the DPO's decisions -------------------------------------------------------------------------------------------
+# --- the DPO's decisions
+# -------------------------------------------------------------------------------------------
 
 
 def retry(draft: Draft, step: Step, event: Event) -> Step:
@@ -439,11 +464,11 @@ def retry(draft: Draft, step: Step, event: Event) -> Step:
 
 def waive(draft: Draft, step: Step, event: Event) -> Step:
     """The DPO lets the step go, with a reason that stays on the record."""
-    assert isinstance(event, Decided)  # noqa: S101 - the table pairs this rule with decisions only
+    decided = expect(event, Decided)
     for one in draft.saga.escalations:
         if one.system == step.system:
-            draft.close(one, by=event.decided_by)
-    return replace(step, state=Ended(end="waived", at=draft.now, reason=event.reason))
+            draft.close(one, by=decided.decided_by)
+    return replace(step, state=Ended(end="waived", at=draft.now, reason=decided.reason))
 
 
 def stop(draft: Draft, step: Step, event: Event) -> Step:

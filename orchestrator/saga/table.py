@@ -1,8 +1,11 @@
 """The transition tables: what may follow what.
 
-A step's table maps (status, trigger) to a rule and the statuses it may lead to. Triggers are the kinds of confirmation, the step's own
-timer, and what the request does to it (`start`, `retry`, `erase`, `waive`, `stop`, `supplement`). A confirmation that has no row in a
-status changes nothing but the record of facts. `decide` drives steps through this table and refuses a rule that leads
+A step's table maps (status, trigger) to a rule and the statuses it may lead to. Triggers are the kinds of
+confirmation, the step's own
+timer, and what the request does to it (`start`, `retry`, `erase`, `waive`, `stop`, `supplement`). A
+confirmation that has no row in a
+status changes nothing but the record of facts. `decide` drives steps through this table and refuses a rule
+that leads
 elsewhere, and the diagram in README.md is drawn from it.
 """
 
@@ -10,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from orchestrator.saga import steps
-from orchestrator.saga.draft import Draft
+from orchestrator.saga.draft import Draft, RuleBroken
 from orchestrator.saga.events import Event
 from orchestrator.saga.model import RequestStatus, Step, StepStatus
 
@@ -162,10 +165,6 @@ REQUEST_TABLE: dict[RequestStatus, dict[str, RequestStatus]] = {
     "rejected": {},
     "cancelled": {},
 }
-
-
-class RuleBroken(Exception):
-    """A rule led to a status that its row in the table does not allow: a fault in Radera, not in its input."""
 
 
 def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:

@@ -1,0 +1,235 @@
+"""The rules of the request as a whole: beginning, the two milestones, the statutory alarms, closing.
+
+*acted*: every step is accepted or ended and the subject is informed (Art. 12(3)). *completed*: every step has
+ended with evidence, no
+question is open, every outstanding attempt has answered or can no longer act; only then is the key destroyed.
+"""
+
+from dataclasses import replace
+
+from orchestrator.saga import escalations, table
+from orchestrator.saga.clocks import due_at
+from orchestrator.saga.draft import Draft, expect
+from orchestrator.saga.events import Event
+from orchestrator.saga.model import (
+    AwaitingDecision,
+    AwaitingVerification,
+    Closing,
+    Ended,
+    FinalStatus,
+    Finished,
+    InProgress,
+    Notice,
+    NoticeGiven,
+    NoticePending,
+    Saga,
+    Waiting,
+)
+
+
+def advance(draft: Draft, event: Event) -> None:
+    """Moves the request as far as it can go now; called after every event, so it must be idempotent."""
+    if isinstance(draft.saga.state, AwaitingVerification):
+        _begin_when_settled(draft)
+    if isinstance(draft.saga.state, InProgress):
+        _start_waiting_steps(draft, event)
+        _act_when_done(draft)
+        _alarm(draft)
+        _close_when_ended(draft)
+    elif isinstance(draft.saga.state, AwaitingVerification):
+        _alarm(draft)
+    if isinstance(draft.saga.state, Closing):
+        _finish_when_quiet(draft)
+
+
+# --- beginning
+# -----------------------------------------------------------------------------------------------------
+
+
+def _begin_when_settled(draft: Draft) -> None:
+    if any(one.reason in escalations.BEFORE_START for one in draft.saga.escalations):
+        return
+    draft.saga = replace(draft.saga, state=InProgress(until=_next_alarm(draft)))
+    draft.note("started")
+
+
+def _start_waiting_steps(draft: Draft, event: Event) -> None:
+    for step in draft.saga.steps:
+        if not isinstance(step.state, Waiting):
+            continue
+        before = [one for name in step.after if (one := draft.saga.step(name)) is not None]
+        if all(one.is_acted_on for one in before):
+            draft.put(table.apply(draft, step, "start", event))
+        elif any(isinstance(one.state, AwaitingDecision) for one in before):
+            draft.escalate("predecessor_failed", step.system)
+        else:
+            draft.resolve("predecessor_failed", system=step.system)
+    # A step that ended at once (it holds nothing) may have been what another one waited for.
+    if any(
+        isinstance(step.state, Waiting)
+        and all(one.is_acted_on for name in step.after if (one := draft.saga.step(name)) is not None)
+        for step in draft.saga.steps
+    ):
+        _start_waiting_steps(draft, event)
+
+
+# --- acted
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _act_when_done(draft: Draft) -> None:
+    saga = draft.saga
+    if saga.acted_at is not None or not saga.steps or not all(step.is_acted_on for step in saga.steps):
+        return
+    if _is_wholly_unidentifiable(saga) and "nothing_identifiable" not in saga.settled:
+        draft.escalate("nothing_identifiable")
+        return
+    draft.resolve("nothing_identifiable")
+    if _informs_subject(draft) and saga.notice("acted") is None:
+        draft.give_notice("acted")
+    notice = draft.saga.notice("acted")
+    told = notice.state if notice is not None else NoticeGiven(at=draft.now, how="otherwise")
+    if isinstance(told, NoticePending):
+        return
+    draft.saga = replace(draft.saga, acted_at=told.at)
+    draft.note("acted")
+    draft.resolve("deadline_near", "overdue", "notice_silent", "notice_failed")
+    if not all(step.is_ended for step in draft.saga.steps):
+        draft.say("acted")
+
+
+def _is_wholly_unidentifiable(saga: Saga) -> bool:
+    return all(isinstance(s.state, Ended) and s.state.end == "not_identifiable" for s in saga.steps)
+
+
+def _informs_subject(draft: Draft) -> bool:
+    """A processor's subject hears from the controller; and an installation may inform by other means."""
+    return draft.rules.notify_subject and draft.saga.capacity == "controller" and bool(draft.saga.identifiers)
+
+
+def inform_of_extension(draft: Draft) -> None:
+    """Art. 12(3): two further months, if the subject is told so within the first one; here or, as recorded,
+    otherwise.
+    """
+    if _informs_subject(draft):
+        draft.give_notice("extended")
+    else:
+        told = NoticeGiven(at=draft.now, how="otherwise")
+        notice_given(draft, Notice(purpose="extended", state=told), draft.now, "otherwise")
+
+
+def notice_given(draft: Draft, notice: Notice, at: int, how: str) -> None:
+    """Records that the subject knows; an extension takes effect only if it was told within the first month."""
+    state = NoticeGiven(at=at, how="mailed" if how == "mailed" else "otherwise")
+    draft.put_notice(replace(notice, state=state))
+    draft.note("notice_given", purpose=notice.purpose, how=how)
+    draft.resolve("notice_silent", "notice_failed")
+    if notice.purpose == "extended":
+        if at <= draft.saga.due_at:
+            extended = due_at(draft.saga.received_at, draft.rules.calendar, months=3)
+            draft.saga = replace(draft.saga, due_at=extended, extended=True)
+            draft.note("extended", due_at=extended)
+            draft.resolve("deadline_near", by="extension")
+        else:
+            draft.note("extension_void", told_at=at)
+
+
+# --- statutory alarms
+# ----------------------------------------------------------------------------------------------
+
+
+def _next_alarm(draft: Draft) -> int:
+    saga, waits = draft.saga, draft.rules.waits
+    review = draft.now + waits.review
+    if saga.acted_at is not None:
+        return review
+    moments = (saga.due_at - waits.deadline_warning, saga.due_at + 1)
+    return min([at for at in moments if at > draft.now] + [review])
+
+
+def _alarm(draft: Draft) -> None:
+    saga = draft.saga
+    if saga.acted_at is None:
+        key = f"@{saga.due_at}"
+        if draft.now > saga.due_at:
+            draft.resolve("deadline_near", by="overdue")
+            if f"overdue{key}" not in saga.settled:
+                draft.escalate("overdue")
+        elif (
+            draft.now >= saga.due_at - draft.rules.waits.deadline_warning
+            and f"deadline_near{key}" not in saga.settled
+        ):
+            draft.escalate("deadline_near")
+    state = draft.saga.state
+    if isinstance(state, AwaitingVerification | InProgress):
+        draft.saga = replace(draft.saga, state=replace(state, until=_next_alarm(draft)))
+
+
+# --- closing
+# -------------------------------------------------------------------------------------------------------
+
+
+def _close_when_ended(draft: Draft) -> None:
+    saga = draft.saga
+    if saga.acted_at is None or not all(step.is_ended for step in saga.steps):
+        return
+    if any(one.reason not in escalations.SELF_RESOLVING for one in saga.escalations):
+        return
+    begin_closing(draft, "completed")
+
+
+def begin_closing(draft: Draft, final: FinalStatus) -> None:
+    """No new erasing commands from here on."""
+    for one in draft.saga.escalations:
+        draft.close(one, by=final)
+    draft.saga = replace(draft.saga, state=Closing(final=final, until=draft.now))
+    draft.note("closing", final=final)
+    if final == "rejected" and _informs_subject(draft) and draft.saga.notice("rejected") is None:
+        draft.give_notice("rejected")
+
+
+def reopen(draft: Draft) -> None:
+    """A fact arrived while closing that contradicts an end: the request is not done after all."""
+    draft.saga = replace(draft.saga, state=InProgress(until=_next_alarm(draft)))
+    draft.note("reopened")
+
+
+def _finish_when_quiet(draft: Draft) -> None:
+    saga, waits = draft.saga, draft.rules.waits
+    state = expect(saga.state, Closing)
+    may_act_until = [one.not_after + waits.call_limit for step in saga.steps for one in step.outstanding]
+    untold = [n.state.until for n in saga.notices if isinstance(n.state, NoticePending)]
+    latest = max(may_act_until, default=0)
+    questions = [one.remind_at for one in saga.escalations]
+    if untold or questions or latest >= draft.now:
+        until = max([latest + 1, draft.now + 1, *untold, *questions])
+        draft.saga = replace(saga, state=replace(state, until=until))
+        return
+    final = state.final
+    draft.saga = replace(saga, state=Finished(status=final, at=draft.now))
+    draft.destroys_key = True
+    draft.note("key_destroyed")
+    draft.note(final)
+    draft.say(final)
+
+
+# --- the request's own timers
+# --------------------------------------------------------------------------------------
+
+
+def remind(draft: Draft) -> None:
+    """Repeats open questions that have lain too long, and alarms a mailbox that stays silent."""
+    waits = draft.rules.waits
+    for one in draft.saga.escalations:
+        if one.remind_at <= draft.now:
+            again = replace(one, remind_at=draft.now + waits.decision_reminder)
+            kept = tuple(again if e.id == one.id else e for e in draft.saga.escalations)
+            draft.saga = replace(draft.saga, escalations=kept)
+            draft.note("reminded", escalation=one.id)
+            draft.say("reminded", concerns=one.id)
+    for notice in draft.saga.notices:
+        if isinstance(notice.state, NoticePending) and notice.state.until <= draft.now:
+            until = draft.now + waits.notice_alarm
+            draft.put_notice(replace(notice, state=replace(notice.state, until=until)))
+            if draft.find("notice_failed") is None:
+                draft.escalate("notice_silent")
