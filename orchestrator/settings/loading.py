@@ -1,8 +1,9 @@
 """Reads the settings, and says everything that is wrong with them at once.
 
-A value comes from the environment if it is there (`RADERA_SMTP__HOST` is `host` in the table `smtp`;
-a value that begins with `[` or `{` is JSON), else from the file, else from its default. Values in the environment
-stay text until the model reads them, so an account number doesn't turn into a number on the way.
+A value comes from the environment if it is there (`RADERA_SMTP__HOST` is `host` in the table `smtp`; a
+value that begins with `[` or `{` is JSON), else from the file, else from its default. Values in the
+environment stay text until the model reads them, so an account number doesn't turn into a number on the
+way.
 
 An error names where the value came from, its key, what is wrong and how to mend it. It never repeats the
 value, which may be a secret that was put in the wrong place.

@@ -1,0 +1,159 @@
+"""What can be counted from outside, for Prometheus.
+
+* A label's values come from a closed set that is known at the start; anything else becomes "other". So no
+  data can get into a label, and the number of series is bounded.
+* The figures about requests are read from the store when they are asked for, so they can't drift from it. A
+  store that can't be read shows as `radera_store_up 0`; the other metrics go on.
+* Each process makes one `Metrics` and hands it round. There is no global registry: two tests in one process
+  don't share counters.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import get_args
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from schemas import topics
+from schemas.messages import ConfirmationKind, DecisionAction, OutcomeKind, Verb
+
+_logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The store's view of the requests at one moment. Times are in seconds, None where there is nothing."""
+
+    open_requests: int
+    oldest_open_age: float | None
+    least_time_left: float | None
+    open_escalations: int
+    outbox_size: int
+    outbox_age: float | None
+    quarantined: int
+
+
+class Metrics:
+    """Every metric of a process; `kinds` are the configured handler kinds."""
+
+    def __init__(self, kinds: Collection[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        fixed = {topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES}
+        by_kind = {name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)}
+        self._topics = frozenset(fixed | by_kind)
+        self._kinds = frozenset(kinds)
+        self._events = self._counter("events_handled", "Events applied to a saga.", "type")
+        self._duplicates = self._counter("events_repeated", "Events seen before, and dropped.", "type")
+        self._refused = self._counter("decisions_refused", "Decisions that did not fit any more.", "action")
+        self._dead = self._counter("dead_letters", "Records that nobody could read.", "topic")
+        self._quarantined = self._counter("sagas_quarantined", "Sagas set aside because deciding raised.")
+        self._mails = self._counter("mails", "Mails, by what became of the try.", "about", "to", "result")
+        self._waiting = Gauge(
+            "radera_mails_waiting", "Mails held back to be tried again.", registry=self.registry
+        )
+        self._confirmed = self._counter("commands", "Commands carried out.", "kind", "verb", "result")
+        self._took = Histogram(
+            "radera_command_seconds",
+            "How long a command took.",
+            ("kind", "verb"),
+            buckets=(0.1, 0.5, 1, 5, 15, 60, 300),
+            registry=self.registry,
+        )
+        self._callbacks = self._counter("callbacks", "Callbacks and answers received.", "kind", "result")
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"radera_{name}", text, labels, registry=self.registry)
+
+    def text(self) -> bytes:
+        """The page that Prometheus reads."""
+        return generate_latest(self.registry)
+
+    def watch(self, read: Callable[[], Figures]) -> None:
+        """Reports the store's figures, read by `read` whenever the page is asked for."""
+        self.registry.register(_StoreCollector(read))
+
+    # --- orchestrator ---
+
+    def event_handled(self, type_: str, *, repeated: bool = False) -> None:
+        """An event: "request", "confirmation", "decision" or "timer"."""
+        (self._duplicates if repeated else self._events).labels(_closed(type_, _EVENTS)).inc()
+
+    def decision_refused(self, action: str) -> None:
+        self._refused.labels(_closed(action, get_args(DecisionAction))).inc()
+
+    def dead_letter(self, topic: str) -> None:
+        self._dead.labels(_closed(topic, self._topics)).inc()
+
+    def saga_quarantined(self) -> None:
+        self._quarantined.inc()
+
+    # --- mailbox ---
+
+    def mail(self, about: str, to: str, result: str) -> None:
+        """A try at a mail about an outcome kind, to "dpo" or "subject": "sent", "deferred" or "refused"."""
+        about = _closed(about, get_args(OutcomeKind))
+        self._mails.labels(about, _closed(to, _RECIPIENTS), _closed(result, _MAIL_RESULTS)).inc()
+
+    def mails_waiting(self, count: int) -> None:
+        self._waiting.set(count)
+
+    # --- worker and intake ---
+
+    def command_done(self, kind: str, verb: str, result: str, seconds: float) -> None:
+        """A command ended with a confirmation of kind `result`."""
+        kind, verb = _closed(kind, self._kinds), _closed(verb, get_args(Verb))
+        self._confirmed.labels(kind, verb, _closed(result, get_args(ConfirmationKind))).inc()
+        self._took.labels(kind, verb).observe(seconds)
+
+    def callback(self, kind: str, result: str) -> None:
+        """A callback was "accepted", "refused" or could not be stored ("unavailable")."""
+        self._callbacks.labels(_closed(kind, self._kinds), _closed(result, _CALLBACK_RESULTS)).inc()
+
+
+_EVENTS = ("request", "confirmation", "decision", "timer")
+_RECIPIENTS = ("dpo", "subject")
+_MAIL_RESULTS = ("sent", "deferred", "refused")
+_CALLBACK_RESULTS = ("accepted", "refused", "unavailable")
+
+
+def _closed(value: str, known: Collection[str]) -> str:
+    return value if value in known else OTHER
+
+
+class _StoreCollector(Collector):
+    """Reads the store at the moment of the question."""
+
+    def __init__(self, read: Callable[[], Figures]) -> None:
+        self._read = read
+
+    @override
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        try:
+            figures = self._read()
+        except Exception:
+            _logger.exception("figures_unread")
+            yield GaugeMetricFamily("radera_store_up", "The store can be read.", value=0)
+            return
+        yield GaugeMetricFamily("radera_store_up", "The store can be read.", value=1)
+        for name, text, value in (
+            ("open_requests", "Requests that are not finished.", figures.open_requests),
+            ("oldest_open_request_seconds", "Age of the oldest open request.", figures.oldest_open_age),
+            (
+                "least_time_left_seconds",
+                "Until the nearest due date of a request not yet acted on; below 0 is overdue.",
+                figures.least_time_left,
+            ),
+            ("open_escalations", "Questions that wait for the DPO.", figures.open_escalations),
+            ("outbox_records", "Messages that wait to be published.", figures.outbox_size),
+            ("outbox_oldest_seconds", "Age of the oldest such message.", figures.outbox_age),
+            ("quarantined_requests", "Sagas set aside until the DPO has seen to them.", figures.quarantined),
+        ):
+            if value is not None:
+                yield GaugeMetricFamily(f"radera_{name}", text, value=value)
