@@ -45,17 +45,17 @@ SHARED_WITH_HANDLERS = ("bus", "privacy", "http", "smtp", "metrics", "log", "set
 
 
 def repository_files() -> Iterator[Path]:
-    """Every file that is, or could be, committed: all but what .gitignore names."""
+    """Every file that is, or could be, committed: all but what .gitignore names, and other environments."""
     ignored = [line.strip("/") for line in (ROOT / ".gitignore").read_text().split()] + [".git"]
 
     def below(folder: Path) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             if any(fnmatch(path.name, pattern) for pattern in ignored):
                 continue
-            if path.is_dir():
-                yield from below(path)
-            else:
+            if not path.is_dir():
                 yield path
+            elif not (path / "pyvenv.cfg").exists():
+                yield from below(path)
 
     return below(ROOT)
 
