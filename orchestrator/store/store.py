@@ -1,0 +1,200 @@
+"""The store: sagas, timelines, the inbox and the outbox, in one SQL database.
+
+Writing is done in a `Transaction`. Reading here takes no locks and may be a moment old; whoever is going to
+change what they read loads it in a transaction. Neither may be asked for while a transaction of the same
+thread is open: in memory there is one connection.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from orchestrator.saga.model import Saga
+from orchestrator.saga.timeline import GENESIS, Entry, link
+from orchestrator.store import dialect, tables
+from orchestrator.store.transaction import Outgoing, Transaction, documents, headers_from_text
+
+FINAL_STATUSES = ("completed", "rejected", "cancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """What there is to do, for metrics. Times are of the oldest, None where there is none."""
+
+    open_requests: int
+    next_due_at: int | None
+    next_wake_at: int | None
+    unsent: int
+    oldest_unsent_at: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineCheck:
+    """Whether a timeline's chain holds, up to the head that the saga knows. `broken_at` is the first seq that
+    doesn't fit.
+    """
+
+    request_id: str
+    length: int
+    head: str
+    broken_at: int | None
+
+    @property
+    def is_intact(self) -> bool:
+        return self.broken_at is None
+
+
+class Store:
+    """The store on an engine of `open_engine`. `clock` replaces the database's, in simulations."""
+
+    def __init__(self, engine: sa.Engine, clock: Callable[[], int] | None = None) -> None:
+        self.engine = engine
+        self._reading = engine.execution_options(read_only=True)
+        self._clock = clock
+
+    def now(self) -> int:
+        """The time, in microseconds, UTC: the database's clock, which all processes share."""
+        if self._clock is not None:
+            return self._clock()
+        with self._reading.connect() as connection:
+            return dialect.now(connection)
+
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        """A transaction: committed at the end, rolled back as a whole when an exception passes."""
+        with self.engine.begin() as connection:
+            yield Transaction(connection, self._clock)
+
+    # --- sagas ---
+
+    def saga(self, request_id: str) -> Saga | None:
+        with self._reading.connect() as connection:
+            return _saga(connection, request_id)
+
+    def sagas(
+        self, statuses: Collection[str] | None = None, *, limit: int = 100, offset: int = 0
+    ) -> list[Saga]:
+        """Sagas in any of `statuses` (None: in any), those due first first."""
+        c = tables.sagas.c
+        query = sa.select(c.request_id, c.document).where(c.document.is_not(None))
+        if statuses is not None:
+            query = query.where(c.status.in_(sorted(statuses)))
+        query = query.order_by(c.due_at, c.request_id).limit(limit).offset(offset)
+        with self._reading.connect() as connection:
+            return documents(connection.execute(query))
+
+    def due(self, now: int, limit: int) -> list[Saga]:
+        """Sagas whose timer has come, not locked; `Transaction.due` is for acting on them."""
+        c = tables.sagas.c
+        query = (
+            sa.select(c.request_id, c.document)
+            .where(c.wake_at <= now)
+            .order_by(c.wake_at, c.request_id)
+            .limit(limit)
+        )
+        with self._reading.connect() as connection:
+            return documents(connection.execute(query))
+
+    def next_wake_at(self) -> int | None:
+        """When the next timer fires."""
+        with self._reading.connect() as connection:
+            return connection.execute(sa.select(sa.func.min(tables.sagas.c.wake_at))).scalar()
+
+    def figures(self) -> Figures:
+        s, o = tables.sagas.c, tables.outbox.c
+        open_sagas = sa.select(sa.func.count(), sa.func.min(s.due_at), sa.func.min(s.wake_at)).where(
+            s.status.not_in(FINAL_STATUSES)
+        )
+        unsent = sa.select(sa.func.count(), sa.func.min(o.created_at)).where(o.sent_at.is_(None))
+        with self._reading.connect() as connection:
+            open_requests, next_due_at, next_wake_at = connection.execute(open_sagas).one()
+            waiting, oldest_unsent_at = connection.execute(unsent).one()
+        return Figures(
+            open_requests=open_requests,
+            next_due_at=next_due_at,
+            next_wake_at=next_wake_at,
+            unsent=waiting,
+            oldest_unsent_at=oldest_unsent_at,
+        )
+
+    # --- the timeline ---
+
+    def timeline(self, request_id: str) -> list[Entry]:
+        with self._reading.connect() as connection:
+            return _timeline(connection, request_id)
+
+    def verify_timeline(self, request_id: str) -> TimelineCheck:
+        """Recompute the hash chain: each entry by itself, its place, and that the saga's head is the last of
+        them.
+        """
+        with self._reading.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                # Both reads have to see the same moment, as they do in SQLite.
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            entries = _timeline(connection, request_id)
+            saga = _saga(connection, request_id)
+        previous, broken_at = GENESIS, None
+        for seq, entry in enumerate(entries, start=1):
+            expected = link(previous, seq, entry.at, entry.action, entry.data)
+            if (entry.seq, entry.previous, entry.hash) != (seq, previous, expected):
+                broken_at = seq
+                break
+            previous = entry.hash
+        known = (saga.seq, saga.head) if saga is not None else (0, GENESIS)
+        if broken_at is None and known != (len(entries), previous):
+            broken_at = min(known[0], len(entries)) + 1 if known[0] != len(entries) else len(entries)
+        return TimelineCheck(request_id=request_id, length=len(entries), head=previous, broken_at=broken_at)
+
+    # --- the bus's side ---
+
+    def positions(self, group: str) -> dict[tuple[str, int], int]:
+        """The next offset that `group` reads, by (topic, partition)."""
+        c = tables.positions.c
+        query = sa.select(c.topic, c.partition, c.next).where(c.group == group)
+        with self._reading.connect() as connection:
+            return {(row.topic, row.partition): row.next for row in connection.execute(query)}
+
+    def unsent(self, limit: int) -> list[Outgoing]:
+        """The outbox's oldest records that were not sent, in the order in which they were put there."""
+        c = tables.outbox.c
+        query = (
+            sa.select(c.event_id, c.topic, c.key, c.headers, c.value)
+            .where(c.sent_at.is_(None))
+            .order_by(c.seq)
+            .limit(limit)
+        )
+        with self._reading.connect() as connection:
+            rows = connection.execute(query).all()
+        return [
+            Outgoing(
+                event_id=row.event_id,
+                topic=row.topic,
+                key=row.key,
+                value=row.value,
+                headers=headers_from_text(row.headers),
+            )
+            for row in rows
+        ]
+
+    def mark_sent(self, event_ids: Iterable[str]) -> None:
+        """The bus has these records."""
+        with self.begin() as transaction:
+            transaction.mark_sent(event_ids)
+
+
+def _saga(connection: sa.Connection, request_id: str) -> Saga | None:
+    c = tables.sagas.c
+    query = sa.select(c.request_id, c.document).where(c.request_id == request_id)
+    return next(iter(documents(connection.execute(query))), None)
+
+
+def _timeline(connection: sa.Connection, request_id: str) -> list[Entry]:
+    c = tables.timeline.c
+    query = (
+        sa.select(c.seq, c.at, c.action, c.data, c.previous, c.hash)
+        .where(c.request_id == request_id)
+        .order_by(c.seq)
+    )
+    return [Entry(*row) for row in connection.execute(query)]

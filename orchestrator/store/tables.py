@@ -1,0 +1,110 @@
+"""The tables of the store. Times are microseconds since the epoch, UTC; digests and hashes are hex.
+
+A saga's row is its document, with beside it the few columns that are searched. Its document is null between
+the moment when its request was first heard of, and a row was made to be locked, and the first saved state.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
+
+SCHEMA_VERSION = 1
+
+metadata = sa.MetaData()
+
+schema_version = sa.Table(
+    "schema_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
+
+sagas = sa.Table(
+    "sagas",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("status", Text),
+    Column("received_at", BigInteger),
+    Column("due_at", BigInteger),
+    Column("wake_at", BigInteger),
+    Column("subject_digest", Text),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("document", Text),
+)
+Index("sagas_wake_at", sagas.c.wake_at, sagas.c.request_id)
+Index("sagas_due_at", sagas.c.due_at, sagas.c.request_id)
+Index("sagas_subject_digest", sagas.c.subject_digest)
+
+inbox = sa.Table(
+    "inbox",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("seen_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The consumers' positions on the bus, kept in the transaction that keeps their effects.
+positions = sa.Table(
+    "positions",
+    metadata,
+    Column("group", Text, primary_key=True),
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True, autoincrement=False),
+    Column("next", BigInteger, nullable=False),
+)
+
+outbox = sa.Table(
+    "outbox",
+    metadata,
+    Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("headers", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("sent_at", BigInteger),
+    sqlite_autoincrement=True,
+)
+Index(
+    "outbox_unsent",
+    outbox.c.seq,
+    sqlite_where=outbox.c.sent_at.is_(None),
+    postgresql_where=outbox.c.sent_at.is_(None),
+)
+
+timeline = sa.Table(
+    "timeline",
+    metadata,
+    Column("request_id", Text, sa.ForeignKey(sagas.c.request_id), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("data", sa.JSON, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Inserted once and never overwritten. A row without `wrapped` is a tombstone: it stays, so that a replayed
+# request can't bring its key back.
+subject_keys = sa.Table(
+    "subject_keys",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("generation", Text),
+    Column("wrapped", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    Column("destroyed_at", BigInteger),
+)
+
+# Keyed hashes of vendors' record ids and of parties' link tokens: which request a callback is about.
+correlations = sa.Table(
+    "correlations",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("request_id", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)

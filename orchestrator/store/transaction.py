@@ -1,0 +1,293 @@
+"""One batch of events in one database transaction: what the orchestrator reads and writes of it.
+
+The methods stand in the order in which a batch calls them. Each costs a fixed handful of statements,
+whatever the size of the batch, and ids are always taken in sorted order, so that two processes with
+overlapping batches wait for each other rather than deadlock.
+
+* The inbox says which events are new to a consumer. Everything that the transaction does for an old event
+  is to leave it out.
+* A saga's row is made before it is locked: a row that doesn't exist can't be locked, and two processes
+  would both begin the request.
+* The outbox takes each event id once; a repeat changes nothing.
+* A transaction has one time: the database's, at its first question for it.
+"""
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeVar
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+
+from orchestrator.saga.model import Saga
+from orchestrator.saga.timeline import Entry
+from orchestrator.store import dialect, tables
+from orchestrator.store.errors import BrokenDocument
+
+# Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
+_IN_ONE_STATEMENT = 10_000
+_DOCUMENT = TypeAdapter(Saga)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outgoing:
+    """A record to be published, as the outbox keeps it."""
+
+    event_id: str
+    topic: str
+    key: str
+    value: bytes = field(repr=False)
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correlation:
+    """Which request and system a vendor's record id or a party's link token, hashed, belongs to."""
+
+    digest: str
+    request_id: str
+    system: str
+
+
+class Transaction:
+    """An open transaction; `Store.begin` makes it, commits it, and rolls it back when an exception passes."""
+
+    def __init__(self, connection: sa.Connection, clock: Callable[[], int] | None) -> None:
+        self._connection = connection
+        self._clock = clock
+        self._now: int | None = None
+
+    def now(self) -> int:
+        """The time of this transaction."""
+        if self._now is None:
+            self._now = self._clock() if self._clock is not None else dialect.now(self._connection)
+        return self._now
+
+    def insert_inbox(self, consumer: str, event_ids: Iterable[str]) -> set[str]:
+        """Note the events as seen by `consumer`; returns those that it had not seen."""
+        now = self.now()
+        rows = [
+            {"consumer": consumer, "event_id": event_id, "seen_at": now}
+            for event_id in sorted(set(event_ids))
+        ]
+        if not rows:
+            return set()
+        put = self._insert(tables.inbox).on_conflict_do_nothing().returning(tables.inbox.c.event_id)
+        return set(self._connection.execute(put, rows).scalars())
+
+    def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
+        """Make rows to lock for requests that were never heard of."""
+        now = self.now()
+        rows = [
+            {"request_id": request_id, "version": 0, "updated_at": now}
+            for request_id in sorted(set(request_ids))
+        ]
+        if rows:
+            self._connection.execute(self._insert(tables.sagas).on_conflict_do_nothing(), rows)
+
+    def load(self, request_ids: Iterable[str]) -> dict[str, Saga | None]:
+        """Lock the sagas and read them; None for a request without a state, with or without a row."""
+        wanted = sorted(set(request_ids))
+        found: dict[str, Saga | None] = dict.fromkeys(wanted)
+        c = tables.sagas.c
+        for some in _chunks(wanted):
+            query = (
+                sa.select(c.request_id, c.document)
+                .where(c.request_id.in_(some))
+                .order_by(c.request_id)
+                .with_for_update()
+            )
+            for row in self._connection.execute(query):
+                found[row.request_id] = read_document(row.request_id, row.document)
+        return found
+
+    def due(self, now: int, limit: int) -> list[Saga]:
+        """Lock and read sagas whose timer has come, the longest overdue first; what others hold is passed
+        over.
+        """
+        c = tables.sagas.c
+        query = (
+            sa.select(c.request_id, c.document)
+            .where(c.wake_at <= now)
+            .order_by(c.wake_at, c.request_id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return documents(self._connection.execute(query))
+
+    def of_subject(self, subject_digest: str) -> list[Saga]:
+        """Every saga about the same subject, oldest request first; not locked."""
+        c = tables.sagas.c
+        query = (
+            sa.select(c.request_id, c.document)
+            .where(c.subject_digest == subject_digest)
+            .order_by(c.received_at, c.request_id)
+        )
+        return documents(self._connection.execute(query))
+
+    def save(self, sagas: Iterable[Saga]) -> None:
+        """Write the sagas' new states."""
+        now = self.now()
+        rows = [
+            {
+                "request_id": saga.request_id,
+                "version": saga.version,
+                "status": saga.status,
+                "received_at": saga.received_at,
+                "due_at": saga.due_at,
+                "wake_at": saga.wake_at,
+                "subject_digest": saga.subject_digest or None,
+                "updated_at": now,
+                "document": _DOCUMENT.dump_json(saga).decode(),
+            }
+            for saga in sorted(sagas, key=lambda saga: saga.request_id)
+        ]
+        self._upsert(tables.sagas, rows)
+
+    def append_timeline(self, entries: Iterable[tuple[str, Entry]]) -> None:
+        """Add (request id, entry) pairs. An entry whose place is taken is a fork of the chain, and raises."""
+        rows = [
+            {
+                "request_id": request_id,
+                "seq": entry.seq,
+                "at": entry.at,
+                "action": entry.action,
+                "data": dict(entry.data),
+                "previous": entry.previous,
+                "hash": entry.hash,
+            }
+            for request_id, entry in entries
+        ]
+        if rows:
+            self._connection.execute(sa.insert(tables.timeline), rows)
+
+    def enqueue(self, outgoing: Iterable[Outgoing]) -> None:
+        """Put records into the outbox, in this order."""
+        now = self.now()
+        rows = [
+            {
+                "event_id": one.event_id,
+                "topic": one.topic,
+                "key": one.key,
+                "headers": _headers_to_text(one.headers),
+                "value": one.value,
+                "created_at": now,
+            }
+            for one in outgoing
+        ]
+        if rows:
+            put = self._insert(tables.outbox).on_conflict_do_nothing(index_elements=["event_id"])
+            self._connection.execute(put, rows)
+
+    def correlate(self, correlations: Iterable[Correlation]) -> None:
+        """Remember for callbacks to come. A later request about the same record takes its callbacks over."""
+        now = self.now()
+        latest = {one.digest: one for one in correlations}
+        rows = [
+            {"digest": digest, "request_id": one.request_id, "system": one.system, "created_at": now}
+            for digest, one in sorted(latest.items())
+        ]
+        self._upsert(tables.correlations, rows)
+
+    def resolve(self, digests: Iterable[str]) -> dict[str, tuple[str, str]]:
+        """The (request id, system) of each digest that is known."""
+        c = tables.correlations.c
+        found: dict[str, tuple[str, str]] = {}
+        for some in _chunks(sorted(set(digests))):
+            query = sa.select(c.digest, c.request_id, c.system).where(c.digest.in_(some))
+            found.update(
+                (row.digest, (row.request_id, row.system)) for row in self._connection.execute(query)
+            )
+        return found
+
+    def destroy_keys(self, request_ids: Iterable[str], at: int) -> None:
+        """Leave tombstones in place of the keys, also of keys that were never filed; the first time stands.
+
+        After the commit, `StoredKeys.shred` takes what is left of them out of the write-ahead log.
+        """
+        rows = [
+            {"request_id": request_id, "created_at": at, "destroyed_at": at}
+            for request_id in sorted(set(request_ids))
+        ]
+        if not rows:
+            return
+        put = self._insert(tables.subject_keys)
+        c = tables.subject_keys.c
+        put = put.on_conflict_do_update(
+            index_elements=["request_id"],
+            set_={
+                "generation": sa.null(),
+                "wrapped": sa.null(),
+                "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
+            },
+        )
+        self._connection.execute(put, rows)
+
+    def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
+        """The next offset that `group` reads, by (topic, partition)."""
+        rows = [
+            {"group": group, "topic": topic, "partition": partition, "next": following}
+            for (topic, partition), following in sorted(positions.items())
+        ]
+        self._upsert(tables.positions, rows)
+
+    def mark_sent(self, event_ids: Iterable[str]) -> None:
+        """The bus has these records of the outbox."""
+        now = self.now()
+        c = tables.outbox.c
+        for some in _chunks(sorted(set(event_ids))):
+            self._connection.execute(
+                sa.update(tables.outbox).where(c.event_id.in_(some), c.sent_at.is_(None)).values(sent_at=now)
+            )
+
+    # --- statements ---
+
+    def _insert(self, table: sa.Table) -> dialect.Insert:
+        return dialect.insert(self._connection, table)
+
+    def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
+        if not rows:
+            return
+        keys = [column.name for column in table.primary_key]
+        put = self._insert(table)
+        changes = {name: put.excluded[name] for name in rows[0] if name not in keys}
+        self._connection.execute(put.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+
+
+def read_document(request_id: str, document: str | None) -> Saga | None:
+    """The saga in its row's document."""
+    if document is None:
+        return None
+    try:
+        return _DOCUMENT.validate_json(document)
+    except ValidationError:
+        # Its text quotes the document.
+        pass
+    raise BrokenDocument(request_id=request_id)
+
+
+def documents(rows: Iterable[sa.Row[tuple[str, str | None]]]) -> list[Saga]:
+    """The sagas in (request_id, document) rows, without those that have no state yet."""
+    found = (read_document(row.request_id, row.document) for row in rows)
+    return [saga for saga in found if saga is not None]
+
+
+def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    rest = iter(items)
+    while some := list(islice(rest, _IN_ONE_STATEMENT)):
+        yield some
+
+
+def _headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
+    return (
+        json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else ""
+    )
+
+
+def headers_from_text(text: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers of an outbox row."""
+    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text)) if text else ()
