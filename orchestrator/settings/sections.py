@@ -196,6 +196,8 @@ class Smtp(Section):
     """587 for STARTTLS, 465 for TLS from the first byte."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     """How the connection is protected. "none" is only for a server on this machine."""
+    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    """The certificates to trust instead of the system's, for a mail server with a private authority."""
     username: Line | None = None
     """The account to log in with; none for a server that knows us by address."""
     password: SecretRef | None = None
