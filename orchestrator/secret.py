@@ -1,8 +1,8 @@
 """Secrets by reference.
 
 A configuration file names where a secret is, and never holds it: `token = { env = "HUBSPOT_TOKEN" }` or
-`token = { file = "/run/secrets/hubspot" }`. The value is read when it is needed, so that a rotated file counts at once, and it
-appears in no repr, no error and no dump of the settings.
+`token = { file = "/run/secrets/hubspot" }`. The value is read when it is needed, so that a rotated file
+counts at once, and it appears in no repr, no error and no dump of the settings.
 """
 
 import os
@@ -30,7 +30,7 @@ class SecretRef(BaseModel):
         if isinstance(given, str | bytes):
             raise ValueError(
                 "a secret stands in the settings itself; put it in an environment variable or a file and"
-                ' write { env = "NAME" } or { file = "/path" } here (and change the secret: it was written down)'
+                ' write { env = "NAME" } or { file = "/path" } here (and change it: it was written down)'
             )
         return given
 
@@ -45,17 +45,21 @@ class SecretRef(BaseModel):
         if self.env is not None:
             value = os.environ.get(self.env, "")
             if not value:
-                raise SecretUnavailable(f"environment variable {self.env} is not set or empty: set it for this process")
+                raise SecretUnavailable(
+                    f"environment variable {self.env} is not set or empty: set it for this process"
+                )
             return value
         assert self.file is not None  # noqa: S101 - the validator above leaves no third case
         try:
             value = self.file.read_text(encoding="utf-8").rstrip("\r\n")
         except OSError as error:
             raise SecretUnavailable(
-                f"cannot read the secret file {self.file} ({error.strerror}): create it, readable by this user"
+                f"cannot read the secret file {self.file} ({error.strerror}): create it, for this user to read"
             ) from None
         except UnicodeDecodeError:
-            raise SecretUnavailable(f"the secret file {self.file} is not UTF-8 text: write it again") from None
+            raise SecretUnavailable(
+                f"the secret file {self.file} is not UTF-8 text: write it again"
+            ) from None
         if not value:
             raise SecretUnavailable(f"the secret file {self.file} is empty: write the secret into it")
         return value

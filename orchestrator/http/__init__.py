@@ -1,4 +1,6 @@
-"""Outgoing HTTP: one client with the rules built in (`client`), a guard for addresses from outside (`guard`)."""
+"""Outgoing HTTP: one client with the rules built in (`client`), a guard for addresses from outside
+(`guard`).
+"""
 
 from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAuthority
 from orchestrator.http.errors import CallFailed, Expired, Permanent, Permit, Retryable

@@ -2,10 +2,11 @@
 
 The rules it keeps, so that no handler can forget them:
 
-* An erasing call needs a permit, which is asked at the last moment before each sending: after the wait for the rate limit, and
-  again before the repeat that follows a renewed credential.
-* Every failure becomes `Retryable` or `Permanent` with a code of one token. httpx's own exceptions carry the URL, and a URL can
-  carry an address, so none of them leaves this module, not even as a cause. Its loggers write URLs and are cut off.
+* An erasing call needs a permit, which is asked at the last moment before each sending: after the wait for
+  the rate limit, and again before the repeat that follows a renewed credential.
+* Every failure becomes `Retryable` or `Permanent` with a code of one token. httpx's own exceptions carry
+  the URL, and a URL can carry an address, so none of them leaves this module, not even as a cause. Its
+  loggers write URLs and are cut off.
 * No redirect is followed: it could lead the credentials, or the deletion, to another host.
 * An answer is bounded in time and in size.
 * A refused credential is renewed once where there is a way to; after that a person must mend it.
@@ -139,7 +140,9 @@ class Client:
         data: Mapping[str, str] | None = None,
         accept: frozenset[int] = frozenset(),
     ) -> Answer:
-        """Send, and return a 2xx or a status in `accept`, which the caller handles itself; anything else raises."""
+        """Send, and return a 2xx or a status in `accept`, which the caller handles itself; anything else
+        raises.
+        """
         request = _Prepared(method, path, params, headers or {}, json, content, data)
         return await self._send(request, accept, None)
 
@@ -255,5 +258,3 @@ async def _translated() -> AsyncIterator[None]:
         raise Retryable("malformed_answer") from None
     except (httpx.HTTPError, httpx.StreamError, OSError):
         raise Retryable("connection_lost") from None
-
-

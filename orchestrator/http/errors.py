@@ -1,6 +1,7 @@
 """How an outgoing call can fail, as the caller must treat it.
 
-A code is a token for logs, metrics and the DPO. It never holds text from the other side, which can quote an address.
+A code is a token for logs, metrics and the DPO. It never holds text from the other side, which can quote an
+address.
 """
 
 from typing import Protocol
@@ -15,7 +16,9 @@ class CallFailed(Exception):
 
 
 class Retryable(CallFailed):
-    """The fault may pass by itself: try later, after `retry_after` microseconds where the other side named a time."""
+    """The fault may pass by itself: try later, after `retry_after` microseconds where the other side
+    named a time.
+    """
 
     def __init__(self, code: str, retry_after: int | None = None) -> None:
         super().__init__(code)

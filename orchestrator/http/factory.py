@@ -1,4 +1,6 @@
-"""Where handlers get their clients, so that a test or a simulation can put its own transport under all of them."""
+"""Where handlers get their clients, so that a test or a simulation can put its own transport under all
+of them.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -12,7 +14,9 @@ from orchestrator.http.guard import Guard, GuardedTransport
 class Clients:
     """Makes and closes the clients of one process."""
 
-    def __init__(self, *, clock: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, *, clock: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self._clock = clock
         self._transport = transport
         self._made: list[Client] = []

@@ -1,9 +1,9 @@
 """Calls to an address that a tenant or an agency gave us.
 
-Such an address comes from outside, even when the operator typed it in, and must not become a way into our own network. So: https
-only; hosts from an allow-list; the name is resolved once, every address it has must be public, and the connection goes to the one
-that was checked (a second resolution could answer differently); certificates are checked against the name. Redirects are refused by
-the client.
+Such an address comes from outside, even when the operator typed it in, and must not become a way into our
+own network. So: https only; hosts from an allow-list; the name is resolved once, every address it has must
+be public, and the connection goes to the one that was checked (a second resolution could answer
+differently); certificates are checked against the name. Redirects are refused by the client.
 """
 
 import ipaddress
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import anyio
 import httpx
+from typing_extensions import override
 
 from orchestrator.http.errors import Permanent, Retryable
 
@@ -70,14 +71,17 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         self._guard = guard
         self._inner = inner
 
+    @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self._guard.check(request.url)
         address = await self._guard.address(request.url)
         if address is not None:
-            # The Host header was set from the name before this; TLS gets the name for SNI and for the certificate check.
+            # The Host header was set from the name before this; TLS gets the name for SNI and for the
+            # certificate check.
             request.extensions = {**request.extensions, "sni_hostname": request.url.host}
             request.url = request.url.copy_with(host=address)
         return await self._inner.handle_async_request(request)
 
+    @override
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -1,0 +1,172 @@
+"""What the worker asks of a handler, and what a handler may answer.
+
+A handler turns four verbs into calls to one kind of system:
+
+* `locate` finds every record of the person, children included, and gives their references. It erases nothing.
+* `erase` erases exactly the references it is given. One that is already gone counts as erased and as
+  repeated, never as absent: any call can be repeated after a lost answer.
+* `prove` looks again, by the references and by the identifiers.
+* `receive` turns a callback into a result. It trusts nothing that isn't signed, or named by a token only
+  the right party has.
+
+What the types keep:
+
+* Each result says which verbs it may answer; a handler that answers out of turn is a handler that failed.
+* "Absent" and "gone" cannot be said without a `Control`, and only a comparison of the pinned account with
+  the account that answered can make one. A token for the wrong account must never read as "erased
+  everywhere".
+* An erasing call goes through `Client.erase_call`, which takes the task as its permit.
+* Nothing here shows an identifier or a reference in its repr.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from orchestrator.http.errors import CallFailed, Expired, Permanent, Retryable
+from orchestrator.privacy import Identifiers
+from schemas.messages import Capacity, Language, Verb
+
+__all__ = [
+    "CallFailed",
+    "Clock",
+    "Control",
+    "Expired",
+    "Permanent",
+    "Reference",
+    "Refused",
+    "Retryable",
+    "Task",
+    "pack_references",
+    "unpack_references",
+]
+
+Clock = Callable[[], int]
+
+
+class Refused(Exception):
+    """A callback that nobody should believe or that means nothing: it is counted and dropped."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+# --- what is asked
+# ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """One record in the vendor's system. `marks` are tokens that a handler leaves for its own later verbs."""
+
+    kind: str
+    id: str = field(repr=False)
+    created_at: int | None = None
+    marks: tuple[str, ...] = ()
+
+    def marked(self, mark: str) -> "Reference":
+        """This reference with one more mark."""
+        return self if mark in self.marks else replace(self, marks=(*self.marks, mark))
+
+
+def pack_references(references: tuple[Reference, ...]) -> bytes:
+    """The clear form, which goes nowhere but into a seal."""
+    rows = [[r.kind, r.id, r.created_at, list(r.marks)] for r in references]
+    return json.dumps(rows, separators=(",", ":")).encode()
+
+
+def unpack_references(*packed: bytes) -> tuple[Reference, ...]:
+    """The references of all the parts, one for each record, with the marks of all its mentions."""
+    found: dict[tuple[str, str], Reference] = {}
+    for part in packed:
+        for kind, id_, created_at, marks in json.loads(part):
+            known = found.get((kind, id_))
+            reference = Reference(kind=kind, id=id_, created_at=created_at, marks=tuple(marks))
+            if known is not None:
+                for mark in known.marks:
+                    reference = reference.marked(mark)
+            found[kind, id_] = reference
+    return tuple(found.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One command, unsealed, for as long as its verb runs. It is also the permit of every erasing call."""
+
+    request_id: str
+    system: str
+    verb: Verb
+    attempt: int
+    identifiers: Identifiers = field(repr=False)
+    references: tuple[Reference, ...] = field(default=(), repr=False)
+    issued_at: int
+    not_after: int
+    clock: Clock = field(repr=False)
+    instruction: Literal["erase"] | None = None
+    reminder: bool = False
+    capacity: Capacity = "controller"
+    tenant: str | None = None
+    language: Language = "en"
+    erased_at: int | None = None
+
+    def may_erase(self) -> None:
+        """Return if the command is still in force; raise `Expired` if not."""
+        if self.clock() > self.not_after:
+            raise Expired
+
+    def of_kind(self, *kinds: str) -> tuple[Reference, ...]:
+        """The references of these kinds."""
+        return tuple(r for r in self.references if r.kind in kinds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackBody:
+    """A callback, unsealed: the token of its address if it had one, and exactly what was posted."""
+
+    token: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    received_at: int
+    system: str | None = None
+
+    def header(self, name: str) -> str:
+        """The header of that name, in whatever case it came; empty if there is none."""
+        return next((value for key, value in self.headers.items() if key.lower() == name.lower()), "")
+
+
+# --- control
+# ---------------------------------------------------------------------------------------------------------
+
+_WITNESS = object()
+
+
+class Control:
+    """That we were shown to look in the right place: the account that answered is the account that was
+    pinned.
+
+    `record` says that the configured control record was found by the same query, too.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, witness: object, *, record: bool) -> None:
+        if witness is not _WITNESS:
+            raise TypeError("a Control is made by Control.shown, from what the system answered")
+        self.record = record
+
+    @classmethod
+    def shown(cls, *, pinned: str, answered: str, record_found: bool | None = None) -> "Control":
+        """Compare the pinned account with the one that answered; `record_found` None: no control record
+        is set.
+        """
+        if not pinned or pinned != answered:
+            raise Permanent("wrong_account")
+        if record_found is False:
+            # Also how a credential without the right to read looks: everything is found to be empty.
+            raise Permanent("control_record_not_found")
+        return cls(_WITNESS, record=bool(record_found))
+
+    def evidence(self) -> dict[str, str]:
+        return {"control": "account_and_record" if self.record else "account"}
