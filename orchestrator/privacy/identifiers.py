@@ -1,0 +1,253 @@
+"""What identifies a person, in the one form in which we look for it.
+
+Rules:
+
+* The value of an identifier shows nowhere by itself: not in repr, str or a format, and it can't be pickled.
+  Who needs it says `.value`, which is easy to search the code for. At rest and in transit it is `to_bytes()`,
+  sealed.
+* `clean` brings what a person typed into one form, and refuses what nobody could be found by. It tells which
+  kinds it refused, never the values.
+* E-mail: NFC, the local part in lower case, the domain in its ASCII form (IDNA). RFC 5321 leaves the case of
+  the local part to the receiving host, but no vendor tells two people apart by it, and people type "Anna@".
+* Phone: E.164. A possible number suffices: number plans change faster than our copy of them, a wrong number
+  finds nobody, and a right one that is refused leaves a person unerased.
+* Google Analytics: the client id within the `_ga` cookie (GA1.1.1234567890.1699999999). Rules of one vendor
+  only, such as the dots in a Gmail address, belong to its handler.
+* The canonical bytes are the same for the same set of identifiers, in whatever order they came.
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, NoReturn, get_args
+
+import idna
+import phonenumbers
+
+from orchestrator.privacy.errors import PrivacyError
+
+Kind = Literal[
+    "email",
+    "phone",
+    "name",
+    "ga_client_id",
+    "ga_user_id",
+    "ga_app_instance_id",
+    "customer_id",
+    "tenant_user_id",
+]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+MAX_IDENTIFIERS: Final = 100
+
+_WITH_SITE: Final = frozenset({"ga_client_id", "ga_user_id", "ga_app_instance_id"})
+_FORMAT: Final = 1
+_ATOM: Final = re.compile(r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*")
+_PHONE: Final = re.compile(r"[\d\s+().,/\u2010-\u2015-]+")
+_GA_COOKIE: Final = re.compile(r"(?:_ga=)?GA\d\.\d{1,2}(?:-\d{1,2})?\.(\d{1,20}\.\d{1,20})", re.ASCII)
+_GA_CLIENT: Final = re.compile(r"\d{1,20}\.\d{1,20}", re.ASCII)
+_GA_INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
+
+
+class IdentifiersBroken(PrivacyError):
+    """The bytes are not identifiers as we write them. Whoever sealed them is at fault; repeating won't
+    help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identifier:
+    """One thing that a person is known by. `site` is the web site that a Google Analytics id belongs to."""
+
+    kind: Kind
+    value: str = field(repr=False)
+    site: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ValueError("there is no such kind of identifier")
+
+    def __repr__(self) -> str:
+        return f"<{self.kind}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("identifiers are not pickled: seal their to_bytes()")
+
+    def __copy__(self) -> "Identifier":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Identifier":
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """All that one person is known by; sorted, each once."""
+
+    items: tuple[Identifier, ...] = field(repr=False)
+
+    def __post_init__(self) -> None:
+        once = {(item.kind, item.value, item.site or ""): item for item in self.items}
+        object.__setattr__(self, "items", tuple(once[key] for key in sorted(once)))
+
+    def __repr__(self) -> str:
+        return f"<identifiers: {', '.join(item.kind for item in self.items) or 'none'}>"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("identifiers are not pickled: seal their to_bytes()")
+
+    def __copy__(self) -> "Identifiers":
+        return self
+
+    def __deepcopy__(self, memo: object) -> "Identifiers":
+        return self
+
+    def __iter__(self) -> Iterator[Identifier]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that are there, each once."""
+        return tuple(dict.fromkeys(item.kind for item in self.items))
+
+    def of_kind(self, kind: Kind) -> tuple[Identifier, ...]:
+        """The identifiers of one kind."""
+        return tuple(item for item in self.items if item.kind == kind)
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes, to be sealed or digested."""
+        items = [[item.kind, item.value, item.site] for item in self.items]
+        return json.dumps(
+            {"format": _FORMAT, "items": items}, ensure_ascii=False, separators=(",", ":")
+        ).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Identifiers":
+        """What `to_bytes` wrote. Raises IdentifiersBroken."""
+        identifiers = _parse(data)
+        if identifiers is None:
+            raise IdentifiersBroken
+        return identifiers
+
+
+class Cleaned(NamedTuple):
+    """What `clean` made of what it was given."""
+
+    identifiers: Identifiers
+    refused: tuple[Kind, ...]  # the kinds of those that nobody could be found by, one for each refused
+
+
+def clean(items: Iterable[Identifier], *, region: str | None = None) -> Cleaned:
+    """The identifiers in the form in which we look for them.
+
+    `region` is the country (such as "SE") of phone numbers without a country code; without it they are
+    refused.
+    """
+    usable: dict[Identifier, None] = {}
+    refused: list[Kind] = []
+    for item in items:
+        value = _CLEANERS[item.kind](item.value, region) if len(item.value) <= 1000 else None
+        site = _host(item.site) if item.site is not None else None
+        bad_site = item.site is not None and (site is None or item.kind not in _WITH_SITE)
+        if value is None or bad_site or len(usable) >= MAX_IDENTIFIERS:
+            refused.append(item.kind)
+        else:
+            usable[Identifier(item.kind, value, site)] = None
+    return Cleaned(Identifiers(tuple(usable)), tuple(refused))
+
+
+def _parse(data: bytes) -> Identifiers | None:
+    try:
+        document = json.loads(data.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        return None
+    rows = document.get("items")
+    if not isinstance(rows, list) or len(rows) > MAX_IDENTIFIERS or not all(map(_is_row, rows)):
+        return None
+    identifiers = Identifiers(tuple(Identifier(*row) for row in rows))
+    return identifiers if identifiers.to_bytes() == data else None
+
+
+def _is_row(row: Any) -> bool:
+    match row:
+        case [str(kind), str(), None | str()]:
+            return kind in KINDS
+        case _:
+            return False
+
+
+def _email(typed: str, region: str | None) -> str | None:
+    local, at, domain = unicodedata.normalize("NFC", typed.strip()).rpartition("@")
+    local, host = unicodedata.normalize("NFC", local.lower()), _host(domain)
+    if not at or host is None or "." not in host or host.rpartition(".")[2].isdecimal():
+        return None
+    if not _ATOM.fullmatch(local) or len(local.encode()) > 64 or len(local.encode()) + len(host) > 253:
+        return None  # RFC 5321, 4.5.3.1; quoted local parts are legal and nobody has one
+    return f"{local}@{host}"
+
+
+def _host(typed: str) -> str | None:
+    name = unicodedata.normalize("NFC", typed.strip()).removesuffix(".")
+    if len(name) > 253:
+        return None
+    try:
+        host = idna.encode(name, uts46=True).decode().lower()
+    except UnicodeError:  # idna's own errors are of this family
+        return None
+    # IDNA lets through what is a label by its own rules, but no name of a host.
+    return host if re.fullmatch(r"[a-z0-9-]+(\.[a-z0-9-]+)*", host) else None
+
+
+def _phone(typed: str, region: str | None) -> str | None:
+    number = unicodedata.normalize("NFKC", typed.strip().removeprefix("tel:"))
+    if not _PHONE.fullmatch(number):
+        return None
+    try:
+        parsed = phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+    if phonenumbers.is_possible_number_with_reason(parsed) != phonenumbers.ValidationResult.IS_POSSIBLE:
+        return None
+    return phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.E164)
+
+
+def _name(typed: str, region: str | None) -> str | None:
+    name = " ".join(unicodedata.normalize("NFC", typed).split())
+    readable = all(unicodedata.category(char)[0] != "C" for char in name)
+    return name if readable and any(char.isalpha() for char in name) and len(name) <= 200 else None
+
+
+def _ga_client(typed: str, region: str | None) -> str | None:
+    cookie = _GA_COOKIE.fullmatch(typed.strip())
+    if cookie:
+        return cookie.group(1)
+    return typed.strip() if _GA_CLIENT.fullmatch(typed.strip()) else None
+
+
+def _ga_instance(typed: str, region: str | None) -> str | None:
+    instance = typed.strip().lower()
+    return instance if _GA_INSTANCE.fullmatch(instance) else None
+
+
+def _opaque(typed: str, region: str | None) -> str | None:
+    # Another system's id: its case and inner spaces may mean something there.
+    value = unicodedata.normalize("NFC", typed.strip())
+    readable = all(unicodedata.category(char)[0] != "C" for char in value)
+    return value if value and readable and len(value) <= 256 else None
+
+
+_CLEANERS: Final[dict[Kind, Callable[[str, str | None], str | None]]] = {
+    "email": _email,
+    "phone": _phone,
+    "name": _name,
+    "ga_client_id": _ga_client,
+    "ga_user_id": _opaque,
+    "ga_app_instance_id": _ga_instance,
+    "customer_id": _opaque,
+    "tenant_user_id": _opaque,
+}
