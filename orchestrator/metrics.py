@@ -32,12 +32,12 @@ class Figures:
     """The store's view of the requests at one moment. Times are in seconds, None where there is nothing."""
 
     open_requests: int
-    oldest_open_age: float | None
-    least_time_left: float | None
-    open_escalations: int
     outbox_size: int
-    outbox_age: float | None
-    quarantined: int
+    oldest_open_age: float | None = None
+    least_time_left: float | None = None
+    open_escalations: int | None = None
+    outbox_age: float | None = None
+    quarantined: int | None = None
 
 
 class Metrics:

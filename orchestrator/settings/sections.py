@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from orchestrator.secret import SecretRef
-from schemas.messages import Capacity, Language, Token
+from schemas.messages import Language, Token
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+|localhost")
@@ -86,6 +86,7 @@ def is_loopback(host: str) -> bool:
 Domain = Annotated[str, AfterValidator(_domain)]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Moment = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
 Site = Annotated[str, AfterValidator(_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
@@ -225,7 +226,7 @@ class Smtp(Section):
 class Retry(Section):
     """How often a failing call to a vendor is tried again before the DPO is asked."""
 
-    first: Duration = timedelta(seconds=30)
+    first: Duration = timedelta(seconds=10)
     """The upper bound of the wait after the first failure; doubled with each further one (full jitter)."""
     cap: Duration = timedelta(hours=6)
     """The longest wait between two attempts. A vendor's own Retry-After wins."""
@@ -242,24 +243,28 @@ class Retry(Section):
 class Waits(Section):
     """How long to wait for whom, and when to remind."""
 
-    verification_reminder: Duration = timedelta(days=3)
-    """A request whose subject is unverified: remind the DPO this often."""
-    decision_reminder: Duration = timedelta(days=3)
-    """An open escalation: remind the DPO this often."""
-    party_reminder: Duration = timedelta(days=7)
-    """An agency or controller that has not answered: remind it this often."""
-    max_party_reminders: Annotated[int, Field(ge=0, le=100)] = 3
-    """Reminders to an agency or controller before the DPO is asked."""
-    subject_answer: Duration = timedelta(days=14)
-    """How long a subject has to give an identifier that is missing."""
-    silence_alarm: Duration = timedelta(hours=1)
-    """A command without an answer for this long raises an alarm. Silence is not an attempt."""
+    command_lifetime: Duration = timedelta(hours=12)
+    """A command starts no erasing call later than this after it was issued."""
     call_limit: Duration = timedelta(minutes=2)
     """The longest that one call to a vendor may take; closing waits this long past the last `not_after`."""
-    command_lifetime: Duration = timedelta(hours=1)
-    """A command starts no erasing call later than this after it was issued."""
+    silence_alarm: Duration = timedelta(hours=24)
+    """A command without an answer for this long raises an alarm. Silence is not an attempt."""
+    party_reminder: Duration = timedelta(days=7)
+    """An agency or controller that has not answered: remind it this often."""
+    max_reminders: Annotated[int, Field(ge=0, le=100)] = 2
+    """Reminders to an agency or controller before the DPO is asked."""
+    max_reopened: Annotated[int, Field(ge=0, le=100)] = 3
+    """How often a proof may find the records still there, and erase again, before the DPO is asked."""
+    subject_answer: Duration = timedelta(days=14)
+    """How long a subject has to give an identifier that is missing."""
+    decision_reminder: Duration = timedelta(days=3)
+    """An open escalation: remind the DPO this often."""
     deadline_warning: Duration = timedelta(days=7)
     """The DPO is warned this long before a request's due date."""
+    notice_alarm: Duration = timedelta(days=1)
+    """A notice that has not been sent for this long raises an alarm."""
+    review: Duration = timedelta(days=7)
+    """A request in progress is looked over at least this often."""
 
 
 class Notices(Section):
@@ -317,10 +322,14 @@ class System(Section):
     """How mails name it; by default the name of its table."""
     after: tuple[Token, ...] = ()
     """Systems whose erasure must be accepted before this one starts."""
-    capacities: tuple[Capacity, ...] = Field(default=("controller",), min_length=1)
-    """In which capacity we hold its data: "controller" for our own, "processor" for our customers'."""
-    look_again: tuple[Duration, ...] = (timedelta(days=1), timedelta(days=31))
-    """When to look again after the erasure, counted from it; empty where there is nothing to look at."""
+    tenant: Token | None = None
+    """The customer whose data it is, where we are the processor; nothing goes without its instruction."""
+    look_again: tuple[Moment, ...] = Field(default=(timedelta(0),), min_length=1)
+    """When to prove, counted from the erasure; the last proof must pass for the system to be done."""
+    patience: Duration = timedelta(days=60)
+    """How long after the erasure a proof may stay pending, a vendor's purge say, before the DPO is asked."""
+    asks_subject: bool = False
+    """Whether a missing identifier is asked for before the system ends as not identifiable."""
     reason: Line | None = None
     """Only for "holds_nothing", and needed there: why nothing in it can be traced to a person."""
     own: Annotated[Any, Field(exclude=True)] = None

@@ -1,14 +1,16 @@
 """What an installation may be told, and what it answers to a file that is wrong."""
 
 import json
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from orchestrator.saga import rules as rules_module
 from orchestrator.secret import SecretRef
-from orchestrator.settings import ConfigError, Settings, load, micros
+from orchestrator.settings import ConfigError, Retry, Settings, Waits, load, micros
 
 GOOD = """
 [installation]
@@ -67,7 +69,7 @@ def test_the_least_that_works_gets_sensible_defaults(tmp_path: Path) -> None:
     assert tmp_path / "radera.keys" == settings.keys.file
     assert ("127.0.0.1", 8080) == (settings.http.host, settings.http.port)
     assert ("starttls", 587) == (settings.smtp.security, settings.smtp.port)
-    assert timedelta(hours=1) == settings.waits.command_lifetime
+    assert timedelta(hours=12) == settings.waits.command_lifetime
 
 
 def test_a_handler_gets_its_own_settings_typed(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_handler_gets_its_own_settings_typed(tmp_path: Path) -> None:
     crm = _load(tmp_path).systems["crm"]
 
     assert Crm(account="007", token=SecretRef(env="CRM_TOKEN")) == crm.own
-    assert ("controller",) == crm.capacities
+    assert crm.tenant is None
 
 
 def test_settings_cannot_change(tmp_path: Path) -> None:
@@ -319,6 +321,16 @@ def test_a_shown_secret_reference_shows_no_secret(tmp_path: Path, monkeypatch: p
 
     assert "CANARY" not in repr(settings) + json.dumps(settings.model_dump(mode="json"))
     assert "pat-eu1-CANARY" == settings.systems["crm"].own.token.read()
+
+
+def test_waits_and_retries_are_those_that_the_sagas_keep() -> None:
+    """Each setting has the rule it sets, with the same default, and no rule is left without a setting."""
+    for section, rules in ((Waits(), rules_module.Waits()), (Retry(), rules_module.Retry())):
+        given = {
+            name: micros(value) if isinstance(value, timedelta) else value
+            for name, value in section.model_dump().items()
+        }
+        assert given == asdict(rules)
 
 
 def test_micros_counts_whole_microseconds() -> None:
