@@ -1,0 +1,222 @@
+"""From records on the bus to events of a saga.
+
+Whatever can't be read becomes something that is kept: a request nobody can read is a person whose clock
+runs, so it opens a saga by itself, dated by the record; any other unreadable record is dead-lettered.
+Nothing here touches the saga's state.
+"""
+
+import re
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.bus.port import Delivery
+from orchestrator.privacy.digest import Digests
+from orchestrator.privacy.guard import find_personal
+from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
+from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
+from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, unseal
+from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
+from schemas import topics
+from schemas.codec import CodecError, UnknownSchema, decode
+from schemas.messages import Confirmation, Decision, Request
+
+_NAMESPACE = uuid.UUID("3c1d1c53-4a53-5d35-8d3b-8b4f0f5b1a4e")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: What stands in the record for a reason that quoted the person.
+WITHHELD = "(withheld: it quoted the person)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inbound:
+    """One delivery, understood as far as it can be.
+
+    `event` is what it means for a saga; its request may still have to be found by `correlation`. `dead` is
+    the code under which the record is dead-lettered instead, or (with an event) as well. `request` and
+    `identifiers` stay with a request, to tell a supplement from a conflict.
+    """
+
+    delivery: Delivery
+    type: str
+    event: Event | None = None
+    dead: str | None = None
+    correlation: str | None = None
+    correlations: tuple[str, ...] = ()
+    request: Request | None = field(default=None, repr=False)
+    identifiers: Identifiers | None = field(default=None, repr=False)
+
+
+class Reader:
+    """Reads deliveries. `random` draws the number that an event brings for back-off."""
+
+    def __init__(self, keys: RequestKeys, digests: Digests, random: Callable[[], float]) -> None:
+        self._keys = keys
+        self._digests = digests
+        self._random = random
+
+    def read(self, delivery: Delivery) -> Inbound:
+        """Never raises for what the record holds; only for a store that can't be reached."""
+        match delivery.topic:
+            case topics.REQUESTS:
+                return self._request(delivery)
+            case topics.CONFIRMATIONS:
+                return self._confirmation(delivery)
+            case topics.DECISIONS:
+                return self._decision(delivery)
+            case _:
+                return Inbound(delivery=delivery, type="other", dead="unexpected_topic")
+
+    # --- requests ---
+
+    def _request(self, delivery: Delivery) -> Inbound:
+        try:
+            request = decode(delivery.value, Request)
+        except CodecError as error:
+            return self._unreadable(delivery, _code_of(error))
+        try:
+            identifiers = self._open(request.request_id, request.sealed_identifiers)
+        except KeyDestroyed:
+            # The request under this id has ended; whoever sent this one believes it is new.
+            identifiers = Identifiers(())
+        except (KeyUnknown, SealBroken, IdentifiersBroken) as error:
+            return self._unreadable(delivery, _code_of(error), event_id=request.event_id)
+        event = RequestReceived(
+            event_id=request.event_id,
+            request_id=request.request_id,
+            random=self._random(),
+            received_at=request.received_at,
+            source=request.source,
+            capacity=request.capacity,
+            tenant=request.tenant,
+            language=request.language,
+            verified=request.verified,
+            scope=request.scope,
+            identifiers=request.sealed_identifiers,
+            identifier_kinds=tuple(sorted({item.kind for item in identifiers.items})),
+            content_digest=self.content_digest(identifiers, request),
+            subject_digest=self._digests.subject(identifiers),
+        )
+        return Inbound(
+            delivery=delivery, type="request", event=event, request=request, identifiers=identifiers
+        )
+
+    def _unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
+        place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
+        event = RequestUnreadable(
+            event_id=event_id or f"unreadable:{place}",
+            request_id=str(uuid.uuid5(_NAMESPACE, place)),
+            random=self._random(),
+            received_at=delivery.timestamp,
+            code=code,
+        )
+        return Inbound(delivery=delivery, type="request", event=event, dead=code)
+
+    def content_digest(self, identifiers: Identifiers, request: Request) -> str:
+        """What makes two requests the same request."""
+        return self._digests.content(
+            identifiers, scope=request.scope, capacity=request.capacity, tenant=request.tenant
+        )
+
+    def supplements(self, inbound: Inbound, request_id: str, known: bytes, known_digest: str) -> bool:
+        """Whether a request repeats what is known under its id and adds identifiers to it."""
+        if inbound.request is None or inbound.identifiers is None:
+            return False
+        try:
+            before = self._open(request_id, known)
+        except (KeyDestroyed, KeyUnknown, SealBroken, IdentifiersBroken):
+            return False
+        same_otherwise = self.content_digest(before, inbound.request) == known_digest
+        return same_otherwise and set(before.items) < set(inbound.identifiers.items)
+
+    def _open(self, request_id: str, sealed: bytes) -> Identifiers:
+        key = self._keys.key_of(request_id)
+        return Identifiers.from_bytes(unseal(key, request_id, IDENTIFIERS, sealed))
+
+    # --- confirmations and decisions ---
+
+    def _confirmation(self, delivery: Delivery) -> Inbound:
+        try:
+            said = decode(delivery.value, Confirmation)
+        except CodecError as error:
+            return Inbound(delivery=delivery, type="confirmation", dead=_code_of(error))
+        if said.request_id is None and said.correlation is None:
+            return Inbound(delivery=delivery, type="confirmation", dead="names_no_request")
+        event = Confirmed(
+            event_id=said.event_id,
+            request_id=said.request_id or "",
+            random=self._random(),
+            kind=said.kind,
+            system=said.system,
+            occurred_at=said.occurred_at,
+            command_id=said.command_id,
+            verb=said.verb,
+            attempt=said.attempt,
+            found=said.found,
+            erased=said.erased,
+            references=said.sealed_references,
+            grade=said.grade,
+            end=said.end,
+            legal_basis=said.legal_basis,
+            retained_until=said.retained_until,
+            missing=said.missing,
+            look_at=said.look_at,
+            code=said.code,
+            retryable=said.retryable,
+            retry_after=said.retry_after,
+            evidence=said.evidence,
+        )
+        correlation = said.correlation if said.request_id is None else None
+        return Inbound(
+            delivery=delivery,
+            type="confirmation",
+            event=event,
+            correlation=correlation,
+            correlations=said.correlations,
+        )
+
+    def _decision(self, delivery: Delivery) -> Inbound:
+        try:
+            decision = decode(delivery.value, Decision)
+        except CodecError as error:
+            return Inbound(delivery=delivery, type="decision", dead=_code_of(error))
+        event = Decided(
+            event_id=decision.event_id,
+            request_id=decision.request_id,
+            random=self._random(),
+            action=decision.action,
+            escalation_id=decision.escalation_id,
+            escalation_version=decision.escalation_version,
+            reason=decision.reason,
+            decided_by=decision.decided_by,
+            decided_at=decision.decided_at,
+        )
+        return Inbound(delivery=delivery, type="decision", event=event)
+
+    def clean_reason(self, reason: str, request_id: str, sealed: bytes) -> str:
+        """A DPO's reason stays on the record when the key is gone, so it must not quote the person."""
+        try:
+            quotes = bool(sealed) and find_personal(reason, self._open(request_id, sealed))
+        except (KeyDestroyed, KeyUnknown, SealBroken, IdentifiersBroken):
+            return reason
+        return WITHHELD if quotes else reason
+
+
+def key_for_dead_letter(inbound: Inbound) -> str:
+    """A dead letter's key: a request id and nothing else, since a stranger's record may be keyed by a
+    name.
+    """
+    key = inbound.delivery.key
+    return key if _UUID.fullmatch(key) else ""
+
+
+def _code_of(error: Exception) -> str:
+    if isinstance(error, UnknownSchema):
+        return "unknown_schema"
+    if isinstance(error, CodecError):
+        return "malformed_message"
+    return {
+        "KeyUnknown": "key_unknown",
+        "SealBroken": "seal_broken",
+        "IdentifiersBroken": "identifiers_broken",
+    }[type(error).__name__]

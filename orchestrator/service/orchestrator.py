@@ -1,0 +1,306 @@
+"""The orchestrator role: events in, decisions committed, messages out.
+
+One batch of deliveries is one database transaction: inbox rows, new states, timeline, outbox rows, keys
+destroyed and the consumer's positions commit together or not at all, and only then is anything
+acknowledged. A batch that fails is retried event by event; a saga whose rule raises is quarantined, and the
+rest go on.
+
+                 poll              one transaction                    after the commit
+    bus ──────► read ──► inbox ► load ► decide ► save ► outbox ──────► ack, shred
+    clock ─────────────► due sagas ──┘                    │
+                                                          └──► relay ──► bus
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from orchestrator.bus.port import Bus, Delivery, Subscription
+from orchestrator.metrics import Metrics
+from orchestrator.privacy.keyring import Keyring
+from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
+from orchestrator.saga.draft import SendOutcome
+from orchestrator.saga.events import Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.model import Saga
+from orchestrator.saga.rules import Rules
+from orchestrator.service.inbound import Inbound, Reader, key_for_dead_letter
+from orchestrator.service.outbound import dead_letter, outgoing
+from orchestrator.store import (
+    BrokenDocument,
+    Correlation,
+    Outgoing,
+    Store,
+    StoredKeys,
+    StoreError,
+    Transaction,
+)
+from schemas import topics
+
+_logger = logging.getLogger(__name__)
+
+GROUP = "orchestrator"
+TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
+
+#: Seals a dead letter's payload to the installation.
+DEAD_LETTER = "dead-letter"
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a transaction gathers before it writes."""
+
+    sagas: dict[str, Saga | None]
+    changed: dict[str, Saga] = field(default_factory=dict)
+    decisions: list[tuple[Event, Decision]] = field(default_factory=list)
+    dead: list[tuple[Inbound, str]] = field(default_factory=list)
+    correlations: list[Correlation] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    handled: list[tuple[str, bool]] = field(default_factory=list)
+    quarantined: int = 0
+
+
+class Orchestrator:
+    """Applies events and timers. Belongs to one thread."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        bus: Bus,
+        keys: StoredKeys,
+        keyring: Keyring,
+        reader: Reader,
+        rules: Rules,
+        metrics: Metrics,
+        random: Callable[[], float],
+        batch: int = 100,
+    ) -> None:
+        self._store = store
+        self._bus = bus
+        self._keys = keys
+        self._keyring = keyring
+        self._reader = reader
+        self._rules = rules
+        self._metrics = metrics
+        self._random = random
+        self._batch = batch
+        self._subscription: Subscription | None = None
+        self._unshredded = True
+
+    def step(self, timeout: float) -> int:
+        """Waits up to `timeout` seconds for events, applies them, then fires what is due; gives how many
+        were applied.
+
+        Raises:
+            StoreError: the database failed; nothing was acknowledged, and the events come again.
+        """
+        if self._subscription is None:
+            self._subscription = self._bus.subscribe(GROUP, TOPICS, positions=self._store.positions(GROUP))
+        try:
+            deliveries = self._subscription.poll(timeout, self._batch)
+            applied = self._consume(deliveries)
+        except BaseException:
+            # What was polled and not committed must come again, and it comes to a new subscription.
+            self.close()
+            raise
+        applied += self.fire_timers()
+        self._shred()
+        return applied
+
+    def close(self) -> None:
+        """Gives back what was polled and not applied."""
+        if self._subscription is not None:
+            self._subscription.close()
+            self._subscription = None
+
+    # --- events ---
+
+    def _consume(self, deliveries: Sequence[Delivery]) -> int:
+        if not deliveries:
+            return 0
+        inbound = [self._reader.read(delivery) for delivery in deliveries]
+        try:
+            self._commit(inbound)
+        except StoreError as error:
+            if not isinstance(error, BrokenDocument):
+                raise
+            for one in inbound:
+                self._commit_alone(one)
+        except Exception:
+            _logger.exception("batch_failed", extra={"count": len(inbound)})
+            for one in inbound:
+                self._commit_alone(one)
+        for delivery in deliveries:
+            assert self._subscription is not None  # noqa: S101 - step opened it
+            self._subscription.ack(delivery)
+        return len(deliveries)
+
+    def _commit_alone(self, one: Inbound) -> None:
+        """The fallback: one event, one transaction. What fails even so is kept as a dead letter."""
+        try:
+            self._commit([one])
+        except StoreError as error:
+            if not isinstance(error, BrokenDocument):
+                raise
+            self._commit([replace(one, event=None, dead="broken_document")])
+        except Exception:
+            _logger.exception("event_failed", extra={"topic": one.delivery.topic})
+            self._commit([replace(one, event=None, dead="event_failed")])
+
+    def _commit(self, inbound: Sequence[Inbound]) -> None:
+        with self._store.begin() as tx:
+            now = tx.now()
+            new = tx.insert_inbox(GROUP, [one.event.event_id for one in inbound if one.event is not None])
+            resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
+            found = [_find(one, resolved) for one in inbound]
+            opening = [
+                one.event.request_id
+                for one in found
+                if isinstance(one.event, RequestReceived | RequestUnreadable)
+            ]
+            tx.insert_missing_sagas(opening)
+            batch = _Batch(tx.load([one.event.request_id for one in found if one.event is not None]))
+            seen: set[str] = set()
+            for one in found:
+                self._apply(batch, one, new, seen, now)
+            positions: dict[tuple[str, int], int] = {}
+            for one in inbound:
+                place = (one.delivery.topic, one.delivery.partition)
+                positions[place] = max(positions.get(place, 0), one.delivery.offset + 1)
+            self._write(tx, batch, now)
+            tx.set_positions(GROUP, positions)
+        self._count(batch)
+
+    def _apply(self, batch: _Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
+        if one.event is None:
+            batch.dead.append((one, one.dead or "unreadable"))
+            return
+        event = one.event
+        fresh = event.event_id in new and event.event_id not in seen
+        seen.add(event.event_id)
+        batch.handled.append((one.type, not fresh))
+        if not fresh:
+            return
+        if one.dead is not None:
+            batch.dead.append((one, one.dead))
+        saga = batch.sagas.get(event.request_id)
+        if saga is not None:
+            event = self._in_the_light_of(saga, one, event)
+        try:
+            decision = decide(saga, event, now, self._rules)
+        except UnknownRequest:
+            batch.dead.append((one, "unknown_request"))
+            return
+        except Exception:
+            _logger.exception("saga_quarantined", extra={"request_id": event.request_id, "type": one.type})
+            batch.quarantined += 1
+            decision = quarantine(saga, event, now, self._rules)
+        if decision.parks_event is not None:
+            batch.dead.append((one, decision.parks_event))
+        system = getattr(event, "system", None)
+        batch.correlations += [
+            Correlation(digest=digest, request_id=event.request_id, system=system)
+            for digest in one.correlations
+            if system
+        ]
+        self._keep(batch, event, decision)
+
+    def _in_the_light_of(self, saga: Saga, one: Inbound, event: Event) -> Event:
+        """What only the known state can tell about an event, and only with the request's key."""
+        if isinstance(event, RequestReceived) and event.content_digest != saga.content_digest:
+            known = self._reader.supplements(one, saga.request_id, saga.identifiers, saga.content_digest)
+            return replace(event, supplements=known)
+        if isinstance(event, Decided) and event.reason:
+            reason = self._reader.clean_reason(event.reason, saga.request_id, saga.identifiers)
+            return replace(event, reason=reason)
+        return event
+
+    def _keep(self, batch: _Batch, event: Event, decision: Decision) -> None:
+        batch.sagas[decision.saga.request_id] = decision.saga
+        batch.changed[decision.saga.request_id] = decision.saga
+        batch.decisions.append((event, decision))
+        if isinstance(event, Decided):
+            batch.refused += [
+                event.action
+                for message in decision.messages
+                if isinstance(message, SendOutcome) and message.kind == "decision_refused"
+            ]
+
+    # --- timers ---
+
+    def fire_timers(self) -> int:
+        """Applies what is due now, a batch at a time; gives how many sagas woke."""
+        with self._store.begin() as tx:
+            now = tx.now()
+            due = tx.due(now, self._batch)
+            if not due:
+                return 0
+            batch = _Batch({saga.request_id: saga for saga in due})
+            for saga in due:
+                event = TimerFired(
+                    event_id=f"timer/{saga.version}", request_id=saga.request_id, random=self._random()
+                )
+                try:
+                    decision = decide(saga, event, now, self._rules)
+                except Exception:
+                    _logger.exception(
+                        "saga_quarantined", extra={"request_id": saga.request_id, "type": "timer"}
+                    )
+                    batch.quarantined += 1
+                    decision = quarantine(saga, event, now, self._rules)
+                batch.handled.append(("timer", False))
+                self._keep(batch, event, decision)
+            self._write(tx, batch, now)
+        self._count(batch)
+        return len(due)
+
+    # --- writing ---
+
+    def _write(self, tx: Transaction, batch: _Batch, now: int) -> None:
+        tx.save(list(batch.changed.values()))
+        tx.append_timeline(
+            [
+                (decision.saga.request_id, entry)
+                for _, decision in batch.decisions
+                for entry in decision.entries
+            ]
+        )
+        records = [one for _, decision in batch.decisions for one in outgoing(decision, now)]
+        tx.enqueue(records + [self._dead(one, code) for one, code in batch.dead])
+        tx.correlate(batch.correlations)
+        destroyed = [decision.saga.request_id for _, decision in batch.decisions if decision.destroys_key]
+        if destroyed:
+            tx.destroy_keys(destroyed, now)
+            self._unshredded = True
+
+    def _dead(self, one: Inbound, code: str) -> Outgoing:
+        sealed = self._keyring.seal_installation(DEAD_LETTER, one.delivery.value)
+        return dead_letter(one.delivery, code, sealed, key_for_dead_letter(one))
+
+    def _count(self, batch: _Batch) -> None:
+        for type_, repeated in batch.handled:
+            self._metrics.event_handled(type_, repeated=repeated)
+        for one, code in batch.dead:
+            self._metrics.dead_letter(one.delivery.topic)
+            _logger.warning("dead_letter", extra={"topic": one.delivery.topic, "code": code})
+        for action in batch.refused:
+            self._metrics.decision_refused(action)
+        for _ in range(batch.quarantined):
+            self._metrics.saga_quarantined()
+
+    def _shred(self) -> None:
+        """After keys were destroyed, the log that may still hold them is cut; tried again until it is."""
+        if self._unshredded and self._keys.shred():
+            self._unshredded = False
+
+
+def _find(one: Inbound, resolved: dict[str, tuple[str, str]]) -> Inbound:
+    """Gives a callback's confirmation the request that its correlation stands for."""
+    if one.correlation is None or one.event is None:
+        return one
+    place = resolved.get(one.correlation)
+    if place is None:
+        return replace(one, event=None, dead="unknown_correlation")
+    request_id, system = place
+    # Confirmed is the only event that comes by correlation.
+    return replace(one, event=replace(one.event, request_id=request_id, system=system))  # type: ignore[call-arg]

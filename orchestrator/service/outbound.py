@@ -1,0 +1,143 @@
+"""From what a saga decided to the records that say it.
+
+The core sends bare messages; here they get what the saga knows (who, since when, how far), their Avro form
+and headers. An outcome shows the saga as it is after the decision.
+"""
+
+from orchestrator.bus.port import Delivery
+from orchestrator.saga import escalations
+from orchestrator.saga.decide import Decision
+from orchestrator.saga.draft import SendCommand, SendOutcome
+from orchestrator.saga.model import Ended, Saga, Step, weakest
+from orchestrator.store import Outgoing
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import encode
+from schemas.messages import Command, EscalationOutcome, Outcome, SystemOutcome
+
+SOURCE = "orchestrator"
+
+
+def outgoing(decision: Decision, now: int) -> list[Outgoing]:
+    """The records that a decision sends, in order."""
+    return [
+        _command(decision.saga, message, now)
+        if isinstance(message, SendCommand)
+        else _outcome(decision.saga, message, now)
+        for message in decision.messages
+    ]
+
+
+def _command(saga: Saga, sent: SendCommand, now: int) -> Outgoing:
+    command = Command(
+        event_id=sent.event_id,
+        request_id=saga.request_id,
+        system=sent.system,
+        kind=sent.kind,
+        verb=sent.verb,
+        attempt=sent.attempt,
+        issued_at=now,
+        not_after=sent.not_after,
+        language=saga.language,
+        capacity=saga.capacity,
+        tenant=saga.tenant,
+        instruction=sent.instruction,
+        reminder=sent.reminder,
+        erased_at=sent.erased_at,
+        found=sent.found,
+        sealed_identifiers=saga.identifiers,
+        sealed_references=sent.references,
+    )
+    return Outgoing(
+        event_id=sent.event_id,
+        topic=topics.commands(sent.kind),
+        key=saga.request_id,
+        value=encode(command),
+        headers=headers(command, event_id=command.event_id, source=SOURCE, at=now),
+    )
+
+
+def _outcome(saga: Saga, sent: SendOutcome, now: int) -> Outgoing:
+    outcome = outcome_of(saga, sent, now)
+    return Outgoing(
+        event_id=sent.event_id,
+        topic=topics.OUTCOMES,
+        key=saga.request_id,
+        value=encode(outcome),
+        headers=headers(outcome, event_id=outcome.event_id, source=SOURCE, at=now),
+    )
+
+
+def outcome_of(saga: Saga, sent: SendOutcome, now: int) -> Outcome:
+    """The saga as the outside sees it."""
+    return Outcome(
+        event_id=sent.event_id,
+        request_id=saga.request_id,
+        kind=sent.kind,
+        occurred_at=now,
+        language=saga.language,
+        status=saga.status,
+        received_at=saga.received_at,
+        due_at=saga.due_at,
+        acted_at=saga.acted_at,
+        grade=weakest([step.grade for step in saga.steps if step.is_ended and step.grade is not None]),
+        systems=tuple(system_outcome(step) for step in saga.steps),
+        escalations=tuple(
+            EscalationOutcome(
+                escalation_id=one.id,
+                version=one.version,
+                reason=one.reason,
+                system=one.system,
+                code=one.code,
+                raised_at=one.raised_at,
+                actions=escalations.actions_for(one.reason),
+            )
+            for one in saga.escalations
+        ),
+        concerns=sent.concerns,
+        code=sent.code,
+        timeline_head=saga.head,
+        sealed_identifiers=saga.identifiers if sent.kind == "notice" else None,
+    )
+
+
+def system_outcome(step: Step) -> SystemOutcome:
+    """One step as a line of an outcome: its end if it has one, else its status."""
+    state = step.state
+    if not isinstance(state, Ended):
+        return SystemOutcome(
+            system=step.system,
+            status=state.status,
+            found=step.found,
+            erased=step.erased,
+            evidence=step.evidence,
+        )
+    return SystemOutcome(
+        system=step.system,
+        status=state.end,
+        grade=state.grade,
+        found=step.found,
+        erased=step.erased,
+        legal_basis=state.legal_basis,
+        retained_until=state.retained_until,
+        missing=state.missing,
+        reason=state.contradicted or state.reason,
+        evidence=step.evidence,
+    )
+
+
+def dead_letter(delivery: Delivery, code: str, sealed: bytes, key: str) -> Outgoing:
+    """A record that could not be applied, kept beside its topic: sealed, with where it came from and why."""
+    place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
+    return Outgoing(
+        event_id=f"dead:{place}:{code}",
+        topic=topics.dead_letters(delivery.topic),
+        key=key,
+        value=sealed,
+        headers=(
+            ("radera-code", code.encode()),
+            ("radera-topic", delivery.topic.encode()),
+            ("radera-partition", str(delivery.partition).encode()),
+            ("radera-offset", str(delivery.offset).encode()),
+        ),
+    )

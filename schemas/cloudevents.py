@@ -1,0 +1,25 @@
+"""The headers of a record, after the CloudEvents Kafka protocol binding (binary mode).
+
+Source: CloudEvents 1.0.2, "Kafka Protocol Binding for CloudEvents", section 3.2: attributes become headers
+with the prefix `ce_`, the media type of the value is `content-type`. They let a reader route and drop
+repeats without decoding the value.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from schemas.messages import Message
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def headers(message: Message, *, event_id: str, source: str, at: int) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a message: `at` is its time in microseconds UTC, `source` the role that writes it."""
+    time = (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
+    return (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_source", f"/radera/{source}".encode()),
+        ("ce_type", f"radera.erasure.{type(message).__name__.lower()}.v1".encode()),
+        ("ce_time", time.encode()),
+        ("content-type", b"application/avro"),
+    )
