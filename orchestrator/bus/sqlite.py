@@ -9,12 +9,13 @@
   share nothing: each gets every record.
 * **Readers are woken by publishers of the same bus object**, and look for what other processes published
   five times a second.
-* **Nothing is deleted by reading.** `trim` deletes by age what every group has behind it. It overwrites
-  what it deletes and empties the write-ahead log, since a request's wrapped key may rest in a record."""
+* **Nothing is deleted by reading.** `trim` deletes by age what every group has behind it, and overwrites
+  it: a request's wrapped key may rest in a record. The write-ahead log keeps copies until it is emptied,
+  which is the store's upkeep.
+"""
 
 import base64
 import json
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -224,10 +225,7 @@ class SqliteBus:
             with self._shared.reading.connect() as connection:
                 limits: dict[str, int | None] = dict.fromkeys(unread)
                 limits.update((topic, floor) for topic, floor in connection.execute(floors))
-            deleted = sum(self._trim_topic(topic, floor, before) for topic, floor in limits.items())
-            if deleted:
-                self._empty_log()
-        return deleted
+            return sum(self._trim_topic(topic, floor, before) for topic, floor in limits.items())
 
     def close(self) -> None:
         for subscription in tuple(self._shared.open):
@@ -249,15 +247,6 @@ class SqliteBus:
             deleted += count
             if count < _TRIM_CHUNK:
                 return deleted
-
-    def _empty_log(self) -> None:
-        connection = self._engine.raw_connection()
-        try:
-            # A reader in the way leaves the log for the next trim.
-            with suppress(sqlite3.OperationalError):
-                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        finally:
-            connection.close()
 
 
 class SqliteSubscription:

@@ -93,7 +93,7 @@ subject_keys = sa.Table(
     "subject_keys",
     metadata,
     Column("request_id", Text, primary_key=True),
-    Column("generation", Text),
+    Column("generation", Integer),
     Column("wrapped", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
     Column("destroyed_at", BigInteger),

@@ -17,11 +17,12 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator.privacy.keyring import Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
 from orchestrator.store import dialect, tables
@@ -31,6 +32,10 @@ from orchestrator.store.errors import BrokenDocument
 _IN_ONE_STATEMENT = 10_000
 _DOCUMENT = TypeAdapter(Saga)
 _T = TypeVar("_T")
+
+#: What became of a key that was to be filed: it is the request's now ("new"), or it isn't, since the
+#: request has one ("known") or had one ("destroyed").
+Filed = Literal["new", "known", "destroyed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,6 +209,31 @@ class Transaction:
             )
         return found
 
+    def insert_keys(self, keys: Mapping[str, Wrapped]) -> dict[str, Filed]:
+        """File wrapped keys, by request id, for requests that have none and never had one."""
+        if not keys:
+            return {}
+        now = self.now()
+        c = tables.subject_keys.c
+        rows = [
+            {
+                "request_id": request_id,
+                "generation": wrapped.generation,
+                "wrapped": wrapped.blob,
+                "created_at": now,
+            }
+            for request_id, wrapped in sorted(keys.items())
+        ]
+        put = self._insert(tables.subject_keys).on_conflict_do_nothing().returning(c.request_id)
+        new = set(self._connection.execute(put, rows).scalars())
+        filed: dict[str, Filed] = {request_id: "new" if request_id in new else "known" for request_id in keys}
+        for some in _chunks(sorted(keys.keys() - new)):
+            query = sa.select(c.request_id).where(c.request_id.in_(some), c.wrapped.is_(None))
+            filed.update(
+                (request_id, "destroyed") for request_id in self._connection.execute(query).scalars()
+            )
+        return filed
+
     def destroy_keys(self, request_ids: Iterable[str], at: int) -> None:
         """Leave tombstones in place of the keys, also of keys that were never filed; the first time stands.
 
@@ -243,6 +273,44 @@ class Transaction:
             self._connection.execute(
                 sa.update(tables.outbox).where(c.event_id.in_(some), c.sent_at.is_(None)).values(sent_at=now)
             )
+
+    # --- upkeep ---
+
+    def keys_to_rewrap(self, current: int, after: str, limit: int) -> dict[str, Wrapped]:
+        """Lock and read keys of another generation than `current`, in the order of request ids, from beyond
+        `after`.
+        """
+        c = tables.subject_keys.c
+        query = (
+            sa.select(c.request_id, c.generation, c.wrapped)
+            .where(c.wrapped.is_not(None), c.generation != current, c.request_id > after)
+            .order_by(c.request_id)
+            .limit(limit)
+            .with_for_update()
+        )
+        return {
+            row.request_id: Wrapped(row.generation, row.wrapped) for row in self._connection.execute(query)
+        }
+
+    def replace_wrapping(self, keys: Mapping[str, Wrapped]) -> None:
+        """The same keys, wrapped by another generation; a destroyed one stays destroyed."""
+        if not keys:
+            return
+        c = tables.subject_keys.c
+        change = (
+            sa.update(tables.subject_keys)
+            .where(c.request_id == sa.bindparam("of_request"), c.wrapped.is_not(None))
+            .values(generation=sa.bindparam("new_generation"), wrapped=sa.bindparam("new_blob"))
+        )
+        rows = [
+            {"of_request": request_id, "new_generation": wrapped.generation, "new_blob": wrapped.blob}
+            for request_id, wrapped in sorted(keys.items())
+        ]
+        self._connection.execute(change, rows)
+
+    def purge(self, table: sa.Table, time: sa.Column[int], before: int) -> int:
+        """Delete the table's rows whose `time` is set and earlier than `before`. Returns how many."""
+        return self._connection.execute(sa.delete(table).where(time < before)).rowcount
 
     # --- statements ---
 

@@ -1,0 +1,57 @@
+"""What the database does not do by itself: forgetting what is no longer needed, and keeping its log free of
+old pages.
+"""
+
+import time
+
+import sqlalchemy as sa
+
+from orchestrator.store import tables
+from orchestrator.store.store import Store
+
+# While a checkpoint waits for a reader it keeps writers out, so it waits briefly and more than once.
+_CHECKPOINT_WAIT_MS = 200
+_CHECKPOINT_ATTEMPTS = 5
+_CHECKPOINT_PAUSE = 0.05
+
+
+def purge_inbox(store: Store, before: int) -> int:
+    """Forget events seen before `before`; it has to be longer ago than the topics keep records. Returns how
+    many.
+    """
+    with store.begin() as transaction:
+        return transaction.purge(tables.inbox, tables.inbox.c.seen_at, before)
+
+
+def purge_outbox_sent(store: Store, before: int) -> int:
+    """Delete outbox rows that were sent before `before`. Returns how many."""
+    with store.begin() as transaction:
+        return transaction.purge(tables.outbox, tables.outbox.c.sent_at, before)
+
+
+def empty_log(engine: sa.Engine) -> bool:
+    """Move SQLite's write-ahead log into the file and cut it to nothing, so that no page lives on as it was
+    before it was overwritten. Returns whether that was possible; False while somebody reads, and always on
+    PostgreSQL.
+    """
+    if engine.dialect.name != "sqlite":
+        return False
+    # Past SQLAlchemy's transactions: in one, there is nothing to checkpoint.
+    pooled = engine.raw_connection()
+    try:
+        cursor = pooled.cursor()
+        (usual,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
+        try:
+            for attempt in range(_CHECKPOINT_ATTEMPTS):
+                if attempt:
+                    time.sleep(_CHECKPOINT_PAUSE)
+                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy:
+                    return True
+            return False
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout={usual}")
+            cursor.close()
+    finally:
+        pooled.close()

@@ -1,0 +1,104 @@
+"""The requests' keys, wrapped by a master key, one row each.
+
+* A row is inserted once. Filing a key for a request that has one, or had one, changes nothing and says so:
+  a replayed request can neither swap its key nor bring it back.
+* Destroying leaves a tombstone that stays. It may be repeated, and a request that never had a key can be
+  given one.
+* What is destroyed is overwritten in the file at once (`secure_delete`), but the write-ahead log may hold
+  the page as it was before. `shred` empties the log; a reader in the middle of a transaction can keep it
+  from doing so, and then it says no and is called again later.
+* On PostgreSQL old row versions and its log stay for a while, out of our reach. There, as for every backup,
+  it is the end of the master key's generation that makes a key unreadable: see `rewrap`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown, Keyring, Wrapped
+from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
+from orchestrator.privacy.sealing import SealBroken
+from orchestrator.store.housekeeping import empty_log
+from orchestrator.store.store import Store
+from orchestrator.store.tables import subject_keys
+from orchestrator.store.transaction import Filed, Transaction
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrapped:
+    """What `rewrap` did. `unreadable` are open requests whose key no generation at hand opens."""
+
+    count: int
+    unreadable: tuple[str, ...]
+
+
+class StoredKeys:
+    """`RequestKeys` on the store, and the writing side of it."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._reading = store.engine.execution_options(read_only=True)
+
+    def key_of(self, request_id: str) -> bytes:
+        """The request's key. Raises KeyUnknown or KeyDestroyed."""
+        c = subject_keys.c
+        query = sa.select(c.generation, c.wrapped).where(c.request_id == request_id)
+        with self._reading.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise KeyUnknown(request_id=request_id)
+        if row.wrapped is None:
+            raise KeyDestroyed(request_id=request_id)
+        return self._keyring.unwrap(Wrapped(row.generation, row.wrapped), request_id)
+
+    def insert(self, request_id: str, key: bytes) -> Filed:
+        """File the request's key, in a transaction of its own."""
+        with self._store.begin() as transaction:
+            return self.insert_within(transaction, {request_id: key})[request_id]
+
+    def insert_within(self, transaction: Transaction, keys: Mapping[str, bytes]) -> dict[str, Filed]:
+        """File keys, by request id, as part of a batch."""
+        wrapped = {request_id: self._keyring.wrap(key, request_id) for request_id, key in keys.items()}
+        return transaction.insert_keys(wrapped)
+
+    def destroy(self, request_id: str) -> bool:
+        """Destroy the request's key now, and shred it. Returns whether the log could be emptied too."""
+        with self._store.begin() as transaction:
+            transaction.destroy_keys([request_id], transaction.now())
+        return self.shred()
+
+    def shred(self) -> bool:
+        """After keys were destroyed and that was committed: leave no copy of them in the write-ahead log."""
+        return empty_log(self._store.engine)
+
+    def generations(self) -> dict[int, int]:
+        """How many keys each master key generation wraps; one that wraps none may be forgotten."""
+        c = subject_keys.c
+        query = sa.select(c.generation, sa.func.count()).where(c.wrapped.is_not(None)).group_by(c.generation)
+        with self._reading.connect() as connection:
+            return dict(connection.execute(query).tuples().all())
+
+    def rewrap(self) -> Rewrapped:
+        """Wrap every key that is not under the current generation again. Repeating it is safe."""
+        count, unreadable, after = 0, [], ""
+        while True:
+            with self._store.begin() as transaction:
+                page = transaction.keys_to_rewrap(self._keyring.current.number, after, _PAGE)
+                fresh: dict[str, Wrapped] = {}
+                for request_id, wrapped in page.items():
+                    try:
+                        key = self._keyring.unwrap(wrapped, request_id)
+                    except (SealBroken, GenerationForgotten, GenerationUnknown):
+                        # One that can't be opened must not keep the rest under a key that is about to go.
+                        unreadable.append(request_id)
+                    else:
+                        fresh[request_id] = self._keyring.wrap(key, request_id)
+                transaction.replace_wrapping(fresh)
+            count += len(fresh)
+            if len(page) < _PAGE:
+                return Rewrapped(count, tuple(unreadable))
+            after = max(page)
