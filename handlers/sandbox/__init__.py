@@ -1,0 +1,7 @@
+"""Stateful stand-ins for the vendors: see README.md beside this file."""
+
+from handlers.sandbox.core import Deliver, Sandbox
+from handlers.sandbox.faults import Fault
+from handlers.sandbox.seeds import Seed
+
+__all__ = ["Deliver", "Fault", "Sandbox", "Seed"]

@@ -1,0 +1,297 @@
+"""The sandbox: all stand-ins behind one door, with faults, a ledger and a clock of the caller's.
+
+No network and no wall clock in here. The first segment of a path names the vendor. A request meets, in
+this order: what is due by the clock (purges), faults that come before the effect, the stand-in, the
+commit to disk, faults that come after the effect.
+
+What speaks to the world (webhooks, callbacks, agencies' answers) waits for `tick()`, which hands it to
+`deliver(method, url, body, headers) -> status`. A status of 5xx, 429 or an exception is tried again,
+`RETRY` later and then twice that and so on, `ATTEMPTS` times in all. A delivery can repeat if the
+process dies between it and its note, and the receiver has to bear that from real vendors, too.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+from handlers.sandbox.agencies import Mailroom
+from handlers.sandbox.controllers import Controllers
+from handlers.sandbox.faults import Fault, Faults
+from handlers.sandbox.google import Google
+from handlers.sandbox.holdings import held
+from handlers.sandbox.hubspot import HubSpot
+from handlers.sandbox.seeding import Ids, plant
+from handlers.sandbox.seeds import Seed
+from handlers.sandbox.signing import public_pem, signing_key
+from handlers.sandbox.store import Row, Store, normal
+from handlers.sandbox.superoffice import SuperOffice
+from handlers.sandbox.superoffice_login import Login
+from handlers.sandbox.teamtailor import Teamtailor
+from handlers.sandbox.tenants import Tenants
+from handlers.sandbox.web import Call, Refusal, Reply, document
+
+Deliver = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[int]]
+RETRY = 60_000_000
+ATTEMPTS = 7
+RENAMED = {
+    "superoffice": "superoffice.person",
+    "hubspot": "hubspot.contact",
+    "teamtailor": "teamtailor.candidate",
+}
+
+
+class Sandbox:
+    """Stand-ins for all vendors. With a directory every change is on disk before its answer leaves."""
+
+    def __init__(
+        self,
+        directory: Path | None = None,
+        *,
+        clock: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        deliver: Deliver | None = None,
+    ) -> None:
+        self.store = Store(directory)
+        self.clock = clock
+        self.deliver = deliver
+        self._sleep = sleep
+        self._key = signing_key(directory)
+        self._faults = Faults(self.store)
+        self._superoffice = SuperOffice(self.store, Login(self.store, self._key))
+        self._hubspot = HubSpot(self.store)
+        self._google = Google(self.store)
+        self._teamtailor = Teamtailor(self.store)
+        self._controllers = Controllers(self.store)
+        self._mailroom = Mailroom(
+            self.store, self._teamtailor, None if directory is None else directory / "mail"
+        )
+        self._vendors: dict[str, Callable[[Call], Reply]] = {
+            "superoffice": self._superoffice.answer,
+            "hubspot": self._hubspot.answer,
+            "google": self._google.answer,
+            "teamtailor": self._teamtailor.answer,
+            "controllers": self._controllers.answer,
+            "tenant-api": Tenants(self.store).answer,
+        }
+        if self.store.get("superoffice.account", "Cust12345") is None:
+            self.seed({"superoffice": {}, "hubspot": {}, "google": {}, "teamtailor": {}})
+
+    # --- what a test or an operator does
+
+    def seed(self, seed: Seed | Mapping[str, Any]) -> Ids:
+        """Adds accounts and people; returns the ids of the records made, by table."""
+        stated = seed if isinstance(seed, Seed) else Seed.model_validate(seed)
+        ids = plant(self.store, stated, self.clock())
+        self.store.commit()
+        return ids
+
+    def fault(self, kind: str, **match: Any) -> str:
+        """Switches a fault on (see `faults.Fault`) and returns its number."""
+        number = self._faults.add(Fault.model_validate({"kind": kind, **match}))
+        self.store.commit()
+        return number
+
+    def clear_faults(self) -> None:
+        self._faults.clear()
+        self.store.commit()
+
+    def ledger(self, **equal: Any) -> list[Row]:
+        """Every effect so far, oldest first; keywords pick lines, such as `vendor="hubspot"`."""
+        self._run_due()
+        return [
+            line
+            for line in self.store.ledger()
+            if all(line.get(name) == value for name, value in equal.items())
+        ]
+
+    def holds(self, *identifiers: str, email: str | None = None) -> list[Row]:
+        """What the vendors hold of the person known by any of these identifiers: see `holdings`."""
+        self._run_due()
+        return held(self.store, [*identifiers, *([email] if email else [])])
+
+    def holds_person(self, identifiers: Mapping[str, Any]) -> list[Row]:
+        """`holds` for identifiers given by kind: {"email": "a@example.com", "ga_client_id": ["1.2"]}."""
+        values = [value if isinstance(value, list | tuple) else [value] for value in identifiers.values()]
+        return self.holds(*(str(text) for several in values for text in several))
+
+    def accept_mail(self, message: bytes, recipients: list[str] | None = None) -> None:
+        """A mail arrives, without SMTP."""
+        self._mailroom.accept(message, self.clock(), recipients)
+        self.store.commit()
+
+    def mail(self) -> list[bytes]:
+        return self._mailroom.messages()
+
+    def strike_mail(self) -> list[Row]:
+        """The faults that the mail now arriving meets."""
+        struck = self._faults.strike("mail", "DATA", "/")
+        self.store.commit()
+        return struck
+
+    def pending(self) -> list[Row]:
+        """What is still to be done or delivered, soonest first."""
+        return sorted(self.store.rows("jobs"), key=lambda job: (job["due_at"], job["id"]))
+
+    def public_key(self) -> str:
+        """The PEM of the key that signs SuperOffice's JWTs here."""
+        return public_pem(self._key)
+
+    def close(self) -> None:
+        self.store.close()
+
+    # --- time
+
+    def _run_due(self) -> None:
+        now = self.clock()
+        while (job := self.store.take(now, network=False)) is not None:
+            at = job["due_at"]
+            match job["what"]:
+                case "superoffice.purge":
+                    self._superoffice.purge(job["person"], at)
+                case "hubspot.purge":
+                    self._hubspot.purge(job["contact"], at)
+                case "hubspot.recreate":
+                    self._hubspot.recreate(job["email"], job["account"], at)
+                case "google.purge":
+                    self._google.purge(job["visitor"], at)
+                case "controller.decide":
+                    self._controllers.decide(job["tenant"], job["request"], at)
+                case "agency.answer":
+                    self._mailroom.answer(job["agency"], job["link"], job["meant"], at)
+                case what:
+                    raise ValueError(f"no such job: {what}")
+            self.store.done(job)
+        self.store.commit()
+
+    async def tick(self) -> int:
+        """Does what is due, deliveries included; returns how many deliveries were made."""
+        self._run_due()
+        made = 0
+        while self.deliver is not None and (job := self.store.take(self.clock(), network=True)) is not None:
+            made += await self._send(self.deliver, job)
+        return made
+
+    async def _send(self, deliver: Deliver, job: Row) -> bool:
+        status = 0
+        finished = False
+        try:
+            status = await deliver(
+                job.get("method", "POST"), job["url"], job["body"].encode(), job["headers"]
+            )
+            finished = True
+        except (httpx.HTTPError, OSError, TimeoutError):
+            finished = True
+        finally:
+            if not finished:
+                self.store.put("jobs", str(job["id"]), job)
+        now = self.clock()
+        said = {"record": job["record"], "status": status, "repeated": job["attempts"] > 0}
+        self.store.done(job)
+        again = status == 0 or status == 429 or status >= 500
+        attempts = job["attempts"] + 1
+        if again and attempts < ATTEMPTS:
+            due_at = now + RETRY * 2 ** (attempts - 1)
+            self.store.put("jobs", str(job["id"]), {**job, "attempts": attempts, "due_at": due_at})
+        effect = f"{'failed_to_say' if again else 'said'}_{job['said']}"
+        self.store.note(now, job["vendor"], job["account"], effect, **said)
+        self.store.commit()
+        return not again
+
+    # --- requests
+
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        """Answers one request, or raises httpx's own error where a fault says that the connection breaks."""
+        await request.aread()
+        call = Call.of(request, self.clock())
+        if call.vendor not in self._vendors:
+            return _response(
+                document(404, {"error": "the first segment of the path names no vendor of this sandbox"}),
+                request,
+            )
+        self._run_due()
+        struck = self._faults.strike(call.vendor, call.method, call.path)
+        reply = await self._before(call, struck, request)
+        if reply is None:
+            call.now = self.clock()
+            contacts = self._faulted_contacts(call, struck)
+            reply = self._answer(call)
+            self._after_effect(call, struck, contacts, reply)
+        self.store.commit()
+        for fault in struck:
+            if fault["kind"] == "slow" and fault["after_effect"]:
+                await self._sleep(fault["seconds"])
+            elif fault["kind"] == "lost_response":
+                raise httpx.ReadError("the connection broke before the answer", request=request)
+            elif fault["kind"] == "malformed":
+                reply = Reply(reply.status, reply.body[: len(reply.body) // 2] or b"{", reply.headers)
+        return _response(reply, request)
+
+    async def _before(self, call: Call, struck: list[Row], request: httpx.Request) -> Reply | None:
+        for fault in struck:
+            kind = fault["kind"]
+            if kind == "slow" and not fault["after_effect"]:
+                await self._sleep(fault["seconds"])
+            elif kind == "wrong_account":
+                call.elsewhere = True
+            elif kind == "no_rights":
+                call.blind = True
+            elif kind == "reset":
+                self.store.commit()
+                raise httpx.ReadError("the connection broke", request=request)
+            elif kind == "refused":
+                self.store.commit()
+                raise httpx.ConnectError("the connection was refused", request=request)
+            elif kind.isdigit():
+                return self._faults.answer(call, fault)
+        return None
+
+    def _answer(self, call: Call) -> Reply:
+        try:
+            return self._vendors[call.vendor](call)
+        except Refusal as refusal:
+            return refusal.reply
+
+    def _faulted_contacts(self, call: Call, struck: list[Row]) -> dict[str, Row]:
+        if not any(fault["kind"] == "recreate" for fault in struck):
+            return {}
+        return {row["id"]: row for row in self.store.rows("hubspot.contact")}
+
+    def _after_effect(self, call: Call, struck: list[Row], contacts: dict[str, Row], reply: Reply) -> None:
+        for fault in struck:
+            if fault["kind"] == "recreate" and reply.status < 300:
+                due_at = call.now + int(fault["seconds"] * 1_000_000)
+                for key, row in contacts.items():
+                    if self.store.get("hubspot.contact", key) is None:
+                        details = {"email": row["email"], "account": row["account"]}
+                        self.store.later(due_at, "hubspot.recreate", **details)
+            elif fault["kind"] == "rename" and call.vendor in RENAMED and fault["email"]:
+                self._rename(call, RENAMED[call.vendor], fault)
+
+    def _rename(self, call: Call, table: str, fault: Row) -> None:
+        row = self.store.get(table, str(fault["record"]))
+        if row is None:
+            return
+        email = fault["email"]
+        named = {"emails": [email, *row["emails"][1:]]} if "emails" in row else {"email": email}
+        about = [*row["about"], normal(email)]
+        self.store.put(table, row["id"], {**row, **named, "updated_at": call.now, "about": about})
+        self.store.note(call.now, call.vendor, str(row["account"]), "renamed", record=row["id"])
+
+    def transport(self) -> httpx.AsyncBaseTransport:
+        """For `httpx.AsyncClient(transport=…)`: the same stand-ins without a network."""
+        return _Transport(self)
+
+
+class _Transport(httpx.AsyncBaseTransport):
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._sandbox.handle(request)
+
+
+def _response(reply: Reply, request: httpx.Request) -> httpx.Response:
+    return httpx.Response(reply.status, headers=reply.headers, content=reply.body, request=request)

@@ -1,0 +1,105 @@
+"""The product's own data API, through which a tenant's data is erased once its controller has said so.
+
+    (each below /tenant-api/{tenant})
+    GET  …/account           -> {tenant}
+    POST …/subjects/locate   {identities: [{type, value}]} -> {records: [{id, type, created_at}]}
+    POST …/subjects/erase    {records: [id]} -> {erased: [id], missing: [id]}
+    POST …/subjects/prove    {records: [id], identities: […]} -> {present: [{id, type, created_at}]}
+
+A record's children are records of their own: located with it, and erased only when named. `present`
+holds the records named that still exist and any others that the identities find. `created_at` is RFC
+3339. Errors are `{"error": {"code", "message"}}`.
+"""
+
+from typing import Any
+
+from handlers.sandbox.store import Row, Store, normal
+from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339
+
+VENDOR = "tenant-api"
+RECORD = "tenant.record"
+ELSEWHERE = "elsewhere"
+
+
+def _refusal(status: int, code: str) -> Refusal:
+    return Refusal(document(status, {"error": {"code": code, "message": code.replace("_", " ")}}))
+
+
+def mark(kind: str, value: str) -> str:
+    """The mark under which a tenant's record is found by an identity."""
+    return f"#{kind}:{normal(value)}"
+
+
+class Tenants:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def answer(self, call: Call) -> Reply:
+        tenant, *rest = call.segments or ("",)
+        account = self._store.get("tenant.account", tenant)
+        if account is None:
+            raise _refusal(404, "unknown_tenant")
+        if call.headers.get("authorization") != f"Bearer {account['token']}":
+            raise _refusal(401, "unauthorized")
+        holder = ELSEWHERE if call.elsewhere else tenant
+        match call.method, rest:
+            case "GET", ["account"]:
+                return document(200, {"tenant": holder})
+            case "POST", ["subjects", "locate"]:
+                asked = self._asked(call, "identities")
+                return document(
+                    200, {"records": [self._shown(row) for row in self._found(call, holder, asked)]}
+                )
+            case "POST", ["subjects", "erase"]:
+                return self._erase(call, holder)
+            case "POST", ["subjects", "prove"]:
+                asked = self._asked(call, "records", "identities")
+                rows = {row["id"]: row for row in self._found(call, holder, asked)}
+                named = [self._row(call, holder, key) for key in asked["records"]]
+                present = {**{row["id"]: row for row in named if row}, **rows}
+                return document(200, {"present": [self._shown(row) for row in present.values()]})
+        raise _refusal(404, "no_such_resource")
+
+    def _asked(self, call: Call, *names: str) -> dict[str, Any]:
+        asked = call.json()
+        if asked is None or set(asked) != set(names):
+            raise _refusal(400, "malformed_body")
+        records, identities = asked.get("records", []), asked.get("identities", [])
+        if not isinstance(records, list) or not all(isinstance(key, str) for key in records):
+            raise _refusal(400, "malformed_records")
+        shaped = isinstance(identities, list) and all(
+            isinstance(item, dict)
+            and set(item) == {"type", "value"}
+            and all(isinstance(v, str) for v in item.values())
+            for item in identities
+        )
+        if not shaped or ("identities" in names and names == ("identities",) and not identities):
+            raise _refusal(400, "malformed_identities")
+        return asked
+
+    def _row(self, call: Call, holder: str, key: str) -> Row | None:
+        row = self._store.get(RECORD, f"{holder}:{key}")
+        return None if call.blind else row
+
+    def _found(self, call: Call, holder: str, asked: dict[str, Any]) -> list[Row]:
+        found: dict[str, Row] = {}
+        for item in [] if call.blind else asked["identities"]:
+            for row in self._store.concerning(RECORD, mark(item["type"], item["value"])):
+                if row["account"] == holder:
+                    found[row["id"]] = row
+        return list(found.values())
+
+    def _shown(self, row: Row) -> dict[str, Any]:
+        return {"id": row["id"], "type": row["type"], "created_at": rfc3339(row["created_at"])}
+
+    def _erase(self, call: Call, holder: str) -> Reply:
+        erased, absent = [], []
+        for key in dict.fromkeys(self._asked(call, "records")["records"]):
+            row = self._row(call, holder, key)
+            if row is None:
+                absent.append(key)
+                continue
+            self._store.drop(RECORD, f"{holder}:{key}")
+            self._store.note(call.now, VENDOR, holder, "record_erased", record=key)
+            erased.append(key)
+        return document(200, {"erased": erased, "missing": absent})
