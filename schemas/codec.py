@@ -89,11 +89,12 @@ class Codec:
         """The message's bytes; in Confluent framing when given the registry's id of the current schema."""
         current = self._current[type(message).__name__]
         data = message.model_dump(warnings=False)  # a warning would quote the value
-        body = _write(current, data)
+        body, items = _write(current, data), _items(data.values())
+        del data, message  # from the frames of the errors below
         if body is None:
             raise UnfitMessage(f"It is a {current.name}.")
         header = current.header if schema_id is None else _CONFLUENT + struct.pack(">I", schema_id)
-        if len(header) + len(body) > MAX_BYTES or _items(data) > MAX_ITEMS:
+        if len(header) + len(body) > MAX_BYTES or items > MAX_ITEMS:
             raise MessageTooLarge(f"The limits are {MAX_BYTES} bytes and {MAX_ITEMS} items.")
         return header + body
 
@@ -191,7 +192,7 @@ def _read(data: bytes, start: int, written: _Version, current: _Version, expecte
         return MalformedMessage(f"The body of the {written.name} can't be read.")
     if not isinstance(values, dict) or buffer.tell() != len(data):
         return MalformedMessage(f"Something follows the {written.name}.")
-    if _items(values) > MAX_ITEMS:
+    if _items(values.values()) > MAX_ITEMS:
         return MessageTooLarge(f"The limit is {MAX_ITEMS} items.")
     try:
         return expected.model_validate(values)
@@ -203,10 +204,15 @@ def _read(data: bytes, start: int, written: _Version, current: _Version, expecte
         return MalformedMessage(f"The {written.name} can't be checked.")
 
 
-def _items(value: Any) -> int:
-    """How many items the arrays and maps within hold altogether."""
-    within = value.values() if isinstance(value, dict) else value
-    return len(value) + sum(_items(item) for item in within if isinstance(item, dict | list | tuple))
+def _items(values: Iterable[Any]) -> int:
+    """How many items the arrays and maps among the values hold altogether."""
+    count = 0
+    for value in values:
+        if isinstance(value, dict):
+            count += len(value) + _items(value.values())
+        elif isinstance(value, list | tuple):
+            count += len(value) + _items(value)
+    return count
 
 
 def _without_logical_types(schema: Any) -> Any:
