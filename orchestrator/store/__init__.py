@@ -1,0 +1,27 @@
+"""The store: one SQL database that holds the truth."""
+
+from orchestrator.store.engine import open_engine
+from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
+from orchestrator.store.housekeeping import purge_inbox, purge_outbox_sent
+from orchestrator.store.keys import Rewrapped, StoredKeys
+from orchestrator.store.store import Figures, Store, TimelineCheck
+from orchestrator.store.transaction import Correlation, Filed, Outgoing, Transaction
+
+__all__ = [
+    "BrokenDocument",
+    "Correlation",
+    "Figures",
+    "Filed",
+    "Outgoing",
+    "Rewrapped",
+    "Store",
+    "StoreError",
+    "StoreUnavailable",
+    "StoreUnusable",
+    "StoredKeys",
+    "TimelineCheck",
+    "Transaction",
+    "open_engine",
+    "purge_inbox",
+    "purge_outbox_sent",
+]

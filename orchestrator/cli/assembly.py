@@ -1,0 +1,91 @@
+"""The composition root: from the settings to the parts of an installation.
+
+`open_store` opens what reading needs, `open_ground` all that the roles share. Handlers are found through
+the entry-point group `radera.handlers`, so that one from another package is used like our own.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from handlers.registry import settings_models
+from orchestrator.bus.sqlite import SqliteBus
+from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
+from orchestrator.saga.rules import Rules
+from orchestrator.service.rules import rules_of
+from orchestrator.settings import Settings, load
+from orchestrator.store import Store, StoredKeys, open_engine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What every role of an installation stands on."""
+
+    settings: Settings
+    engine: sa.Engine
+    store: Store
+    bus: SqliteBus
+    keyring: Keyring
+    keys: StoredKeys
+    digests: Digests
+    links: PartyLinks
+    rules: Rules
+
+
+def load_settings(config: Path) -> Settings:
+    """The settings, with each handler's own part checked by its model. Raises ConfigError."""
+    return load(config, settings_models())
+
+
+def open_store(config: Path) -> Store:
+    """The store alone, for reading."""
+    return Store(open_engine(load_settings(config).database.url))
+
+
+def open_ground(config: Path) -> Ground:
+    """Everything that the roles share."""
+    return ground_of(load_settings(config))
+
+
+def ground_of(settings: Settings) -> Ground:
+    """The same, from settings that were read. A new installation gets its database and its keys here."""
+    is_new = _is_new(settings)
+    keyring = _keyring(settings, create=is_new)
+    engine = open_engine(settings.database.url)
+    store = Store(engine)
+    return Ground(
+        settings=settings,
+        engine=engine,
+        store=store,
+        bus=SqliteBus(engine, store.now),
+        keyring=keyring,
+        keys=StoredKeys(store, keyring),
+        digests=Digests(keyring.digest_key),
+        links=PartyLinks(keyring.digest_key),
+        rules=rules_of(settings),
+    )
+
+
+def _is_new(settings: Settings) -> bool:
+    url = make_url(settings.database.url)
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
+
+
+def _keyring(settings: Settings, *, create: bool) -> Keyring:
+    """The keys from the environment, or from the file, which is made for a new installation and never for
+    an old one: new keys beside an old database would open nothing in it.
+    """
+    import os
+    import time
+
+    from_environment = Keyring.from_environment(os.environ)
+    if from_environment is not None:
+        return from_environment
+    try:
+        return Keyring.from_file(settings.keys.file)
+    except KeyFileMissing:
+        if not create:
+            raise
+    return Keyring.create(settings.keys.file, time.time_ns() // 1000)

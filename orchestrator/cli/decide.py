@@ -1,0 +1,111 @@
+"""`radera decide`: the DPO's decision, checked against the request as it is before it is sent.
+
+The check here is for a quick answer. The orchestrator applies the decision to the request as it is then,
+and refuses it, by mail, if it no longer fits.
+"""
+
+import re
+import uuid
+from pathlib import Path
+from typing import cast, get_args
+
+import click
+
+from orchestrator.bus.port import Record
+from orchestrator.cli.assembly import open_ground
+from orchestrator.privacy import looks_personal
+from orchestrator.saga import escalations
+from orchestrator.saga.decide import decide
+from orchestrator.saga.draft import SendOutcome
+from orchestrator.saga.events import Decided
+from orchestrator.saga.model import Action, Saga
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import encode
+from schemas.messages import Decision
+
+#: What each refusal means, and what to do about it.
+REFUSALS = {
+    "request_ended": "the request has ended; there is nothing left to decide",
+    "reason_missing": 'this decision needs a reason for the record: add --reason "..."',
+    "names_no_escalation": "name the question it answers: add --escalation ID@VERSION (see `radera status`)",
+    "no_such_escalation": "that question is not open; see `radera status` for those that are",
+    "other_version": "that question has changed since; read it again with `radera status`",
+    "action_does_not_fit": "that decision does not fit that question; `radera status` lists those that do",
+    "still_unknown": "the system is still not configured; add it to the settings and restart, or waive",
+    "already_closing": "the request is closing already",
+    "already_extended": "the period has been extended already; the law allows it once",
+    "already_acted": "the request was acted on in time; there is nothing to extend",
+    "too_late": "the first month is over; an extension had to be told within it",
+}
+
+
+def run(
+    config: Path, request_id: str, action: str, *, escalation: str | None, reason: str, decided_by: str
+) -> int:
+    """Sends the decision; 1 when it does not fit the request, 2 when it can't be read."""
+    ground = open_ground(config)
+    saga = ground.store.saga(request_id)
+    if saga is None:
+        return _no(f"there is no request {request_id}; `radera status` lists the open ones", 1)
+    if reason and looks_personal(reason):
+        return _no(
+            "the reason seems to hold a person's address or number, and it stays on record for years; "
+            "say it without",
+            2,
+        )
+    if action not in get_args(Action):
+        return _no(f"there is no decision {action!r}", 2)
+    named = _named(saga, cast(Action, action), escalation)
+    if isinstance(named, str):
+        return _no(named, 2)
+    now = ground.store.now()
+    event = Decided(
+        event_id=f"decision:{uuid.uuid4()}",
+        request_id=request_id,
+        action=cast(Action, action),
+        escalation_id=named[0],
+        escalation_version=named[1],
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=now,
+    )
+    for message in decide(saga, event, now, ground.rules).messages:
+        if isinstance(message, SendOutcome) and message.kind == "decision_refused":
+            return _no(REFUSALS.get(message.code or "", f"refused: {message.code}"), 1)
+    decision = Decision(
+        event_id=event.event_id,
+        request_id=request_id,
+        action=event.action,
+        escalation_id=event.escalation_id,
+        escalation_version=event.escalation_version,
+        reason=reason,
+        decided_by=decided_by,
+        decided_at=now,
+    )
+    sent = headers(decision, event_id=decision.event_id, source="cli", at=now)
+    ground.bus.publish([Record(topic=topics.DECISIONS, key=request_id, value=encode(decision), headers=sent)])
+    about = f" on {event.escalation_id}@{event.escalation_version}" if event.escalation_id else ""
+    click.echo(f"{action}{about}: recorded; a running `radera up` applies it")
+    return 0
+
+
+def _named(saga: Saga, action: Action, escalation: str | None) -> tuple[str | None, int | None] | str:
+    """The question meant: as given, or the only one that the action fits. A text says what is wrong."""
+    if escalation is not None:
+        parts = re.fullmatch(r"([A-Za-z0-9]+)@(\d+)", escalation)
+        if parts is None:
+            return "write the escalation as ID@VERSION, as in --escalation e1@1"
+        return parts[1], int(parts[2])
+    fitting = [one for one in saga.escalations if action in escalations.actions_for(one.reason)]
+    if action in escalations.STANDALONE:
+        return None, None
+    if len(fitting) > 1:
+        listed = ", ".join(f"{one.id}@{one.version} ({one.reason})" for one in fitting)
+        return f"several questions are open that it fits; name one with --escalation: {listed}"
+    return (fitting[0].id, fitting[0].version) if fitting else (None, None)
+
+
+def _no(text: str, code: int) -> int:
+    click.echo(f"radera: {text}", err=True)
+    return code

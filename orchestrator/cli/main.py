@@ -1,0 +1,188 @@
+"""The command `radera`: the one place where everything is put together.
+
+Commands load what they need when they run, so that `radera status` doesn't pay for a web server.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.privacy.errors import PrivacyError
+from orchestrator.settings import ConfigError
+from orchestrator.store import StoreError
+
+CONFIG = click.option(
+    "--config",
+    "-c",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("radera.toml"),
+    envvar="RADERA_CONFIG",
+    show_default=True,
+    show_envvar=True,
+    help="The settings file.",
+)
+
+
+class _Group(click.Group):
+    """Turns what can be wrong outside of us into one clear line and an exit code, never a traceback."""
+
+    def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # passes all of it on
+        try:
+            return super().main(*args, **kwargs)  # type: ignore[call-overload]  # click's own signature
+        except ConfigError as error:
+            for problem in error.problems:
+                click.echo(f"radera: {problem}", err=True)
+            sys.exit(2)
+        except (PrivacyError, StoreError, BusUnavailable) as error:
+            click.echo(f"radera: {error}", err=True)
+            sys.exit(1)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="radera")
+def main() -> None:
+    """Erases a person's data from every system that holds it, and proves it (GDPR Art. 17)."""
+
+
+@main.command()
+@CONFIG
+def up(config: Path) -> None:
+    """Runs everything in this process: orchestrator, workers, mailbox, HTTP."""
+    from orchestrator.cli.up import run
+
+    sys.exit(run(config))
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Ends with one JSON document on standard output.")
+@click.option(
+    "--directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("radera-demo"),
+    show_default=True,
+    help="Where the demonstration keeps its database and the mails; made anew each time.",
+)
+def demo(as_json: bool, directory: Path) -> None:
+    """Shows requests being carried out against stand-ins for the vendors; ends by itself."""
+    from orchestrator.cli.demo import run
+
+    sys.exit(run(directory, as_json=as_json))
+
+
+@main.command()
+@CONFIG
+@click.option("--email", multiple=True, help="An e-mail address of the person.")
+@click.option("--phone", multiple=True, help="A telephone number of the person.")
+@click.option("--name", multiple=True, help="The person's name.")
+@click.option(
+    "--ga-client-id", multiple=True, help="The value of the _ga cookie; VALUE@SITE for one site only."
+)
+@click.option("--customer-id", multiple=True, help="Our own id of the person.")
+@click.option("--tenant-user-id", multiple=True, help="The person's id with a tenant.")
+@click.option(
+    "--id", "request_id", help="The request's id (UUID); a repeat of the same request keeps its id."
+)
+@click.option("--scope", multiple=True, help="A system to erase from; all of them when none is named.")
+@click.option("--tenant", help="The tenant (controller) whose data it is.")
+@click.option(
+    "--capacity",
+    type=click.Choice(["controller", "processor"]),
+    default="controller",
+    show_default=True,
+    help="Whether the person turned to us (controller) or a controller did (processor).",
+)
+@click.option("--language", type=click.Choice(["en", "sv", "nb"]), help="The person's language.")
+@click.option(
+    "--unverified", is_flag=True, help="Nobody has verified the person's identity: the DPO is asked first."
+)
+@click.option("--received-at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]))
+def submit(config: Path, **options: object) -> None:
+    """Submits a request.
+
+    Identifiers come by flag, or (better: flags show in the list of processes) on standard input, one
+    KIND=VALUE a line, with the flags' names as kinds.
+    """
+    from orchestrator.cli.submit import run
+
+    sys.exit(run(config, options))
+
+
+@main.command()
+@CONFIG
+@click.argument("request_id", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--all", "everything", is_flag=True, help="Finished requests, too.")
+def status(config: Path, request_id: str | None, as_json: bool, everything: bool) -> None:
+    """Shows one request, or the open ones."""
+    from orchestrator.cli.status import run
+
+    sys.exit(run(config, request_id, as_json=as_json, everything=everything))
+
+
+@main.command()
+@CONFIG
+@click.argument("request_id")
+def timeline(config: Path, request_id: str) -> None:
+    """Shows what happened to a request, and verifies the chain that it hangs on."""
+    from orchestrator.cli.status import run_timeline
+
+    sys.exit(run_timeline(config, request_id))
+
+
+@main.command()
+@CONFIG
+@click.argument("request_id")
+@click.argument(
+    "action", type=click.Choice(["verify", "retry", "erase", "waive", "extend", "reject", "cancel"])
+)
+@click.option("--escalation", help="The question it answers, as ID@VERSION; needed where several fit.")
+@click.option("--reason", default="", help="Why; it stays on the record, so it must not name the person.")
+@click.option("--by", "decided_by", default="dpo", show_default=True, help="Who decides (a short name).")
+def decide(
+    config: Path, request_id: str, action: str, escalation: str | None, reason: str, decided_by: str
+) -> None:
+    """Decides on an escalation, or on the request as a whole."""
+    from orchestrator.cli.decide import run
+
+    sys.exit(run(config, request_id, action, escalation=escalation, reason=reason, decided_by=decided_by))
+
+
+@main.group("config")
+def config_group() -> None:
+    """The settings."""
+
+
+@config_group.command("check")
+@CONFIG
+def config_check(config: Path) -> None:
+    """Reads the settings and says everything that is wrong with them."""
+    from orchestrator.cli.assembly import load_settings
+
+    settings = load_settings(config)
+    click.echo(f"{config}: all right; {len(settings.systems)} systems: {', '.join(settings.systems)}")
+
+
+@main.group()
+def keys() -> None:
+    """The master keys."""
+
+
+@keys.command("rotate")
+@CONFIG
+def keys_rotate(config: Path) -> None:
+    """Makes a new master key, wraps the open requests' keys again, destroys the old master keys."""
+    from orchestrator.cli.keys import rotate
+
+    sys.exit(rotate(config))
+
+
+@main.command()
+@click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True)
+@click.option("--port", type=click.IntRange(1, 65535), required=True)
+def sandbox(directory: Path, port: int) -> None:
+    """Runs the stand-ins for the vendors on this machine, for trying things out and for tests."""
+    from orchestrator.cli.demo import run_sandbox
+
+    sys.exit(run_sandbox(directory, port))

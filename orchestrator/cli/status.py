@@ -1,0 +1,90 @@
+"""`radera status` and `radera timeline`: what is known of a request, without touching it."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cli.assembly import open_store
+from orchestrator.cli.report import iso, outcome_of, report
+from orchestrator.saga import escalations
+from orchestrator.saga.model import Saga
+from orchestrator.service.outbound import system_outcome
+from orchestrator.store import Store
+
+OPEN = ("awaiting_verification", "in_progress", "closing")
+
+
+def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool) -> int:
+    """Prints one request, or a list; 1 if the request is not known."""
+    store = open_store(config)
+    if request_id is not None:
+        saga = _known(store, request_id)
+        if saga is None:
+            return 1
+        if as_json:
+            click.echo(json.dumps(report(saga), indent=2))
+        else:
+            show(saga, Console())
+        return 0
+    sagas = store.sagas(None if everything else OPEN, limit=1000)
+    if as_json:
+        click.echo(json.dumps([report(saga) for saga in sagas], indent=2))
+        return 0
+    table = Table("request", "status", "outcome", "due", "systems ended", "questions")
+    for saga in sagas:
+        ended = sum(step.is_ended for step in saga.steps)
+        questions = ", ".join(one.reason for one in saga.escalations)
+        due = (iso(saga.due_at) or "")[:10]
+        table.add_row(
+            saga.request_id, saga.status, outcome_of(saga) or "", due, f"{ended}/{len(saga.steps)}", questions
+        )
+    Console().print(table)
+    return 0
+
+
+def run_timeline(config: Path, request_id: str) -> int:
+    """Prints the timeline; 1 if the request is unknown or the chain is broken."""
+    store = open_store(config)
+    if _known(store, request_id) is None:
+        return 1
+    for entry in store.timeline(request_id):
+        data = " ".join(f"{name}={value}" for name, value in sorted(entry.data.items()))
+        click.echo(f"{entry.seq:>4}  {iso(entry.at)}  {entry.action:<20} {data}")
+    check = store.verify_timeline(request_id)
+    if not check.is_intact:
+        click.echo(f"radera: the timeline was changed: entry {check.broken_at} does not fit", err=True)
+        return 1
+    click.echo(f"chain intact, {check.length} entries, head {check.head}")
+    return 0
+
+
+def show(saga: Saga, console: Console) -> None:
+    """One request, for a terminal."""
+    console.print(f"request   {saga.request_id}", highlight=False)
+    console.print(f"status    {saga.status}", highlight=False)
+    console.print(f"received  {iso(saga.received_at)}   due {iso(saga.due_at)}", highlight=False)
+    console.print(f"acted     {iso(saga.acted_at) or 'not yet'}", highlight=False)
+    table = Table("system", "status", "grade", "found", "erased", "note")
+    for step in saga.steps:
+        line = system_outcome(step)
+        note = line.reason or line.legal_basis or ", ".join(line.missing)
+        table.add_row(
+            line.system, line.status, line.grade or "", str(line.found), str(line.erased), note or ""
+        )
+    console.print(table)
+    for one in saga.escalations:
+        meaning = escalations.REASONS[one.reason][1]
+        where = f" [{one.system}]" if one.system else ""
+        console.print(f"{one.id}@{one.version}{where} {one.reason}: {meaning}", highlight=False, markup=False)
+        actions = ", ".join(escalations.actions_for(one.reason))
+        console.print(f"      decide: {actions}", highlight=False, markup=False)
+
+
+def _known(store: Store, request_id: str) -> Saga | None:
+    saga = store.saga(request_id)
+    if saga is None:
+        click.echo(f"radera: there is no request {request_id}; `radera status --all` lists them", err=True)
+    return saga
