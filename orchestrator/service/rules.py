@@ -42,13 +42,18 @@ def rules_of(settings: Settings) -> Rules:
     )
 
 
+#: The kind whose systems hold a controller's data: never touched without its instruction.
+TENANT = "tenant"
+
+
 def _plan(name: str, system: System) -> SystemPlan:
+    tenant = system.own.tenant if system.kind == TENANT else None
     return SystemPlan(
         name=name,
         kind=system.kind,
         after=system.after,
         look_again=(0, *(micros(one) for one in system.look_again)),
-        tenant=getattr(system.own, "tenant", None),
-        refusal_ends=getattr(system.own, "tenant", None) is not None,
+        tenant=tenant,
+        refusal_ends=tenant is not None,
         holds_nothing=system.reason,
     )
