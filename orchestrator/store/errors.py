@@ -8,9 +8,8 @@ They derive from SQLAlchemy's own base, because they replace its errors wherever
 only wants to know that "the database failed" can catch that.
 """
 
-import inspect
 import sqlite3
-from typing import ClassVar
+from inspect import cleandoc
 
 from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -19,13 +18,9 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 class StoreError(SQLAlchemyError):
     """Something is wrong with the database {database}."""
 
-    message: ClassVar[str]
-
-    def __init_subclass__(cls) -> None:
-        cls.message = inspect.cleandoc(cls.__doc__ or "").replace("\n", " ")
-
     def __init__(self, **fields: object) -> None:
-        super().__init__(self.message.format(**fields))
+        said = cleandoc(self.__doc__ or type(self).__name__)  # python -OO takes the docstrings away
+        super().__init__(" ".join(said.split()).format(**fields))
 
 
 class StoreUnavailable(StoreError):

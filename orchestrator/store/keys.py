@@ -78,9 +78,9 @@ class StoredKeys:
     def generations(self) -> dict[int, int]:
         """How many keys each master key generation wraps; one that wraps none may be forgotten."""
         c = subject_keys.c
-        query = sa.select(c.generation, sa.func.count()).where(c.wrapped.is_not(None)).group_by(c.generation)
+        query = sa.select(c.generation, sa.func.count().label("number")).where(c.wrapped.is_not(None))
         with self._reading.connect() as connection:
-            return dict(connection.execute(query).tuples().all())
+            return {row.generation: row.number for row in connection.execute(query.group_by(c.generation))}
 
     def rewrap(self) -> Rewrapped:
         """Wrap every key that is not under the current generation again. Repeating it is safe."""
