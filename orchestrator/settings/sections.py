@@ -86,7 +86,6 @@ def is_loopback(host: str) -> bool:
 Domain = Annotated[str, AfterValidator(_domain)]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-Moment = Annotated[timedelta, BeforeValidator(_duration), Field(ge=timedelta(0))]
 Site = Annotated[str, AfterValidator(_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
@@ -322,10 +321,10 @@ class System(Section):
     """How mails name it; by default the name of its table."""
     after: tuple[Token, ...] = ()
     """Systems whose erasure must be accepted before this one starts."""
-    tenant: Token | None = None
-    """The customer whose data it is, where we are the processor; nothing goes without its instruction."""
-    look_again: tuple[Moment, ...] = Field(default=(timedelta(0),), min_length=1)
-    """When to prove, counted from the erasure; the last proof must pass for the system to be done."""
+    controller: Token | None = None
+    """The tenant whose data it is, where we are only its processor; nothing goes without its instruction."""
+    look_again: tuple[Duration, ...] = ()
+    """When to look again, counted from the erasure, after the look that is always taken at once."""
     patience: Duration = timedelta(days=60)
     """How long after the erasure a proof may stay pending, a vendor's purge say, before the DPO is asked."""
     asks_subject: bool = False

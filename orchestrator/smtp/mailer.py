@@ -31,6 +31,11 @@ class MailNotSent(Exception):
 class MailDeferred(MailNotSent):
     """Not now; try again later."""
 
+    @property
+    def is_about_server(self) -> bool:
+        """Whether another mail would have met the same."""
+        return self.code not in ("recipient", "content")
+
 
 class MailRefused(MailNotSent):
     """The server will not take this mail; `code` is "recipient" or "content"."""

@@ -1,0 +1,191 @@
+"""The mail to the data protection officer: what is known, what is not, and what waits for a decision.
+
+The first lines say what happened and by when it must be done; each system has a line; each open question
+ends with the commands that answer it, ready to be copied. The head of the request's timeline closes the
+mail, so that the timeline can't be rewritten later without the mail in the officer's own mailbox saying so.
+
+No personal data: an outcome holds none but for the free text of a decision's reason, and that is left out
+where it looks as if it did.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Final, get_args
+from zoneinfo import ZoneInfo
+
+from orchestrator.mailbox import words
+from orchestrator.mailbox.words import Tongue
+from orchestrator.privacy.guard import looks_personal
+from orchestrator.settings import Settings
+from schemas.messages import ConfirmationKind, EscalationOutcome, Outcome, SystemOutcome
+
+_WIDTH: Final = 100
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DONE = ("erased", "absent", "anonymised", "retained")
+
+
+def subject(outcome: Outcome, language: Tongue) -> str:
+    """The request's id and a fixed word."""
+    return f"Radera {outcome.request_id}: {words.SUBJECT[language][outcome.kind]}"
+
+
+def render(outcome: Outcome, settings: Settings) -> str:
+    """The mail's text."""
+    return _Page(outcome, settings).text()
+
+
+def plain(outcome: Outcome, language: Tongue) -> str:
+    """What is sent if `render` fails: the officer must hear of it all the same."""
+    return words.LABEL[language]["broken"].format(request=outcome.request_id) + "\n"
+
+
+class _Page:
+    """One mail in the making."""
+
+    def __init__(self, outcome: Outcome, settings: Settings) -> None:
+        self._outcome = outcome
+        self._settings = settings
+        self._language: Tongue = settings.dpo.language
+        self._zone = ZoneInfo(settings.installation.time_zone)
+        self._label = words.LABEL[self._language]
+
+    def text(self) -> str:
+        blocks = [self._opening(), self._facts(), self._systems(), self._questions(), self._closing()]
+        return "\n\n".join("\n".join(block) for block in map(list, blocks) if block) + "\n"
+
+    # --- what happened ---
+
+    def _opening(self) -> Iterator[str]:
+        outcome = self._outcome
+        yield from _wrapped(words.HEADLINE[self._language][outcome.kind])
+        if outcome.kind in ("acted", "rejected") and self._settings.notices.subject == "none":
+            yield from _wrapped(self._label["not_told"])
+        if outcome.kind in ("decision_refused", "corrected") and outcome.code is not None:
+            yield from _wrapped(words.CODE[self._language].get(outcome.code, outcome.code))
+        if outcome.kind in ("acted", "completed", "corrected") and outcome.systems:
+            yield from _wrapped(words.GRADE[self._language][outcome.grade or "none"])
+
+    def _facts(self) -> Iterator[str]:
+        outcome, label = self._outcome, self._label
+        due = label["due_by"].format(day=words.day(outcome.due_at, self._zone, self._language))
+        rows = {
+            "request": outcome.request_id,
+            "received": words.clock(outcome.received_at, self._zone, self._language),
+            "due": f"{due}; {self._standing()}",
+        }
+        width = max(len(label[name]) for name in rows) + 2
+        for name, value in rows.items():
+            yield f"{label[name]:<{width}}{value}"
+
+    def _standing(self) -> str:
+        outcome, label = self._outcome, self._label
+        if outcome.acted_at is not None:
+            word = "met" if outcome.acted_at <= outcome.due_at else "late"
+            return label[word].format(at=words.clock(outcome.acted_at, self._zone, self._language))
+        if outcome.occurred_at > outcome.due_at:
+            return label["overdue"]
+        days = (self._date(outcome.due_at) - self._date(outcome.occurred_at)).days
+        return {0: label["left_none"], 1: label["left_one"]}.get(days, label["left"].format(count=days))
+
+    def _date(self, at: int) -> datetime:
+        local = (_EPOCH + timedelta(microseconds=at)).astimezone(self._zone)
+        return datetime(local.year, local.month, local.day, tzinfo=UTC)
+
+    # --- the systems ---
+
+    def _systems(self) -> Iterator[str]:
+        if not self._outcome.systems:
+            return
+        yield self._label["systems"]
+        titles = [self._title(one.system) for one in self._outcome.systems]
+        width = min(max(map(len, titles)), 30)
+        for title, system in zip(titles, self._outcome.systems, strict=True):
+            yield from textwrap.wrap(
+                self._line(system),
+                _WIDTH,
+                initial_indent=f"  {title:<{width}}  ",
+                subsequent_indent=" " * (width + 4),
+                break_on_hyphens=False,
+            )
+
+    def _title(self, system: str) -> str:
+        known = self._settings.systems.get(system)
+        return known.title if known is not None and known.title is not None else system
+
+    def _line(self, system: SystemOutcome) -> str:
+        label, status = self._label, words.STATUS[self._language]
+        named = status.get(f"{system.status}.{system.grade}") or status.get(system.status, system.status)
+        parts = [named]
+        if system.found:
+            parts.append(label["found"].format(count=system.found))
+        if system.erased or (system.found and system.status in ("erased", "retained")):
+            parts.append(label["erased"].format(count=system.erased))
+        if system.status == "retained" or system.legal_basis is not None:
+            parts += self._kept(system)
+        if system.missing:
+            names = words.MISSING[self._language]
+            parts.append(label["needs"].format(what=", ".join(names.get(one, one) for one in system.missing)))
+        if system.reason is not None:
+            parts.append(self._reason(system, system.reason))
+        return "; ".join(parts)
+
+    def _kept(self, system: SystemOutcome) -> Iterator[str]:
+        if system.legal_basis is not None:
+            yield words.BASIS[self._language].get(system.legal_basis, system.legal_basis)
+        if system.retained_until is not None:
+            yield self._label["until"].format(
+                day=words.day(system.retained_until, self._zone, self._language)
+            )
+        else:
+            yield self._label["until_unknown"]
+
+    def _reason(self, system: SystemOutcome, reason: str) -> str:
+        if system.status in _DONE and reason in get_args(ConfirmationKind):
+            return self._label["contradicted"].format(code=reason)
+        return self._label["reason"].format(text=harmless(reason) or self._label["withheld"])
+
+    # --- the questions ---
+
+    def _questions(self) -> Iterator[str]:
+        outcome = self._outcome
+        if not outcome.escalations:
+            if outcome.kind in ("acted", "decision_refused"):
+                yield self._label["no_questions"]
+            return
+        yield self._label["questions"]
+        for one in sorted(outcome.escalations, key=lambda one: one.escalation_id != outcome.concerns):
+            yield from self._question(one)
+
+    def _question(self, one: EscalationOutcome) -> Iterator[str]:
+        label = self._label
+        about = [f"{one.escalation_id}@{one.version}"]
+        if one.system is not None:
+            about.append(label["about"].format(system=self._title(one.system)))
+        about.append(label["since"].format(at=words.clock(one.raised_at, self._zone, self._language)))
+        if one.code is not None:
+            about.append(label["code"].format(code=one.code))
+        yield f"  {', '.join(about)}"
+        yield from _wrapped(words.QUESTION[self._language].get(one.reason, one.reason), "  ")
+        for action in one.actions:
+            # On one line, however long: it is there to be copied.
+            yield (
+                f"    radera decide {self._outcome.request_id} {action}"
+                f' --escalation {one.escalation_id}@{one.version} --reason "…"'
+            )
+
+    def _closing(self) -> Iterator[str]:
+        yield f"{self._label['head']} {self._outcome.timeline_head}"
+        yield self._label["zone"].format(zone=self._settings.installation.time_zone)
+
+
+def harmless(text: str) -> str | None:
+    """A free text on one line, or None where it looks as if it named a person."""
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return None if looks_personal(line) else line
+
+
+def _wrapped(text: str, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )

@@ -1,0 +1,417 @@
+"""What each thing in an outcome is called, in English and Swedish.
+
+The reader is a data protection officer who may have to answer for the words in court. So each says what is
+known and how, and no more: "the vendor has promised" is not "erased". A word that is not in a table is
+shown as the token it is, which is ugly, but true.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final, Literal
+from zoneinfo import ZoneInfo
+
+Tongue = Literal["en", "sv"]
+Table = Mapping[str, str]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MONTHS: Final = {
+    "en": (
+        *("January", "February", "March", "April", "May", "June"),
+        *("July", "August", "September", "October", "November", "December"),
+    ),
+    "sv": (
+        *("januari", "februari", "mars", "april", "maj", "juni"),
+        *("juli", "augusti", "september", "oktober", "november", "december"),
+    ),
+    "nb": (
+        *("januar", "februar", "mars", "april", "mai", "juni"),
+        *("juli", "august", "september", "oktober", "november", "desember"),
+    ),
+}
+
+
+def day(at: int, zone: ZoneInfo, language: str) -> str:
+    """The date of a moment, in the installation's zone."""
+    local = (_EPOCH + timedelta(microseconds=at)).astimezone(zone)
+    name = _MONTHS[language][local.month - 1]
+    return f"{local.day}. {name} {local.year}" if language == "nb" else f"{local.day} {name} {local.year}"
+
+
+def clock(at: int, zone: ZoneInfo, language: str) -> str:
+    """The date and time of a moment, in the installation's zone."""
+    local = (_EPOCH + timedelta(microseconds=at)).astimezone(zone)
+    return f"{day(at, zone, language)} {local:%H:%M}"
+
+
+#: The word in the subject line; fixed, so that a subject can hold nothing else.
+SUBJECT: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "escalated": "decision needed",
+        "reminded": "decision still needed",
+        "acted": "acted on",
+        "completed": "completed",
+        "rejected": "rejected",
+        "cancelled": "cancelled",
+        "corrected": "correction",
+        "decision_refused": "decision not applied",
+    },
+    "sv": {
+        "escalated": "beslut behövs",
+        "reminded": "beslut behövs fortfarande",
+        "acted": "åtgärdad",
+        "completed": "slutförd",
+        "rejected": "avslagen",
+        "cancelled": "avbruten",
+        "corrected": "rättelse",
+        "decision_refused": "beslut ej tillämpat",
+    },
+}
+
+#: What happened, as the first sentence.
+HEADLINE: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "escalated": "A question about this request waits for your decision.",
+        "reminded": "A question about this request still waits for your decision.",
+        "acted": (
+            "Every system has accepted or ended, and no notice to the person is outstanding (Art. 12(3)). "
+            "It is NOT completed: proofs are still to come."
+        ),
+        "completed": "Every system has come to an end, as listed. Our copy of the identifiers is destroyed.",
+        "rejected": "The request was rejected by decision. Our copy of the identifiers is destroyed.",
+        "cancelled": "The request was cancelled by decision. Our copy of the identifiers is destroyed.",
+        "corrected": "A later report contradicts what was reported before.",
+        "decision_refused": "A decision did not fit and was NOT applied; nothing was changed by it.",
+    },
+    "sv": {
+        "escalated": "En fråga om denna begäran väntar på ditt beslut.",
+        "reminded": "En fråga om denna begäran väntar fortfarande på ditt beslut.",
+        "acted": (
+            "Alla system har godtagit eller avslutats, och ingen underrättelse till personen återstår "
+            "(art. 12.3). Den är INTE slutförd: bevis återstår."
+        ),
+        "completed": "Alla system är avslutade, enligt listan. Vår kopia av identifierarna är förstörd.",
+        "rejected": "Begäran avslogs genom beslut. Vår kopia av identifierarna är förstörd.",
+        "cancelled": "Begäran avbröts genom beslut. Vår kopia av identifierarna är förstörd.",
+        "corrected": "En senare uppgift motsäger det som rapporterats tidigare.",
+        "decision_refused": "Ett beslut passade inte och har INTE tillämpats; inget har ändrats av det.",
+    },
+}
+
+#: How strong the proof is, by the weakest grade of the systems.
+GRADE: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "seen_absent": "The weakest of the proofs below: we looked ourselves, and it was not there.",
+        "vendor_stated": (
+            "The weakest of the proofs below: a vendor's own record states it; we have not seen it ourselves."
+        ),
+        "party_stated": (
+            "The weakest of the proofs below: an agency or controller states it; we have no means to look."
+        ),
+        "vendor_promised": (
+            "The weakest of the proofs below: a vendor has promised to erase. It has NOT been seen, nor "
+            "reported as done."
+        ),
+        "none": "There is no proof below: nothing has been shown to be erased or absent.",
+    },
+    "sv": {
+        "seen_absent": "Det svagaste beviset nedan: vi har själva tittat, och det fanns inte där.",
+        "vendor_stated": (
+            "Det svagaste beviset nedan: en leverantörs egna uppgifter; vi har inte själva sett det."
+        ),
+        "party_stated": (
+            "Det svagaste beviset nedan: ett rekryteringsföretag eller en personuppgiftsansvarig uppger det; "
+            "vi har ingen möjlighet att titta."
+        ),
+        "vendor_promised": (
+            "Det svagaste beviset nedan: en leverantör har lovat radera. Det är INTE sett, och inte "
+            "rapporterat som gjort."
+        ),
+        "none": "Inget bevis finns nedan: inget har visats vara raderat eller frånvarande.",
+    },
+}
+
+#: A system's line, by status and grade ("erased.seen_absent"), or by status alone.
+STATUS: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "waiting": "not begun: waits for the systems before it",
+        "locating": "being searched",
+        "erasing": "being erased",
+        "proving": "being looked at again; not proved yet",
+        "retrying": "failed, and will be tried again",
+        "accepted": "the vendor has accepted; NOT proved yet",
+        "awaiting_party": "the party has been asked; no answer yet",
+        "awaiting_subject": "waits for something only the person can give",
+        "awaiting_decision": "waits for your decision",
+        "erased": "erased, but with no proof on record",
+        "erased.seen_absent": "erased, and seen absent",
+        "erased.vendor_stated": "erased, as the vendor's own record states",
+        "erased.party_stated": "erased, as the party states",
+        "erased.vendor_promised": "NOT SEEN: the vendor has promised to erase, and nothing can be looked at",
+        "absent": "nothing found, but with no proof on record",
+        "absent.seen_absent": "nothing found, looking in the right account",
+        "absent.vendor_stated": "nothing there, as the vendor's own record states",
+        "absent.party_stated": "nothing there, as the party states",
+        "absent.vendor_promised": "nothing there, as far as the vendor has promised",
+        "anonymised": "anonymised, but with no proof on record",
+        "anonymised.seen_absent": "anonymised, and seen to name nobody",
+        "anonymised.vendor_stated": "anonymised, as the vendor's own record states",
+        "anonymised.party_stated": "anonymised, as the party states",
+        "anonymised.vendor_promised": "NOT SEEN: the vendor has promised to anonymise",
+        "retained": "NOT ERASED: retained by law",
+        "retained.party_stated": "NOT ERASED: retained by law, as the party states",
+        "not_identifiable": "NOT ERASED: nobody could be identified (Art. 11)",
+        "refused": "NOT ERASED: the controller refused",
+        "waived": "NOT ERASED here as far as is known: waived by decision",
+        "stopped": "stopped before its end; what had been done stands",
+    },
+    "sv": {
+        "waiting": "inte påbörjat: väntar på systemen före",
+        "locating": "genomsöks",
+        "erasing": "raderas",
+        "proving": "kontrolleras; ännu inte bevisat",
+        "retrying": "misslyckades, och försöks igen",
+        "accepted": "leverantören har godtagit; ännu INTE bevisat",
+        "awaiting_party": "parten är tillfrågad; inget svar ännu",
+        "awaiting_subject": "väntar på något som bara personen kan ge",
+        "awaiting_decision": "väntar på ditt beslut",
+        "erased": "raderat, men utan bevis",
+        "erased.seen_absent": "raderat, och sett borta",
+        "erased.vendor_stated": "raderat, enligt leverantörens egen uppgift",
+        "erased.party_stated": "raderat, enligt partens uppgift",
+        "erased.vendor_promised": "INTE SETT: leverantören har lovat radera, och inget finns att titta på",
+        "absent": "inget funnet, men utan bevis",
+        "absent.seen_absent": "inget funnet, vid sökning i rätt konto",
+        "absent.vendor_stated": "inget där, enligt leverantörens egen uppgift",
+        "absent.party_stated": "inget där, enligt partens uppgift",
+        "absent.vendor_promised": "inget där, så långt leverantören har lovat",
+        "anonymised": "anonymiserat, men utan bevis",
+        "anonymised.seen_absent": "anonymiserat, och sett att ingen nämns",
+        "anonymised.vendor_stated": "anonymiserat, enligt leverantörens egen uppgift",
+        "anonymised.party_stated": "anonymiserat, enligt partens uppgift",
+        "anonymised.vendor_promised": "INTE SETT: leverantören har lovat anonymisera",
+        "retained": "INTE RADERAT: bevaras enligt lag",
+        "retained.party_stated": "INTE RADERAT: bevaras enligt lag, enligt partens uppgift",
+        "not_identifiable": "INTE RADERAT: ingen kunde identifieras (art. 11)",
+        "refused": "INTE RADERAT: den personuppgiftsansvarige vägrade",
+        "waived": "INTE RADERAT här, så vitt är känt: undantaget genom beslut",
+        "stopped": "stoppat före slutet; det som hann göras står fast",
+    },
+}
+
+#: What an escalation asks, by its reason.
+QUESTION: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "identity_unverified": "Is the person who they say they are? Nobody has verified it yet.",
+        "unreadable_request": "A request arrived that can't be read. Find out who sent it: a period may run.",
+        "no_usable_identifier": "The request names nobody that could be looked for.",
+        "empty_scope": "No configured system is in the request's scope.",
+        "received_in_future": "The time of receipt lay in the future; the clock runs from now.",
+        "request_id_conflict": "Another request arrived under the same id, and differs.",
+        "nothing_identifiable": "No system could identify the person (Art. 11). May it end so?",
+        "deadline_near": "The statutory period is about to run out.",
+        "overdue": "The statutory period has run out, and the person has not been informed of action.",
+        "notice_failed": "The person could not be told by mail. Tell them otherwise, then waive and say how.",
+        "notice_silent": "The mailbox has not confirmed a notice to the person.",
+        "quarantined": "A rule failed on this request; it stands still until it is retried.",
+        "unknown_system": "The request names a system that is not configured.",
+        "failed": "The last attempt failed, or the error will not pass by itself.",
+        "no_answer": "The handler has not answered. Are its workers running?",
+        "predecessor_failed": "A system that must go first has failed. Retry starts this one anyway.",
+        "still_present": "The records are still there after repeated erasure.",
+        "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
+        "reappeared": "A newer record of the person was found; it may be new consent.",
+        "party_silent": "The party has not answered its reminders.",
+        "party_refused": "The party refuses to erase.",
+        "identifier_missing": "An identifier is missing that the person could be asked for.",
+        "instruction_conflict": "The controller refused after its data had been erased.",
+        "unasked_confirmation": "A system that was not asked reported an effect on this person.",
+    },
+    "sv": {
+        "identity_unverified": "Är personen den som uppges? Ingen har kontrollerat det ännu.",
+        "unreadable_request": (
+            "En begäran kom som inte kan läsas. Ta reda på vem som sände den: en frist kan löpa."
+        ),
+        "no_usable_identifier": "Begäran nämner ingen som går att söka efter.",
+        "empty_scope": "Inget konfigurerat system omfattas av begäran.",
+        "received_in_future": "Tidpunkten för mottagandet låg i framtiden; fristen löper från nu.",
+        "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
+        "nothing_identifiable": "Inget system kunde identifiera personen (art. 11). Får det sluta så?",
+        "deadline_near": "Den lagstadgade fristen går snart ut.",
+        "overdue": "Den lagstadgade fristen har gått ut, och personen har inte underrättats om åtgärd.",
+        "notice_failed": (
+            "Personen kunde inte underrättas per e-post. Underrätta på annat sätt, "
+            "välj sedan waive och ange hur."
+        ),
+        "notice_silent": "E-postprocessen har inte bekräftat en underrättelse till personen.",
+        "quarantined": "En regel gick fel för denna begäran; den står still tills den försöks igen.",
+        "unknown_system": "Begäran nämner ett system som inte är konfigurerat.",
+        "failed": "Det sista försöket misslyckades, eller så går felet inte över av sig självt.",
+        "no_answer": "Hanteraren har inte svarat. Är dess processer igång?",
+        "predecessor_failed": "Ett system som ska gå före har misslyckats. Retry startar detta ändå.",
+        "still_present": "Posterna finns kvar efter upprepad radering.",
+        "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",
+        "reappeared": "En nyare post om personen hittades; det kan vara ett nytt samtycke.",
+        "party_silent": "Parten har inte besvarat påminnelserna.",
+        "party_refused": "Parten vägrar radera.",
+        "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
+        "instruction_conflict": "Den personuppgiftsansvarige vägrade efter att dess data raderats.",
+        "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
+    },
+}
+
+#: Why a decision was not applied, or what a correction is about.
+CODE: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "request_ended": "The request had ended already.",
+        "reason_missing": "This decision needs a reason.",
+        "names_no_escalation": "It named no open question.",
+        "no_such_escalation": "The question it named is not open any more, or never was.",
+        "other_version": "The question had changed since; read it again below, if it is still open.",
+        "action_does_not_fit": "The action does not belong to the question.",
+        "still_unknown": "The system is still not configured.",
+        "already_closing": "The request was closing already.",
+        "already_extended": "The period was extended before.",
+        "already_acted": "The person has been informed of action; there is no period left to extend.",
+        "too_late": "The first month has passed; it can't be extended any more.",
+        "request_id_conflict": "Another request arrived under the same id, and differs.",
+        "unasked_confirmation": "A system that was not asked reported an effect on this person.",
+        "located": "Records were found.",
+        "still_present": "Records are still there.",
+        "reappeared": "A record newer than the erasure is there.",
+        "refused": "A party refused after all.",
+        "failed": "An attempt failed after all.",
+        "retained": "Data is retained after all.",
+        "accepted": "An erasure was carried out after all.",
+        "party_erased": "A party reported an erasure after all.",
+        "instructed": "The controller instructs to erase after all.",
+    },
+    "sv": {
+        "request_ended": "Begäran var redan avslutad.",
+        "reason_missing": "Beslutet kräver en motivering.",
+        "names_no_escalation": "Det nämnde ingen öppen fråga.",
+        "no_such_escalation": "Frågan det nämnde är inte längre öppen, eller har aldrig varit det.",
+        "other_version": "Frågan hade ändrats; läs den igen nedan, om den fortfarande är öppen.",
+        "action_does_not_fit": "Åtgärden hör inte till frågan.",
+        "still_unknown": "Systemet är fortfarande inte konfigurerat.",
+        "already_closing": "Begäran var redan under avslutning.",
+        "already_extended": "Fristen är redan förlängd.",
+        "already_acted": "Personen är underrättad om åtgärd; det finns ingen frist att förlänga.",
+        "too_late": "Den första månaden har gått; fristen kan inte längre förlängas.",
+        "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
+        "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
+        "located": "Poster hittades.",
+        "still_present": "Poster finns kvar.",
+        "reappeared": "En post nyare än raderingen finns.",
+        "refused": "En part vägrade trots allt.",
+        "failed": "Ett försök misslyckades trots allt.",
+        "retained": "Data bevaras trots allt.",
+        "accepted": "En radering utfördes trots allt.",
+        "party_erased": "En part rapporterade en radering trots allt.",
+        "instructed": "Den personuppgiftsansvarige instruerar trots allt att radera.",
+    },
+}
+
+#: A kind of identifier that a system needed.
+MISSING: Final[Mapping[str, Table]] = {
+    "en": {
+        "email": "e-mail address",
+        "phone": "telephone number",
+        "name": "name",
+        "ga_client_id": "the client id in the browser's _ga cookie",
+        "ga_user_id": "Google Analytics user id",
+        "ga_app_instance_id": "Google Analytics app instance id",
+        "customer_id": "customer id",
+        "tenant_user_id": "user id at the tenant",
+    },
+    "sv": {
+        "email": "e-postadress",
+        "phone": "telefonnummer",
+        "name": "namn",
+        "ga_client_id": "klient-id i webbläsarens _ga-kaka",
+        "ga_user_id": "användar-id i Google Analytics",
+        "ga_app_instance_id": "app-id i Google Analytics",
+        "customer_id": "kundnummer",
+        "tenant_user_id": "användar-id hos kunden",
+    },
+    "nb": {
+        "email": "e-postadresse",
+        "phone": "telefonnummer",
+        "name": "navn",
+        "ga_client_id": "klient-ID i nettleserens _ga-informasjonskapsel",
+        "ga_user_id": "bruker-ID i Google Analytics",
+        "ga_app_instance_id": "app-ID i Google Analytics",
+        "customer_id": "kundenummer",
+        "tenant_user_id": "bruker-ID hos kunden",
+    },
+}
+
+#: A legal basis for keeping data.
+BASIS: Final[Mapping[str, Table]] = {
+    "en": {"bokforingslagen_7_2": "the Swedish Bookkeeping Act (Bokföringslagen 7:2)"},
+    "sv": {"bokforingslagen_7_2": "bokföringslagen 7 kap. 2 §"},
+    "nb": {"bokforingslagen_7_2": "den svenske bokføringsloven (bokföringslagen 7:2)"},
+}
+
+#: The labels of the lines.
+LABEL: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "request": "Request",
+        "received": "Received",
+        "due": "Due",
+        "due_by": "by the end of {day}",
+        "left": "{count} days left",
+        "left_one": "1 day left",
+        "left_none": "today is the last day",
+        "overdue": "OVERDUE: the period has run out",
+        "met": "acted on {at}, in time",
+        "late": "acted on {at}, LATE",
+        "systems": "Systems",
+        "found": "{count} found",
+        "erased": "{count} erased",
+        "until": "until {day}",
+        "until_unknown": "no end date known",
+        "needs": "it needs: {what}",
+        "reason": "reason: {text}",
+        "contradicted": "CONTRADICTED by a later report ({code})",
+        "withheld": "(withheld: it looks like personal data)",
+        "questions": "Waiting for your decision",
+        "no_questions": "Nothing waits for your decision.",
+        "about": "about {system}",
+        "since": "since {at}",
+        "code": "code {code}",
+        "head": "Timeline",
+        "zone": "Times are in {zone}.",
+        "not_told": "No notice is mailed from here: telling the person is yours to do.",
+        "broken": "This outcome could not be put into words. See it with: radera show {request}",
+    },
+    "sv": {
+        "request": "Begäran",
+        "received": "Mottagen",
+        "due": "Frist",
+        "due_by": "till och med {day}",
+        "left": "{count} dagar kvar",
+        "left_one": "1 dag kvar",
+        "left_none": "i dag är sista dagen",
+        "overdue": "FÖRSENAD: fristen har gått ut",
+        "met": "åtgärdad {at}, i tid",
+        "late": "åtgärdad {at}, FÖR SENT",
+        "systems": "System",
+        "found": "{count} funna",
+        "erased": "{count} raderade",
+        "until": "till {day}",
+        "until_unknown": "inget slutdatum känt",
+        "needs": "det behöver: {what}",
+        "reason": "skäl: {text}",
+        "contradicted": "MOTSAGT av en senare uppgift ({code})",
+        "withheld": "(utelämnat: det liknar personuppgifter)",
+        "questions": "Väntar på ditt beslut",
+        "no_questions": "Inget väntar på ditt beslut.",
+        "about": "om {system}",
+        "since": "sedan {at}",
+        "code": "kod {code}",
+        "head": "Tidslinje",
+        "zone": "Tider anges i {zone}.",
+        "not_told": "Ingen underrättelse sänds härifrån: att underrätta personen är din uppgift.",
+        "broken": "Utfallet kunde inte sättas i ord. Se det med: radera show {request}",
+    },
+}
