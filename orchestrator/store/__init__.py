@@ -4,6 +4,7 @@ from orchestrator.store.engine import open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
 from orchestrator.store.housekeeping import purge_inbox, purge_outbox_sent
 from orchestrator.store.keys import Rewrapped, StoredKeys
+from orchestrator.store.sent import StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
 from orchestrator.store.transaction import Correlation, Filed, Outgoing, Transaction
 
@@ -19,6 +20,7 @@ __all__ = [
     "StoreUnavailable",
     "StoreUnusable",
     "StoredKeys",
+    "StoredSent",
     "TimelineCheck",
     "Transaction",
     "open_engine",
