@@ -26,7 +26,7 @@ from handlers.registry import Context, HandlerSettings
 from handlers.results import Accepted, CannotLook, NotIdentifiable, Proved, Received, Result
 from handlers.times import EPOCH, from_datetime, from_iso, to_iso
 from orchestrator.http import Answer, Limits
-from orchestrator.privacy import Identifiers
+from orchestrator.privacy import Identifiers, Kind
 from orchestrator.secret import SecretRef
 
 SCOPE = "https://www.googleapis.com/auth/analytics.edit"
@@ -35,7 +35,7 @@ RATE_REASONS = frozenset(
 )
 
 IdKind = Literal["client_id", "user_id", "app_instance_id", "user_provided_data"]
-_FIELDS = {
+_FIELDS: dict[str, tuple[Kind, str]] = {
     "client_id": ("ga_client_id", "clientId"),
     "user_id": ("ga_user_id", "userId"),
     "app_instance_id": ("ga_app_instance_id", "appInstanceId"),

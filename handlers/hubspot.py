@@ -42,6 +42,7 @@ from handlers.results import (
 from handlers.times import EPOCH, SECOND, from_datetime, from_iso, micros, to_iso
 from orchestrator.http import Answer, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
+from orchestrator.settings.sections import Duration
 
 PROPERTIES = "createdate,email,hs_additional_emails"
 LOCKED = 423
@@ -61,7 +62,7 @@ class HubSpotSettings(HandlerSettings):
     """Where the API answers."""
     version: Annotated[str, Field(pattern=r"^20\d\d-\d\d$")] = "2026-03"
     """The dated version of the API."""
-    purge: timedelta = timedelta(days=30)
+    purge: Duration = timedelta(days=30)
     """How long HubSpot says that the purge may take; only reported."""
     calls_per_ten_seconds: Annotated[int, Field(ge=1, le=190)] = 50
     """Our share of the account's limit (100 or 190 per 10 s, by plan), which others use, too."""

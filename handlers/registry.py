@@ -5,18 +5,21 @@ a third party ships are found in the same way, by the entry-point group `radera.
 are known without an installation, too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from email.message import EmailMessage
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from anyio import to_thread
+from pydantic import BaseModel
 
 from handlers.port import CallbackBody, Clock, Task
 from handlers.results import Received, Result
 from orchestrator.http import Clients
+from orchestrator.privacy import PartyLinks
+from orchestrator.settings.sections import Section
+from orchestrator.smtp import Mailer
 
 GROUP = "radera.handlers"
 _BUILT_IN = {
@@ -28,46 +31,47 @@ _BUILT_IN = {
 }
 
 
-class HandlerSettings(BaseModel):
+class HandlerSettings(Section):
     """The part of a system's table that is its handler's own: immutable, strict, and silent about what
     it was given.
     """
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, use_attribute_docstrings=True
-    )
+
+async def in_thread(function: Callable[..., None], *args: Any) -> None:
+    """Run what blocks in a thread of its own; given up, not waited for, when the verb's time is over."""
+    await to_thread.run_sync(lambda: function(*args), abandon_on_cancel=True)
 
 
-class Mailer(Protocol):
-    """Sends one mail, over TLS, or raises `Retryable` or `Permanent`. Sending the same Message-ID twice
-    is harmless.
-    """
-
-    async def send(self, message: EmailMessage) -> None: ...
-
-
-def _no_links(*_: str) -> str:
-    raise TypeError("this handler needs the installation's keys for its links and correlations")
+def _no_correlations(space: str, reference: str) -> str:
+    raise TypeError(f"nothing to make the correlation of {space} with: give the context `correlate`")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What the composition root gives every handler."""
+    """What the composition root gives a handler."""
 
     system: str
     clock: Clock
     clients: Clients
     public_url: str = ""
-    """The address under which parties reach this installation."""
+    """The address under which parties reach this installation, without a slash at its end."""
+    answer_path: str = "/answers/"
+    """Where, below it, the page is that an agency's link leads to."""
+    callback_path: str = "/callbacks/tenant/"
+    """Where, below it, controllers call back."""
     controller: str = ""
     """The installation's name, as a party knows it."""
     domain: str = "localhost"
     """The domain of the Message-IDs."""
-    link_token: Callable[[str, str], str] = field(default=_no_links, repr=False)
-    """(request id, system) to the opaque token of the party's link; the same each time."""
-    correlate: Callable[..., str] = field(default=_no_links, repr=False)
-    """A keyed hash of the parts, by which the store finds the step that a callback is about."""
+    sender: str = ""
+    """The address that our mail comes from."""
+    links: PartyLinks | None = field(default=None, repr=False)
+    """Makes and reads the tokens in parties' links."""
+    correlate: Callable[[str, str], str] = field(default=_no_correlations, repr=False)
+    """(space, reference) to the keyed hash by which the store finds the step that a callback is about."""
     mailer: Mailer | None = field(default=None, repr=False)
+    run_blocking: Callable[..., Awaitable[None]] = field(default=in_thread, repr=False)
+    """How the mailer is called, which blocks; a simulation calls it directly."""
 
 
 class Handler(Protocol):

@@ -240,8 +240,27 @@ class Retained(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VendorPurged(Result):
+    """The vendor's signed event says that it purged one record. It may be one of several: a reason to
+    look.
+    """
+
+    kind = "proved"
+    answers = frozenset({"receive"})
+
+    def report(self) -> dict[str, Any]:
+        return {"grade": "vendor_stated", "end": "erased"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What a callback meant, and the keyed hash by which the store finds whom it is about."""
+    """What a callback meant, and whom it is about: by name, or by the keyed hash that the store knows."""
 
     result: Result
-    correlation: str
+    request_id: str | None = None
+    system: str | None = None
+    correlation: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.correlation is None and (self.request_id is None or self.system is None):
+            raise ValueError("a callback is about a request and a system, or has a correlation")

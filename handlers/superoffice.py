@@ -26,13 +26,13 @@ from handlers.results import (
     Accepted,
     Located,
     NotIdentifiable,
-    PartyErased,
     Pending,
     Proved,
     Reappeared,
     Received,
     Result,
     StillPresent,
+    VendorPurged,
 )
 from handlers.retention import end_of_bookkeeping_duty
 from handlers.superoffice_login import webhook_is_genuine
@@ -132,9 +132,7 @@ class SuperOffice:
             raise Refused("wrong_account")
         if event != "person.deleted":
             raise Refused("event_not_used")
-        # The event is about one record of perhaps many: it says that looking is worth while now, and no more.
-        now = self._context.clock()
-        result = PartyErased(prove_at=now, grade="vendor_stated", evidence={"vendor_event": event})
+        result = VendorPurged(evidence={"vendor_event": event})
         return Received(result=result, correlation=self._correlation(str(record)))
 
     async def _purged(self, task: Task, control: Control) -> Result:
@@ -176,7 +174,7 @@ class SuperOffice:
         return kept.get(kind) == "leave"
 
     def _correlation(self, person: str) -> str:
-        return self._context.correlate(self._context.system, "person", person)
+        return self._context.correlate(f"{self._context.system}/person", person)
 
 
 def _is_newer(reference: Reference, erased_at: int | None) -> bool:

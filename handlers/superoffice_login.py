@@ -130,7 +130,7 @@ def verified_claims(token: str, public_key: str) -> dict[str, Any]:
             raise Permanent("login_signature_invalid")
         pem = public_key.encode()
         if b"BEGIN CERTIFICATE" in pem:
-            key = x509.load_pem_x509_certificate(pem).public_key()
+            key: object = x509.load_pem_x509_certificate(pem).public_key()
         else:
             key = serialization.load_pem_public_key(pem)
         if not isinstance(key, rsa.RSAPublicKey):

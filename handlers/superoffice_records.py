@@ -18,6 +18,7 @@ from handlers.superoffice_login import SystemUser, Tenant, discover
 from handlers.times import from_iso
 from orchestrator.http import Answer, Client, Limits
 from orchestrator.secret import SecretRef
+from orchestrator.settings.sections import Duration
 
 MAX_PAGES = 1000
 GONE = 404
@@ -59,7 +60,7 @@ class SuperOfficeSettings(HandlerSettings):
     """The environment: online, qaonline or sod."""
     control_email: str | None = None
     """The address of a person planted in the tenant, who must be found before an absence counts."""
-    retain_deleted: timedelta = timedelta(days=14)
+    retain_deleted: Duration = timedelta(days=14)
     """The tenant's "Retain deleted data": how long a deleted person lies in the recycle bin."""
     newsletter_purpose: str | None = "EMARKETING"
     """The consent to withdraw before the deletion; none to leave consents alone."""

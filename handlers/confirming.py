@@ -1,0 +1,132 @@
+"""From what a handler answered to the confirmation that says it.
+
+* The confirmation's id is derived from what caused it, its kind and a digest of what it says, without the
+  times of looking and retrying: a repeat that says the same is the same event, and "failed" followed by
+  "accepted" are two.
+* References leave only sealed, under the request's key.
+* Evidence that has an identifier, or a reference, in it is withheld, and the confirmation says that it was.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from handlers.port import Reference, pack_references
+from handlers.results import Received, Result
+from orchestrator.privacy import Identifiers, find_personal, looks_personal
+from schemas.messages import Callback, Command, Confirmation
+
+WITHHELD = "evidence_withheld"
+_SHORTEST = 4
+_LONGEST = 200
+# : What may differ between two tellings of the same thing: when to look, how long to wait, what was counted
+# on the way.
+_NOT_SAID = frozenset({"look_at", "retry_after", "evidence"})
+
+Seal = Callable[[bytes], bytes]
+IsPersonal = Callable[[str], bool]
+
+
+def confirm_command(
+    command: Command,
+    result: Result,
+    *,
+    now: int,
+    seal: Seal,
+    identifiers: Identifiers,
+    references: Iterable[Reference],
+) -> Confirmation:
+    """The confirmation of what a verb found or did."""
+    known = [*references, *result.references]
+
+    def is_personal(text: str) -> bool:
+        return find_personal(text, identifiers) or any(_names(text, one) for one in known)
+
+    said = _said(result, is_personal)
+    return Confirmation(
+        event_id=_event_id(command.event_id, result.kind, said, result.references),
+        request_id=command.request_id,
+        system=command.system,
+        command_id=command.event_id,
+        verb=command.verb,
+        attempt=command.attempt,
+        kind=result.kind,
+        occurred_at=now,
+        sealed_references=seal(pack_references(result.references)) if result.references else None,
+        correlations=tuple(result.correlations),
+        **said,
+    )
+
+
+def confirm_failure(
+    command: Command, code: str, *, now: int, retryable: bool, retry_after: int | None = None
+) -> Confirmation:
+    """The confirmation that a verb did not come to an answer."""
+    said = {"code": code, "retryable": retryable, "retry_after": retry_after}
+    return _bare(command, "failed", said, now)
+
+
+def confirm_expiry(command: Command, code: str, *, now: int) -> Confirmation:
+    """The confirmation that nothing was done, since the time for it is over."""
+    return _bare(command, "expired", {"code": code}, now)
+
+
+def confirm_callback(callback: Callback, received: Received, *, now: int) -> Confirmation:
+    """The confirmation of what a callback said; it answers no command."""
+    result = received.result
+    if result.references:
+        raise ValueError("a callback's references can't be sealed: the request's key may not be known here")
+    said = _said(result, looks_personal)
+    return Confirmation(
+        event_id=_event_id(callback.event_id, result.kind, said, ()),
+        request_id=received.request_id,
+        system=received.system,
+        correlation=received.correlation,
+        kind=result.kind,
+        occurred_at=now,
+        correlations=tuple(result.correlations),
+        **said,
+    )
+
+
+def _bare(command: Command, kind: Any, said: dict[str, Any], now: int) -> Confirmation:
+    return Confirmation(
+        event_id=_event_id(command.event_id, kind, said, ()),
+        request_id=command.request_id,
+        system=command.system,
+        command_id=command.event_id,
+        verb=command.verb,
+        attempt=command.attempt,
+        kind=kind,
+        occurred_at=now,
+        **said,
+    )
+
+
+def _said(result: Result, is_personal: IsPersonal) -> dict[str, Any]:
+    """The result's own fields, with what must not be said taken out."""
+    said = result.report()
+    evidence = {**said.pop("evidence", {}), **result.evidence}
+    kept = {name: value[:_LONGEST] for name, value in evidence.items() if not is_personal(value)}
+    code = said.get("code")
+    if code is not None and is_personal(code):
+        code = None
+    if len(kept) < len(evidence) or (said.get("code") and code is None):
+        code = code or WITHHELD
+        kept[WITHHELD] = str(len(evidence) - len(kept))
+    return {**said, "code": code, "evidence": kept}
+
+
+def _names(text: str, reference: Reference) -> bool:
+    """Whether the text has the reference's id in it; shorter ids can't be told from a count."""
+    if len(reference.id) < _SHORTEST:
+        return False
+    return re.search(rf"(?<!\w){re.escape(reference.id)}(?!\w)", text) is not None
+
+
+def _event_id(cause: str, kind: str, said: Mapping[str, Any], references: tuple[Reference, ...]) -> str:
+    content = {name: value for name, value in said.items() if name not in _NOT_SAID and value is not None}
+    clear = json.dumps(content, sort_keys=True, default=list).encode() + b"\0" + pack_references(references)
+    return hashlib.sha256(f"{cause}\0{kind}\0".encode() + clear).hexdigest()

@@ -1,0 +1,339 @@
+"""One record from the bus: read, unsealed, carried out, and turned into the records that answer it.
+
+The rules:
+
+* Whatever happens, a command that can be read is answered: with what the handler found, or with a failure.
+  A record that can't be read goes to the dead letters, its payload sealed to the installation. Nothing here
+  raises for what a record holds.
+* A destroyed key means that the request is over. The command is answered `expired`, which never reads as an
+  effect.
+* A command past `not_after` is not begun. While it runs, each erasing call asks again (`Task.may_erase`).
+* Handlers' errors carry codes. Of any other exception the type's name is logged, and nothing else: its text
+  can quote anything.
+* A callback that nobody should believe is counted and dropped. One that we could not read for reasons of
+  our own is kept as a dead letter.
+"""
+
+import base64
+import binascii
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import anyio
+
+from handlers.confirming import confirm_callback, confirm_command, confirm_expiry, confirm_failure
+from handlers.port import (
+    CallbackBody,
+    Expired,
+    Permanent,
+    Reference,
+    Refused,
+    Retryable,
+    Task,
+    unpack_references,
+)
+from handlers.registry import Handler
+from handlers.results import Received, Result
+from orchestrator.bus.port import Delivery, Record
+from orchestrator.privacy import (
+    CALLBACK_BODY,
+    IDENTIFIERS,
+    REFERENCES,
+    Identifiers,
+    IdentifiersBroken,
+    KeyDestroyed,
+    KeyUnknown,
+    PrivacyError,
+    RequestKeys,
+    SealBroken,
+    seal,
+    unseal,
+)
+from orchestrator.secret import SecretUnavailable
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import CodecError, UnknownSchema, decode, encode
+from schemas.messages import Callback, Command, Confirmation
+
+DEAD_LETTER = "dead-letter"
+SOURCE = "worker"
+FIRST_WAIT = 0.1
+LONGEST_WAIT = 10.0
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_logger = logging.getLogger(__name__)
+
+
+class InstallationSeal(Protocol):
+    """Seals to, and opens for, the installation itself."""
+
+    def seal_installation(self, purpose: str, data: bytes) -> bytes: ...
+
+    def unseal_installation(self, purpose: str, sealed: bytes) -> bytes: ...
+
+
+class WorkerMetrics(Protocol):
+    """What a worker counts; `orchestrator.metrics.Metrics` does."""
+
+    def command_done(self, kind: str, verb: str, result: str, seconds: float) -> None: ...
+
+    def callback(self, kind: str, result: str) -> None: ...
+
+    def dead_letter(self, topic: str) -> None: ...
+
+
+class Execution:
+    """Carries out what the bus delivers."""
+
+    def __init__(
+        self,
+        *,
+        keys: RequestKeys,
+        installation: InstallationSeal,
+        handlers: Mapping[str, Handler],
+        clock: Callable[[], int],
+        call_limit: float,
+        run_blocking: Callable[[Callable[[], bytes]], Awaitable[bytes]],
+        metrics: WorkerMetrics | None = None,
+    ) -> None:
+        self._keys = keys
+        self._installation = installation
+        self._handlers = handlers
+        self._clock = clock
+        self._call_limit = call_limit
+        self._run_blocking = run_blocking
+        self._metrics = metrics
+        self._callback_topics = {topics.callbacks(handler.kind) for handler in handlers.values()}
+
+    async def carry_out(self, delivery: Delivery) -> list[Record]:
+        """The records that answer this one; when they are safely published, it may be acknowledged."""
+        try:
+            if delivery.topic in self._callback_topics:
+                return await self._callback(delivery, decode(delivery.value, Callback))
+            return [_record(await self._command(decode(delivery.value, Command)), self._clock())]
+        except UnknownSchema:
+            return [self._dead(delivery, "unknown_schema")]
+        except CodecError:
+            return [self._dead(delivery, "malformed_message")]
+
+    # --- commands
+    # ----------------------------------------------------------------------------------------------------
+
+    async def _command(self, command: Command) -> Confirmation:
+        began_at = anyio.current_time()
+        confirmation = await self._answer(command)
+        seconds = anyio.current_time() - began_at
+        if self._metrics is not None:
+            self._metrics.command_done(command.kind, command.verb, confirmation.kind, seconds)
+        _logger.info(
+            "command_done",
+            extra={
+                "request_id": command.request_id,
+                "system": command.system,
+                "verb": command.verb,
+                "attempt": command.attempt,
+                "kind": confirmation.kind,
+                "code": confirmation.code,
+            },
+        )
+        return confirmation
+
+    async def _answer(self, command: Command) -> Confirmation:
+        handler = self._handlers.get(command.system)
+        if handler is None or handler.kind != command.kind:
+            return self._failed(command, "unknown_system", retryable=False)
+        if self._clock() > command.not_after:
+            return confirm_expiry(command, "expired", now=self._clock())
+        try:
+            key = await self._key(command.request_id)
+            task = self._task(command, key)
+        except KeyDestroyed:
+            return confirm_expiry(command, "key_destroyed", now=self._clock())
+        except KeyUnknown:
+            return self._failed(command, "key_unknown", retryable=True)
+        except (SealBroken, IdentifiersBroken):
+            return self._failed(command, "seal_broken", retryable=False)
+        except PrivacyError:
+            return self._failed(command, "key_unusable", retryable=True)
+        except (ValueError, TypeError):
+            return self._failed(command, "references_broken", retryable=False)
+        try:
+            with anyio.fail_after(self._call_limit):
+                result = await _verb(handler, task)
+            if command.verb not in result.answers:
+                raise TypeError(f"{type(result).__name__} does not answer {command.verb}")
+            return confirm_command(
+                command,
+                result,
+                now=self._clock(),
+                seal=lambda clear: seal(key, command.request_id, REFERENCES, clear),
+                identifiers=task.identifiers,
+                references=task.references,
+            )
+        except Retryable as error:
+            return self._failed(command, error.code, retryable=True, retry_after=error.retry_after)
+        except Permanent as error:
+            return self._failed(command, error.code, retryable=False)
+        except Expired:
+            return confirm_expiry(command, "expired", now=self._clock())
+        except TimeoutError:
+            return self._failed(command, "call_limit", retryable=True)
+        except SecretUnavailable as error:
+            # Its text names the variable or the file, and what to do: nothing of a person's.
+            _logger.error(
+                "secret_unavailable", extra={"system": command.system, "type": type(error).__name__}
+            )
+            return self._failed(command, "secret_unavailable", retryable=True)
+        except Exception as error:
+            _logger.error(
+                "handler_error",
+                extra={
+                    "request_id": command.request_id,
+                    "system": command.system,
+                    "verb": command.verb,
+                    "type": type(error).__name__,
+                },
+            )
+            return self._failed(command, "handler_error", retryable=True)
+
+    async def _key(self, request_id: str) -> bytes:
+        """The request's key. A store that is away is waited for: it says nothing about the request."""
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self._run_blocking(lambda: self._keys.key_of(request_id))
+            except PrivacyError:
+                raise
+            except Exception as error:
+                _logger.warning("keys_unavailable", extra={"type": type(error).__name__, "seconds": wait})
+            await anyio.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+
+    def _task(self, command: Command, key: bytes) -> Task:
+        sealed = command.sealed_identifiers
+        identifiers = Identifiers.from_bytes(unseal(key, command.request_id, IDENTIFIERS, sealed))
+        parts = [unseal(key, command.request_id, REFERENCES, part) for part in command.sealed_references]
+        references: tuple[Reference, ...] = unpack_references(*parts)
+        return Task(
+            request_id=command.request_id,
+            system=command.system,
+            verb=command.verb,
+            attempt=command.attempt,
+            identifiers=identifiers,
+            references=references,
+            issued_at=command.issued_at,
+            not_after=command.not_after,
+            clock=self._clock,
+            instruction=command.instruction,
+            reminder=command.reminder,
+            capacity=command.capacity,
+            tenant=command.tenant,
+            language=command.language,
+            erased_at=command.erased_at,
+        )
+
+    def _failed(
+        self, command: Command, code: str, *, retryable: bool, retry_after: int | None = None
+    ) -> Confirmation:
+        return confirm_failure(command, code, now=self._clock(), retryable=retryable, retry_after=retry_after)
+
+    # --- callbacks
+    # ---------------------------------------------------------------------------------------------------
+
+    async def _callback(self, delivery: Delivery, callback: Callback) -> list[Record]:
+        try:
+            body = self._body(callback)
+        except (PrivacyError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return [self._dead(delivery, "seal_broken" if isinstance(error, PrivacyError) else "malformed")]
+        refusal = "no_handler"
+        for system, handler in self._handlers.items():
+            if handler.kind != callback.kind or callback.system not in (None, system):
+                continue
+            try:
+                with anyio.fail_after(self._call_limit):
+                    received = await handler.receive(body)
+                confirmation = self._received(callback, received)
+            except Refused as error:
+                refusal = error.code
+                continue
+            except Exception as error:
+                _logger.error("callback_error", extra={"system": system, "type": type(error).__name__})
+                return [self._dead(delivery, "callback_error")]
+            self._count(callback.kind, "accepted")
+            return [_record(confirmation, self._clock())]
+        self._count(callback.kind, "refused")
+        _logger.warning(
+            "callback_refused", extra={"kind": callback.kind, "code": refusal, "event_id": callback.event_id}
+        )
+        return []
+
+    def _body(self, callback: Callback) -> CallbackBody:
+        clear = self._installation.unseal_installation(CALLBACK_BODY, callback.sealed_body)
+        content = json.loads(clear)
+        token, given = content["token"], content["headers"]
+        if not (token is None or isinstance(token, str)) or not isinstance(given, dict):
+            raise ValueError("token is a text or null, headers an object")
+        try:
+            body = base64.b64decode(content["body"], validate=True)
+        except binascii.Error:
+            raise ValueError("body is base64") from None
+        return CallbackBody(
+            token=token,
+            headers={str(name): str(value) for name, value in given.items()},
+            body=body,
+            received_at=callback.received_at,
+            system=callback.system,
+        )
+
+    def _received(self, callback: Callback, received: Received) -> Confirmation:
+        if "receive" not in received.result.answers:
+            raise TypeError(f"{type(received.result).__name__} does not answer a callback")
+        return confirm_callback(callback, received, now=self._clock())
+
+    # --- the rest
+    # ----------------------------------------------------------------------------------------------------
+
+    def _count(self, kind: str, result: str) -> None:
+        if self._metrics is not None:
+            self._metrics.callback(kind, result)
+
+    def _dead(self, delivery: Delivery, code: str) -> Record:
+        if self._metrics is not None:
+            self._metrics.dead_letter(delivery.topic)
+        place: dict[str, Any] = {
+            "topic": delivery.topic,
+            "partition": delivery.partition,
+            "offset": delivery.offset,
+        }
+        _logger.error("dead_letter", extra={**place, "code": code})
+        return Record(
+            topic=topics.dead_letters(delivery.topic),
+            # A stranger's record may be keyed by a name.
+            key=delivery.key if _UUID.fullmatch(delivery.key) else "",
+            value=self._installation.seal_installation(DEAD_LETTER, delivery.value),
+            headers=(
+                ("radera-code", code.encode()),
+                *((f"radera-{name}", str(value).encode()) for name, value in place.items()),
+            ),
+        )
+
+
+async def _verb(handler: Handler, task: Task) -> Result:
+    match task.verb:
+        case "locate":
+            return await handler.locate(task)
+        case "erase":
+            return await handler.erase(task)
+        case "prove":
+            return await handler.prove(task)
+
+
+def _record(confirmation: Confirmation, now: int) -> Record:
+    return Record(
+        topic=topics.CONFIRMATIONS,
+        key=confirmation.request_id or confirmation.correlation or "",
+        value=encode(confirmation),
+        headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now),
+    )

@@ -1,0 +1,202 @@
+"""Recruitment agencies.
+
+An agency erases by itself: it is asked by mail, and answers on a page of ours that the mail links to. Two
+channels differ in whether we can look:
+
+* `mail`: an agency that only reads mail. We can't look before or after; its answer is the evidence.
+* `teamtailor`: the agency's candidates can be read through Teamtailor's API, which has no deletion. So we
+  look, ask the agency, and look again. Teamtailor's webhook says when a candidate is gone.
+
+The mail:
+
+* It carries what the agency needs to find the person and nothing more, and is the only mail of ours that
+  carries an identifier. It goes only to the configured address, over TLS (the mailer sees to that). Its
+  subject has the request's id and no more.
+* The link is opaque and expires; opening it does nothing, since mail scanners follow links.
+* A repeat of the same command is the same mail: same Message-ID, same link. A reminder is a mail of its own
+  in the same thread.
+"""
+
+from datetime import timedelta
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from handlers.agency_answer import read_answer
+from handlers.agency_mail import can_name, compose_mail
+from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
+from handlers.registry import Context, HandlerSettings
+from handlers.results import (
+    Absent,
+    AwaitingParty,
+    CannotLook,
+    Located,
+    NotIdentifiable,
+    PartyErased,
+    Proved,
+    Reappeared,
+    Received,
+    Result,
+    StillPresent,
+)
+from handlers.teamtailor import Teamtailor, destroyed_candidate
+from handlers.times import micros
+from orchestrator.privacy import InvalidLink
+from orchestrator.secret import SecretRef
+from orchestrator.settings.sections import Address, Duration, Line
+from orchestrator.smtp import HeaderRefused, MailDeferred, MailRefused
+from schemas.messages import Language
+
+
+class RecruitmentSettings(HandlerSettings):
+    """One approved agency."""
+
+    channel: Literal["mail", "teamtailor"]
+    """How the agency is dealt with."""
+    address: Address
+    """Where the agency reads erasure requests."""
+    language: Language = "sv"
+    """The language of the mails to it."""
+    remind_after: Duration = timedelta(days=7)
+    """When an unanswered mail is followed by a reminder."""
+    link_lifetime: Duration = timedelta(days=60)
+    """How long a mail's link can be answered with."""
+    token: SecretRef | None = None
+    """Teamtailor: the company's API key, with the right to read candidates."""
+    company: Line | None = None
+    """Teamtailor: the company's id. No other company's absence counts."""
+    control_email: Address | None = None
+    """Teamtailor: the address of a candidate planted there, who must be found before an absence counts."""
+    webhook_secret: SecretRef | None = None
+    """Teamtailor: the secret of the webhook for `candidate.destroy`."""
+    url: str = "https://api.teamtailor.com"
+    """Teamtailor: where the API answers."""
+    api_version: str = "20240404"
+    """Teamtailor: the dated version of the API."""
+    calls_per_ten_seconds: Annotated[int, Field(ge=1, le=50)] = 25
+    """Teamtailor: our share of the limit of 50 in 10 s."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RecruitmentSettings":
+        if self.channel == "teamtailor" and (self.token is None or self.company is None):
+            raise ValueError('channel: "teamtailor" needs token and company; add them')
+        return self
+
+
+class Recruitment:
+    """The handler; one object for one agency."""
+
+    kind: ClassVar[str] = "recruitment"
+    Settings: ClassVar[type[RecruitmentSettings]] = RecruitmentSettings
+
+    def __init__(self, settings: RecruitmentSettings, context: Context) -> None:
+        self._settings = settings
+        self._context = context
+        self._teamtailor: Teamtailor | None = None
+        if settings.channel == "teamtailor" and settings.token is not None and settings.company is not None:
+            self._teamtailor = Teamtailor(
+                clients=context.clients,
+                url=settings.url,
+                token=settings.token,
+                company=settings.company,
+                api_version=settings.api_version,
+                calls_per_ten_seconds=settings.calls_per_ten_seconds,
+                control_email=settings.control_email,
+            )
+
+    async def locate(self, task: Task) -> Result:
+        if self._teamtailor is None:
+            if not can_name(task.identifiers):
+                return NotIdentifiable(missing=("email",))
+            return CannotLook()
+        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
+        if not emails:
+            return NotIdentifiable(missing=("email",))
+        control = await self._teamtailor.control()
+        found = await self._teamtailor.candidates(emails)
+        if not found:
+            return Absent(control=control)
+        return Located(references=tuple(found), evidence=control.evidence())
+
+    async def erase(self, task: Task) -> Result:
+        """Ask the agency. Asking leads to an erasure, so it needs the permit, too."""
+        context, settings = self._context, self._settings
+        if context.mailer is None or context.links is None:
+            raise Permanent("mail_not_configured")
+        expires_at = task.issued_at + micros(settings.link_lifetime)
+        token = context.links.make(task.request_id, task.system, task.attempt, expires_at)
+        mail = compose_mail(
+            task,
+            context,
+            recipient=settings.address,
+            language=settings.language,
+            link=f"{context.public_url}{context.answer_path}{token}",
+            expires_at=expires_at,
+        )
+        task.may_erase()
+        try:
+            await context.run_blocking(context.mailer.send, mail, settings.address)
+        except MailDeferred as error:
+            raise Retryable(f"mail_{error.code}") from None
+        except MailRefused as error:
+            raise Permanent(f"mail_refused_{error.code}") from None
+        except HeaderRefused:
+            raise Permanent("mail_header_refused") from None
+        return AwaitingParty(
+            remind_at=context.clock() + micros(settings.remind_after),
+            correlations=tuple(self._correlation(one.id) for one in task.of_kind("candidate")),
+            evidence={"asked": "reminder" if task.reminder else "mail"},
+        )
+
+    async def prove(self, task: Task) -> Result:
+        if self._teamtailor is None:
+            raise Permanent("cannot_look")
+        control = await self._teamtailor.control()
+        there = [one for one in task.of_kind("candidate") if await self._teamtailor.is_there(one)]
+        known = {candidate.id for candidate in there}
+        new: list[Reference] = []
+        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
+        for candidate in await self._teamtailor.candidates(emails):
+            if candidate.id in known:
+                continue
+            newer = task.erased_at is not None and (candidate.created_at or 0) > task.erased_at
+            (new if newer else there).append(candidate)
+        if there:
+            return StillPresent(references=tuple(there))
+        if new:
+            return Reappeared(count=len(new), evidence=control.evidence())
+        return Proved(control=control, grade="seen_absent")
+
+    async def receive(self, callback: CallbackBody) -> Received:
+        if callback.token is not None:
+            return self._answered(callback)
+        secret = self._settings.webhook_secret
+        if secret is None:
+            raise Refused("webhook_not_configured")
+        candidate = destroyed_candidate(callback, secret.read(), self._settings.company or "")
+        # The company's own word on one candidate; whether all are gone is looked at.
+        result = PartyErased(
+            prove_at=self._context.clock(),
+            grade="vendor_stated",
+            evidence={"vendor_event": "candidate.destroy"},
+        )
+        return Received(result=result, correlation=self._correlation(candidate))
+
+    def _answered(self, callback: CallbackBody) -> Received:
+        if self._context.links is None or callback.token is None:
+            raise Refused("link_invalid")
+        try:
+            link = self._context.links.read(callback.token)
+        except InvalidLink:
+            raise Refused("link_invalid") from None
+        if link.system != self._context.system:
+            raise Refused("link_for_another_system")
+        # The moment of the answer counts, not that of our reading: the worker may have been away.
+        if link.is_expired(callback.received_at):
+            raise Refused("link_expired")
+        prove_at = None if self._teamtailor is None else self._context.clock()
+        result = read_answer(callback.body, prove_at=prove_at)
+        return Received(result=result, request_id=link.request_id, system=link.system)
+
+    def _correlation(self, candidate: str) -> str:
+        return self._context.correlate(f"{self._context.system}/candidate", candidate)

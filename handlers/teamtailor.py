@@ -1,0 +1,123 @@
+"""Teamtailor's candidates, to look at: the API has no deletion.
+
+`GET /v1/company`, by which the pinned company is recognised, and the body of the webhook beyond its
+signature are not confirmed by Teamtailor.
+"""
+
+import base64
+import hmac
+import json
+from datetime import timedelta
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable
+from handlers.times import from_iso
+from orchestrator.http import Clients, Limits, StaticAuthority
+from orchestrator.secret import SecretRef
+
+PAGE = 30
+MAX_PAGES = 100
+
+
+class Teamtailor:
+    """One company's candidates."""
+
+    def __init__(
+        self,
+        *,
+        clients: Clients,
+        url: str,
+        token: SecretRef,
+        company: str,
+        api_version: str,
+        calls_per_ten_seconds: int,
+        control_email: str | None,
+    ) -> None:
+        self._company = company
+        self._control_email = control_email
+        self._client = clients.client(
+            url,
+            authority=StaticAuthority(lambda: {"Authorization": f"Token token={token.read()}"}),
+            headers={"X-Api-Version": api_version, "Accept": "application/vnd.api+json"},
+            limits=Limits(calls=calls_per_ten_seconds, per=timedelta(seconds=10)),
+        )
+
+    async def control(self) -> Control:
+        """Shows that the key is the pinned company's and, where a control record is set, that candidates
+        can be seen.
+        """
+        data = (await self._client.call("GET", "/v1/company")).object().get("data")
+        if not isinstance(data, dict):
+            raise Retryable("malformed_answer")
+        answered = str(data.get("id") or "")
+        Control.shown(pinned=self._company, answered=answered)
+        record_found: bool | None = None
+        if self._control_email is not None:
+            record_found = bool(await self.candidates([self._control_email]))
+        return Control.shown(pinned=self._company, answered=answered, record_found=record_found)
+
+    async def candidates(self, emails: list[str]) -> list[Reference]:
+        """The candidates with one of these addresses, through all pages."""
+        found: dict[str, Reference] = {}
+        for email in emails:
+            for number in range(1, MAX_PAGES + 1):
+                params = {"filter[email]": email, "page[size]": str(PAGE), "page[number]": str(number)}
+                page = (await self._client.call("GET", "/v1/candidates", params=params)).object()
+                for row in _rows(page):
+                    attributes = row.get("attributes") or {}
+                    # A filter that the server didn't honour would name other people.
+                    if str(attributes.get("email") or "").strip().lower() != email.strip().lower():
+                        raise Permanent("filter_not_honoured")
+                    id_ = str(row["id"])
+                    created_at = from_iso(attributes.get("created-at"))
+                    found[id_] = Reference(kind="candidate", id=id_, created_at=created_at)
+                if not _has_next(page, number):
+                    break
+            else:
+                raise Permanent("too_many_pages")
+        return list(found.values())
+
+    async def is_there(self, candidate: Reference) -> bool:
+        """Whether the candidate can be read by id."""
+        path = f"/v1/candidates/{quote(candidate.id, safe='')}"
+        return (await self._client.call("GET", path, accept=frozenset({404}))).status != 404
+
+
+def destroyed_candidate(callback: CallbackBody, secret: str, company: str) -> str:
+    """The id of the candidate that a genuine `candidate.destroy` is about. Raises Refused.
+
+    The signature covers its own time, which isn't compared with ours: a repeated event only makes us look
+    again.
+    """
+    parts = dict(part.strip().partition("=")[::2] for part in callback.header("TT-Signature").split(","))
+    signed = parts.get("t", "").encode() + b"." + callback.body
+    expected = base64.b64encode(hmac.digest(secret.encode(), signed, "sha256")).decode()
+    if not hmac.compare_digest(expected.encode(), parts.get("v2", "").encode("utf-8", "replace")):
+        raise Refused("signature_invalid")
+    try:
+        said = json.loads(callback.body)
+        event, candidate, whose = said["event"], str(said["id"]), said.get("company")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Refused("malformed") from None
+    if whose is not None and str(whose) != company:
+        raise Refused("wrong_account")
+    if event != "candidate.destroy":
+        raise Refused("event_not_used")
+    return candidate
+
+
+def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = page.get("data")
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
+        raise Retryable("malformed_answer")
+    return rows
+
+
+def _has_next(page: dict[str, Any], number: int) -> bool:
+    following = (page.get("links") or {}).get("next")
+    if not isinstance(following, str) or not following:
+        return False
+    # The link is read for its number only, and never followed: it could lead our key elsewhere.
+    asked = parse_qs(urlsplit(following).query).get("page[number]", [str(number + 1)])
+    return asked[0] == str(number + 1)

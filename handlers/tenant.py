@@ -1,0 +1,302 @@
+"""Tenants: customers whose processor we are (GDPR Art. 28).
+
+* The data is the controller's. Nothing is looked up, and nothing erased, before its instruction: a person's
+  request is passed on to the controller over OpenDSR, and the step waits. A request that came from the
+  controller carries its instruction with it.
+* Passing on is idempotent: the request's id is derived, and what was sent is kept with the references, so
+  that a reminder is the same request again. A 409 says that the controller has it already.
+* Then the tenant's data API looks, erases by record id, and looks again, in the one tenant that is pinned.
+* When it is proved, the controller is told.
+* The controller's address is somebody else's choice: see `orchestrator.http.guard`.
+* A callback is believed by the token in its address, and, where a certificate is configured, by its
+  signature.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+from handlers.agency_answer import token
+from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
+from handlers.registry import Context, HandlerSettings
+from handlers.results import (
+    Absent,
+    Accepted,
+    AwaitingParty,
+    Instructed,
+    Located,
+    NotIdentifiable,
+    PartyRefused,
+    Proved,
+    Reappeared,
+    Received,
+    Result,
+    StillPresent,
+)
+from handlers.times import from_iso, micros, to_iso
+from orchestrator.http import Client, Guard, StaticAuthority
+from orchestrator.privacy import Identifiers, InvalidLink
+from orchestrator.secret import SecretRef
+from orchestrator.settings.sections import Address, Duration
+from schemas.messages import Token
+
+REQUEST = "opendsr_request"
+RECORD = "record"
+
+#: OpenDSR has no name for a telephone number, and a name alone says who nobody is.
+_OPENDSR = {
+    "email": "email",
+    "customer_id": "controller_customer_id",
+    "tenant_user_id": "controller_customer_id",
+}
+_OURS = ("email", "phone", "customer_id", "tenant_user_id")
+
+
+class TenantSettings(HandlerSettings):
+    """One tenant."""
+
+    tenant: Token
+    """The tenant's name in the product's data API. No other tenant is ever touched."""
+    api_url: str
+    """Where the product's data API answers, for this tenant."""
+    api_token: SecretRef
+    """The data API's token."""
+    controller_url: str
+    """The controller's OpenDSR endpoint, without the version: requests go to /v2/requests below it."""
+    controller_token: SecretRef | None = None
+    """The bearer token for the controller's endpoint, if it wants one."""
+    callback_certificate: SecretRef | None = None
+    """The controller's certificate, PEM; with it, a callback must bear its signature."""
+    confirmation_path: str | None = "/v2/confirmations"
+    """Where the controller is told what was done; none where it doesn't want to know."""
+    allow_private_address: bool = False
+    """For a controller on our own network: lifts the demand for https and a public address."""
+    control_email: Address | None = None
+    """The address of a person planted in the tenant, who must be found before an absence counts."""
+    remind_after: Duration = timedelta(days=7)
+    """When a controller that hasn't answered is asked again."""
+    link_lifetime: Duration = timedelta(days=180)
+    """How long the controller can answer at the address that it was given."""
+
+
+class Tenant:
+    """The handler; one object for one tenant."""
+
+    kind: ClassVar[str] = "tenant"
+    Settings: ClassVar[type[TenantSettings]] = TenantSettings
+
+    def __init__(self, settings: TenantSettings, context: Context) -> None:
+        self._settings = settings
+        self._context = context
+        api_token, controller_token = settings.api_token, settings.controller_token
+        self._api = context.clients.client(
+            settings.api_url,
+            authority=StaticAuthority(lambda: {"Authorization": f"Bearer {api_token.read()}"}),
+        )
+        guard = Guard(
+            hosts=frozenset({(urlsplit(settings.controller_url).hostname or "").lower()}),
+            allow_private=settings.allow_private_address,
+        )
+        self._controller: Client = context.clients.client(
+            settings.controller_url,
+            authority=None
+            if controller_token is None
+            else StaticAuthority(lambda: {"Authorization": f"Bearer {controller_token.read()}"}),
+            guard=guard,
+        )
+
+    async def locate(self, task: Task) -> Result:
+        self._check_tenant(task)
+        if not _is_instructed(task):
+            return await self._pass_on(task)
+        identities = _identities(task.identifiers)
+        if not identities:
+            return NotIdentifiable(missing=("email",))
+        control = await self._control()
+        found = await self._post("locate", {"identities": identities}, "records")
+        if not found:
+            await self._tell(task, "nothing_held")
+            return Absent(control=control)
+        return Located(references=tuple(found), evidence=control.evidence())
+
+    async def erase(self, task: Task) -> Result:
+        self._check_tenant(task)
+        if not _is_instructed(task):
+            raise Permanent("not_instructed")
+        records = [reference.id for reference in task.of_kind(RECORD)]
+        if not records:
+            raise Permanent("nothing_to_erase")
+        await self._account()
+        content = {"records": records}
+        answer = (await self._api.erase_call(task, "POST", "/subjects/erase", json=content)).object()
+        erased, gone = answer.get("erased"), answer.get("missing")
+        if not isinstance(erased, list) or not isinstance(gone, list) or {*erased, *gone} != set(records):
+            raise Retryable("malformed_answer")
+        return Accepted(
+            erased=len(records),
+            prove_at=self._context.clock(),
+            evidence={"repeated": str(len(gone))} if gone else {},
+        )
+
+    async def prove(self, task: Task) -> Result:
+        self._check_tenant(task)
+        control = await self._control()
+        known = {reference.id for reference in task.of_kind(RECORD)}
+        content = {"records": sorted(known), "identities": _identities(task.identifiers)}
+        there: list[Reference] = []
+        new: list[Reference] = []
+        for record in await self._post("prove", content, "present"):
+            newer = task.erased_at is not None and (record.created_at or 0) > task.erased_at
+            (new if newer and record.id not in known else there).append(record)
+        if there:
+            return StillPresent(references=tuple(there))
+        if new:
+            return Reappeared(count=len(new), evidence=control.evidence())
+        await self._tell(task, "erased")
+        return Proved(control=control, grade="seen_absent")
+
+    async def receive(self, callback: CallbackBody) -> Received:
+        if callback.token is None or self._context.links is None:
+            raise Refused("link_invalid")
+        try:
+            link = self._context.links.read(callback.token)
+        except InvalidLink:
+            raise Refused("link_invalid") from None
+        if link.system != self._context.system:
+            raise Refused("link_for_another_system")
+        if link.is_expired(callback.received_at):
+            raise Refused("link_expired")
+        if self._settings.callback_certificate is not None:
+            _check_signature(self._settings.callback_certificate.read(), callback)
+        return Received(result=_instruction(callback.body), request_id=link.request_id, system=link.system)
+
+    # --- the controller
+    # ----------------------------------------------------------------------------------------------
+
+    async def _pass_on(self, task: Task) -> Result:
+        """Give the controller the request, or remind it, and wait for its instruction."""
+        if self._context.links is None:
+            raise Permanent("links_not_configured")
+        identities = [
+            {"identity_type": _OPENDSR[i.kind], "identity_value": i.value, "identity_format": "raw"}
+            for i in task.identifiers
+            if i.kind in _OPENDSR
+        ]
+        if not identities:
+            return NotIdentifiable(missing=("email",))
+        id_ = _subject_request_id(task)
+        sent = next((one for one in task.of_kind(REQUEST) if one.id == id_), None)
+        submitted_at = task.issued_at if sent is None or sent.created_at is None else sent.created_at
+        expires_at = submitted_at + micros(self._settings.link_lifetime)
+        link = self._context.links.make(task.request_id, task.system, 0, expires_at)
+        content = {
+            "regulation": "gdpr",
+            "subject_request_id": id_,
+            "subject_request_type": "erasure",
+            "submitted_time": to_iso(submitted_at),
+            "subject_identities": identities,
+            "api_version": "2.0",
+            "status_callback_urls": [f"{self._context.public_url}{self._context.callback_path}{link}"],
+            "extensions": {"radera": {"asks": "instruction"}},
+        }
+        path = "/v2/requests"
+        answer = await self._controller.erase_call(task, "POST", path, json=content, accept=frozenset({409}))
+        asked = "reminder" if task.reminder else "passed_on"
+        return AwaitingParty(
+            remind_at=self._context.clock() + micros(self._settings.remind_after),
+            references=(Reference(kind=REQUEST, id=id_, created_at=submitted_at),) if sent is None else (),
+            evidence={"asked": asked, **({"repeated": "1"} if answer.status == 409 else {})},
+        )
+
+    async def _tell(self, task: Task, result: str) -> None:
+        """Tell the controller what we did about the request that we passed on to it; the same each time."""
+        path = self._settings.confirmation_path
+        if path is None or task.capacity == "processor":
+            return
+        passed_on = {one.id for one in task.of_kind(REQUEST)} or {_subject_request_id(task)}
+        for id_ in sorted(passed_on):
+            content = {
+                "subject_request_id": id_,
+                "request_status": "completed",
+                "extensions": {"radera": {"result": result, "records": len(task.of_kind(RECORD))}},
+            }
+            await self._controller.call("POST", path, json=content)
+
+    # --- the tenant's data
+    # -------------------------------------------------------------------------------------------
+
+    def _check_tenant(self, task: Task) -> None:
+        if task.tenant is not None and task.tenant != self._settings.tenant:
+            raise Permanent("wrong_tenant")
+
+    async def _account(self) -> str:
+        answered = str((await self._api.call("GET", "/account")).object().get("tenant") or "")
+        Control.shown(pinned=self._settings.tenant, answered=answered)
+        return answered
+
+    async def _control(self) -> Control:
+        answered = await self._account()
+        record_found: bool | None = None
+        if self._settings.control_email is not None:
+            content = {"identities": [{"type": "email", "value": self._settings.control_email}]}
+            record_found = bool(await self._post("locate", content, "records"))
+        return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
+
+    async def _post(self, verb: str, content: dict[str, Any], field: str) -> list[Reference]:
+        rows = (await self._api.call("POST", f"/subjects/{verb}", json=content)).object().get(field)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
+            raise Retryable("malformed_answer")
+        found = {str(row["id"]): from_iso(row.get("created_at")) for row in rows}
+        return [Reference(kind=RECORD, id=id_, created_at=at) for id_, at in found.items()]
+
+
+def _is_instructed(task: Task) -> bool:
+    return task.capacity == "processor" or task.instruction == "erase"
+
+
+def _identities(identifiers: Identifiers) -> list[dict[str, str]]:
+    return [{"type": one.kind, "value": one.value} for one in identifiers if one.kind in _OURS]
+
+
+def _subject_request_id(task: Task) -> str:
+    """A UUIDv4 by form, derived, so that it is the same each time; added identifiers make another
+    request of it.
+    """
+    hashed = hashlib.sha256(f"{task.request_id}\0{task.system}\0".encode() + task.identifiers.to_bytes())
+    return str(UUID(bytes=hashed.digest()[:16], version=4))
+
+
+def _instruction(body: bytes) -> Result:
+    try:
+        said = json.loads(body)
+        ours = (said.get("extensions") or {}).get("radera") or {}
+        instruction, reason, status = ours.get("instruction"), ours.get("reason"), said.get("request_status")
+    except (ValueError, AttributeError, RecursionError):
+        raise Refused("malformed") from None
+    if instruction == "erase":
+        return Instructed()
+    if instruction == "refuse" or (instruction is None and status == "cancelled"):
+        return PartyRefused(code=token(str(reason or "")) or "controller_refused")
+    raise Refused("no_instruction")
+
+
+def _check_signature(pem: str, callback: CallbackBody) -> None:
+    """OpenDSR signs the raw body with RSA PKCS#1 v1.5 and SHA-256. Raises Refused."""
+    try:
+        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
+        signature = base64.b64decode(callback.header("X-OpenDSR-Signature"), validate=True)
+        if not isinstance(key, rsa.RSAPublicKey):
+            raise Refused("certificate_unusable")
+        key.verify(signature, callback.body, padding.PKCS1v15(), hashes.SHA256())
+    except (InvalidSignature, ValueError, binascii.Error):
+        raise Refused("signature_invalid") from None
