@@ -70,7 +70,10 @@ class Faults:
 
     def add(self, fault: Fault) -> str:
         key = str(self._store.number("faults"))
-        self._store.put("faults", key, {"id": key, **fault.model_dump()})
+        row = fault.model_dump()
+        if fault.kind == "recreate":
+            row |= {"vendor": "hubspot", "path": fault.path or "/gdpr-delete$"}
+        self._store.put("faults", key, {"id": key, **row})
         return key
 
     def clear(self) -> None:
@@ -108,7 +111,9 @@ class Faults:
         if call.vendor == "hubspot":
             return self._hubspot(status, fault["policy"] or "TEN_SECONDLY_ROLLING", headers)
         if call.vendor == "google":
-            return google_error(status, "quota" if status == 429 else "rateLimitExceeded", headers)
+            period = "Daily" if fault["policy"] == "DAILY" else "Per-minute"
+            reason = "quota" if status == 429 else "rateLimitExceeded"
+            return google_error(status, reason, headers, f"{period} limit exceeded.")
         return document(status, {"error": {"code": status, "message": "fault"}}, headers)
 
     def _hubspot(self, status: int, policy: str, headers: dict[str, str]) -> Reply:

@@ -85,12 +85,7 @@ class Google:
             return self._no_grant("invalid_grant", "Invalid JWT signature.")
         now = call.now // 1_000_000
         issued, ends = claims.get("iat"), claims.get("exp")
-        if (
-            not isinstance(issued, int)
-            or not isinstance(ends, int)
-            or not issued - 60 <= now + 60
-            or not now < ends
-        ):
+        if not isinstance(issued, int) or not isinstance(ends, int) or issued > now + 120 or now >= ends:
             return self._no_grant(
                 "invalid_grant", "The token must be short-lived and in a reasonable timeframe."
             )

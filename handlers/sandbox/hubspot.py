@@ -44,7 +44,7 @@ class HubSpot:
 
     def _admit(self, call: Call) -> Row:
         scheme, _, token = call.headers.get("authorization", "").partition(" ")
-        for account in self._store.rows("hubspot.account"):
+        for account in reversed(self._store.rows("hubspot.account")):
             if scheme.lower() == "bearer" and token == account["token"]:
                 return {**account, "id": ELSEWHERE} if call.elsewhere else account
         raise self._error(401, "INVALID_AUTHENTICATION", "Authentication credentials not found or wrong.")
@@ -89,7 +89,9 @@ class HubSpot:
             return primary
         return [row for row in found if wanted in map(normal, row["additional_emails"])]
 
-    def _one(self, call: Call, account: Row, wanted: str, by: str | None) -> Row | None:
+    def _one(
+        self, call: Call, account: Row, wanted: str, by: str | None, *, archived: bool = False
+    ) -> Row | None:
         if by not in (None, "email", "hs_object_id"):
             raise self._error(
                 400, "VALIDATION_ERROR", f"Property {by} is not a unique identifier of contacts."
@@ -98,7 +100,9 @@ class HubSpot:
             return None
         if by == "email":
             found = self._by_address(account, wanted)
-            return next((row for row in found if not row["archived_at"]), next(iter(found), None))
+            return next(
+                (row for row in found if bool(row["archived_at"]) == archived), next(iter(found), None)
+            )
         row = self._store.get(CONTACT, wanted)
         return row if row is not None and row["account"] == account["id"] else None
 
@@ -122,8 +126,8 @@ class HubSpot:
         }
 
     def _read(self, call: Call, account: Row, wanted: str) -> Reply:
-        row = self._one(call, account, wanted, call.query.get("idProperty"))
         archived = call.query.get("archived", "false").lower() == "true"
+        row = self._one(call, account, wanted, call.query.get("idProperty"), archived=archived)
         if row is None or bool(row["archived_at"]) != archived:
             raise self._error(
                 404, "OBJECT_NOT_FOUND", f"Object not found. objectId are usually numeric: {wanted}"

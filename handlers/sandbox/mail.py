@@ -83,8 +83,9 @@ class _Catcher:
 
 def _broken(server: SMTP) -> str:
     """Breaks the connection; the answer that follows reaches nobody."""
-    if server.transport is not None:
-        server.transport.abort()
+    transport = server.transport
+    if isinstance(transport, asyncio.WriteTransport):
+        transport.abort()
     return "421 closing"
 
 
@@ -98,7 +99,7 @@ async def catch(
     require_starttls: bool = False,
     login: tuple[str, str] | None = None,
 ) -> AsyncIterator[int]:
-    """Serves SMTP on loopback in the running asyncio loop; yields the port. `tls` is a certificate and its key."""
+    """Serves SMTP in the running asyncio loop; yields the port. `tls` is a certificate and its key."""
 
     def authenticate(
         server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object

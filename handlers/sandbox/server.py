@@ -1,13 +1,13 @@
 """The sandbox over real HTTP, on loopback, with its controls under `/_sandbox/`.
 
     GET  /_sandbox/ledger                     every effect
-    GET  /_sandbox/holds?email=…              what is still held; POST {"identifiers": [...]} keeps them out of the address
+    GET  /_sandbox/holds?email=…              what is still held; or POST {"identifiers": [...]}
     POST /_sandbox/seed                       a seed (see `seeds`) -> the ids made
     POST /_sandbox/faults                     a fault (see `faults`) -> its number; DELETE switches all off
     POST /_sandbox/tick                       does what is due now
     GET  /_sandbox/pending                    what is still to come
     GET  /_sandbox/mail                       how many mails came, and each as text
-    GET  /_sandbox/superoffice/jwks, /_sandbox/superoffice/key.pem      the key that signs SuperOffice's answers
+    GET  /_sandbox/superoffice/jwks           the key that signs SuperOffice's answers; or …/key.pem
 
 It is a toy with no login: it listens on loopback and nowhere else. A fault that breaks the connection
 aborts the socket.
@@ -25,6 +25,7 @@ import anyio
 import httpx
 import pydantic
 import uvicorn
+from typing_extensions import override
 
 from handlers.sandbox.core import Sandbox
 from handlers.sandbox.mail import catch, self_signed
@@ -41,6 +42,19 @@ TICK = 0.2
 
 def now() -> int:
     return time.time_ns() // 1000
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, saying when it listens."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
 
 class _Connection(Protocol):
@@ -154,10 +168,10 @@ async def serve(
     ready: Callable[[int, int | None], None] | None = None,
     sandbox: Sandbox | None = None,
 ) -> None:
-    """Runs until cancelled: HTTP on loopback, SMTP too when `smtp_port` is given (0: any port), and the robots.
+    """Runs until cancelled: HTTP on loopback, the robots, and SMTP when `smtp_port` is given (0: any).
 
-    `ready(port, smtp_port)` is called once both listen. With `smtp_tls` a certificate is made for the run and, with a
-    directory, written there as `smtp-certificate.pem` for the client to trust.
+    `ready(port, smtp_port)` is called once both listen. With `smtp_tls` a certificate is made for the run
+    and, with a directory, written there as `smtp-certificate.pem` for the client to trust.
     """
     served = sandbox or Sandbox(directory, clock=now)
     if served.deliver is None:
@@ -166,38 +180,28 @@ async def serve(
         served.seed(seed)
     listener = socket.create_server((LOOPBACK, port))
     http_port = listener.getsockname()[1]
-    config = uvicorn.Config(
-        app(served), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=60
-    )
-    server = uvicorn.Server(config)
+    config = uvicorn.Config(app(served), log_level="warning", access_log=False, lifespan="off", ws="none")
+
+    async def serve_http(caught: int | None) -> None:
+        server = _Server(config, lambda: None if ready is None else ready(http_port, caught))
+        await server.serve(sockets=[listener])
+
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_tick_for_ever, served)
             if smtp_port is None:
-                group.start_soon(_announce, server, ready, http_port, None)
-                await server.serve(sockets=[listener])
+                await serve_http(None)
             else:
                 tls = self_signed() if smtp_tls else None
                 if tls is not None and directory is not None:
                     await anyio.Path(directory / "smtp-certificate.pem").write_bytes(tls[0])
-                async with catch(
-                    served, port=smtp_port, tls=tls, require_starttls=smtp_tls, login=smtp_login
-                ) as caught:
-                    group.start_soon(_announce, server, ready, http_port, caught)
-                    await server.serve(sockets=[listener])
+                mail = catch(served, port=smtp_port, tls=tls, require_starttls=smtp_tls, login=smtp_login)
+                async with mail as caught:
+                    await serve_http(caught)
             group.cancel_scope.cancel()
     finally:
         listener.close()
         served.close()
-
-
-async def _announce(
-    server: uvicorn.Server, ready: Callable[[int, int | None], None] | None, port: int, smtp_port: int | None
-) -> None:
-    while not server.started:
-        await anyio.sleep(0.01)
-    if ready is not None:
-        ready(port, smtp_port)
 
 
 def say_ready(port: int, smtp_port: int | None, out: TextIO = sys.stdout) -> None:

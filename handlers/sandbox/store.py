@@ -165,7 +165,10 @@ class Store:
         lines = [(line["seq"], json.dumps(line)) for line in self._ledger[self._noted :]]
         database = self._database
         database.execute("BEGIN IMMEDIATE")
-        database.executemany("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", changed)
+        database.executemany(
+            "INSERT INTO held VALUES (?, ?, ?) ON CONFLICT (name, id) DO UPDATE SET row = excluded.row",
+            changed,
+        )
         database.executemany("DELETE FROM held WHERE name = ? AND id = ?", gone)
         database.executemany("INSERT INTO ledger VALUES (?, ?)", lines)
         database.executemany("INSERT OR REPLACE INTO counters VALUES (?, ?)", list(self._counters.items()))

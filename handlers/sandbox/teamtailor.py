@@ -38,7 +38,7 @@ class Teamtailor:
 
     def _admit(self, call: Call) -> Row:
         authorization = call.headers.get("authorization", "")
-        for company in self._store.rows("teamtailor.company"):
+        for company in reversed(self._store.rows("teamtailor.company")):
             if authorization == f"Token token={company['token']}":
                 if call.headers.get("x-api-version") not in company["api_versions"]:
                     raise _refusal(406, "X-Api-Version is missing or not supported.")
