@@ -35,7 +35,9 @@ _HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{2}){4,}")
 _ESCAPED: Final = re.compile(r"\\u([0-9a-fA-F]{4})")
 _WORD: Final = re.compile(r"[^\W_]+")
 _DIGITS: Final = re.compile(r"\d(?:[\s().,/+_\u2010-\u2015-]{0,3}\d)*")
-_ADDRESS: Final = re.compile(r"[^\s@<>()\[\],;:\"]+\s?(?:@|\(at\)|\[at\])\s?[^\s@<>()\[\],;:\"]+\.\w{2,}")
+_PART: Final = r"[^\s@<>()\[\],;:\"]"
+# The bounds are those of real addresses; without them the search would be quadratic.
+_ADDRESS: Final = re.compile(rf"{_PART}{{1,64}}\s?(?:@|\(at\)|\[at\])\s?{_PART}{{1,253}}\.\w{{2,63}}")
 _UUID: Final = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b", re.IGNORECASE)
 _DATE: Final = re.compile(r"(?<![\d-])(?:19|20)\d\d-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?![\d-])")
 _PERSONAL_DIGITS: Final = 8  # a Norwegian telephone number; identity numbers have ten to twelve

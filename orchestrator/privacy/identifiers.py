@@ -87,7 +87,7 @@ class Identifiers:
     items: tuple[Identifier, ...] = field(repr=False)
 
     def __post_init__(self) -> None:
-        once = {(item.kind, item.value, item.site or ""): item for item in self.items}
+        once = {(item.kind, item.value, item.site is not None, item.site or ""): item for item in self.items}
         object.__setattr__(self, "items", tuple(once[key] for key in sorted(once)))
 
     def __repr__(self) -> str:
