@@ -21,11 +21,16 @@ FINAL_STATUSES = ("completed", "rejected", "cancelled")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """What there is to do, for metrics. Times are of the oldest, None where there is none."""
+    """What there is to do, for metrics. Times are of the oldest, None where there is none; `next_due_at` is
+    of the requests that were not yet acted on.
+    """
 
     open_requests: int
+    oldest_received_at: int | None
     next_due_at: int | None
     next_wake_at: int | None
+    open_escalations: int
+    quarantined: int
     unsent: int
     oldest_unsent_at: int | None
 
@@ -104,17 +109,27 @@ class Store:
 
     def figures(self) -> Figures:
         s, o = tables.sagas.c, tables.outbox.c
-        open_sagas = sa.select(sa.func.count(), sa.func.min(s.due_at), sa.func.min(s.wake_at)).where(
-            s.status.not_in(FINAL_STATUSES)
-        )
+        open_sagas = sa.select(
+            sa.func.count(),
+            sa.func.min(s.received_at),
+            sa.func.min(sa.case((s.acted_at.is_(None), s.due_at))),
+            sa.func.min(s.wake_at),
+            sa.func.coalesce(sa.func.sum(s.open_escalations), 0),
+            sa.func.coalesce(sa.func.sum(s.quarantined), 0),
+        ).where(s.status.not_in(FINAL_STATUSES))
         unsent = sa.select(sa.func.count(), sa.func.min(o.created_at)).where(o.sent_at.is_(None))
         with self._reading.connect() as connection:
-            open_requests, next_due_at, next_wake_at = connection.execute(open_sagas).one()
+            open_requests, oldest, next_due_at, next_wake_at, escalations, quarantined = connection.execute(
+                open_sagas
+            ).one()
             waiting, oldest_unsent_at = connection.execute(unsent).one()
         return Figures(
             open_requests=open_requests,
+            oldest_received_at=oldest,
             next_due_at=next_due_at,
             next_wake_at=next_wake_at,
+            open_escalations=int(escalations),
+            quarantined=int(quarantined),
             unsent=waiting,
             oldest_unsent_at=oldest_unsent_at,
         )
