@@ -3,9 +3,9 @@
 A mail's scanner opens the link at once, with a GET: a link that acts on a GET has erased, or answered,
 by then. The agency answers `delay` later by POSTing the form's fields to the same link: `answer`
 (erased, nothing_held, retained, refused) and, where seeded, `legal_basis`, `retained_until`, `reason`.
-With the answer "erased" it first removes every candidate it holds whose address stands in the mail, from
-its own files and from its Teamtailor company. It answers the mail number `ignores + 1` and those after
-it, each link once; one seeded without an answer never does.
+With the answer "erased" it first removes every candidate it holds whose address or name stands in the
+mail, from its own files and from its Teamtailor company. It answers the mail number `ignores + 1` and
+those after it, each link once; one seeded without an answer never does.
 
 The link is the only http(s) URL that has a line of the plain text to itself.
 """
@@ -30,6 +30,12 @@ LINK = re.compile(r"^[ \t]*(https?://\S+)[ \t]*\r?$", re.MULTILINE)
 def plain_text(message: EmailMessage) -> str:
     part = message.get_body(preferencelist=("plain",))
     return str(part.get_content()) if part is not None else ""
+
+
+def names(text: str, candidate: Row) -> bool:
+    """Whether a text names the candidate: a whole address or name, not a part of another's."""
+    known = [re.escape(known) for known in (candidate["email"], candidate["name"]) if known]
+    return any(re.search(rf"(?<![\w.+-]){one}(?!\w|[.+-]\w)", text, re.IGNORECASE) for one in known)
 
 
 class Mailroom:
@@ -65,11 +71,15 @@ class Mailroom:
     def _receive(self, agency: Row, link: str, text: str, now: int) -> None:
         mails = agency["mails"] + 1
         self._store.put("agency", agency["id"], {**agency, "mails": mails})
-        held = [row for row in self._store.rows(CANDIDATE) if row["account"] == agency["id"]]
-        company = agency["teamtailor_company"]
-        held += [row for row in self._store.rows(TEAMTAILOR_CANDIDATE) if row["account"] == company]
-        lowered = text.lower()
-        meant = [normal(row["email"]) for row in held if normal(row["email"]) in lowered]
+        meant = [
+            [table, row["id"]]
+            for table, account in (
+                (CANDIDATE, agency["id"]),
+                (TEAMTAILOR_CANDIDATE, agency["teamtailor_company"]),
+            )
+            for row in self._store.rows(table)
+            if row["account"] == account and names(text, row)
+        ]
         details = {"vendor": VENDOR, "account": agency["id"], "url": link, "headers": {}}
         if agency["scans"]:
             self._store.later(
@@ -79,15 +89,15 @@ class Mailroom:
             due_at = now + agency["delay"]
             self._store.later(due_at, "agency.answer", agency=agency["id"], link=link, meant=meant)
 
-    def answer(self, agency_id: str, link: str, meant: list[str], now: int) -> None:
+    def answer(self, agency_id: str, link: str, meant: list[list[str]], now: int) -> None:
         """The agency does what it will say, and then says it."""
         agency = self._store.get("agency", agency_id)
         if agency is None or agency["answer"] is None or link in agency["answered"]:
             return
         self._store.put("agency", agency_id, {**agency, "answered": [*agency["answered"], link]})
         if agency["answer"] == "erased":
-            for address in meant:
-                self._erase(agency, address, now)
+            for table, candidate in meant:
+                self._erase(agency, table, candidate, now)
         fields = {"answer": agency["answer"]}
         fields |= {name: agency[name] for name in ("legal_basis", "retained_until", "reason") if agency[name]}
         details = {"vendor": VENDOR, "account": agency_id, "record": None, "said": agency["answer"]}
@@ -96,14 +106,15 @@ class Mailroom:
             now, "deliver", network=True, url=link, body=urlencode(fields), headers=headers, **details
         )
 
-    def _erase(self, agency: Row, address: str, now: int) -> None:
-        for row in self._store.concerning(CANDIDATE, address):
-            if row["account"] == agency["id"]:
-                self._store.drop(CANDIDATE, row["id"])
-                self._store.note(now, VENDOR, agency["id"], "candidate_erased", record=row["id"])
-        for row in self._store.concerning(TEAMTAILOR_CANDIDATE, address):
-            if row["account"] == agency["teamtailor_company"]:
-                self._teamtailor.destroy(row, now)
+    def _erase(self, agency: Row, table: str, candidate: str, now: int) -> None:
+        row = self._store.get(table, candidate)
+        if row is None:
+            return
+        if table == TEAMTAILOR_CANDIDATE:
+            self._teamtailor.destroy(row, now)
+            return
+        self._store.drop(table, candidate)
+        self._store.note(now, VENDOR, agency["id"], "candidate_erased", record=candidate)
 
     def messages(self) -> list[bytes]:
         """Every mail accepted, in order."""

@@ -8,8 +8,9 @@
 
 `delay` after the request the controller calls back the first of `status_callback_urls`: `completed` with
 the instruction "erase", or `cancelled` with "refuse" and a reason, in `extensions.radera`. One that
-never answers has no instruction. With the role "agency" it removes the candidates that it holds under
-the stated identities and calls back `completed`, without an instruction.
+never answers has no instruction; one with `ignores` waits for that many reminders. With the role
+"agency" it removes the candidates that it holds under the stated identities and calls back `completed`,
+without an instruction.
 """
 
 import base64
@@ -140,6 +141,7 @@ class Controllers:
             self._store.note(
                 call.now, VENDOR, account["id"], "request_received", record=identity, repeated=True
             )
+            self._consider(account, {**held, "asked": held["asked"] + 1}, call.now)
             return document(201, held["answer"])
         answer = {
             "controller_id": account["controller_id"],
@@ -161,15 +163,17 @@ class Controllers:
             if item["identity_format"] == "raw"
         ]
         urls = asked.get("status_callback_urls", [])
-        self._store.put(
-            REQUEST, f"{account['id']}:{identity}", {**row, "people": people, "urls": urls, "told": []}
-        )
         self._store.note(call.now, VENDOR, account["id"], "request_received", record=identity)
-        if account["instruction"] is not None or account["role"] == "agency":
-            self._store.later(
-                call.now + account["delay"], "controller.decide", tenant=account["id"], request=identity
-            )
+        self._consider(account, {**row, "people": people, "urls": urls, "told": [], "asked": 1}, call.now)
         return document(201, answer)
+
+    def _consider(self, account: Row, row: Row, now: int) -> None:
+        """Files the request; the asking after those that the controller ignores makes it decide."""
+        self._store.put(REQUEST, f"{account['id']}:{row['id']}", row)
+        decides = account["instruction"] is not None or account["role"] == "agency"
+        if decides and row["asked"] == account["ignores"] + 1:
+            due_at = now + account["delay"]
+            self._store.later(due_at, "controller.decide", tenant=account["id"], request=row["id"])
 
     def decide(self, tenant: str, identity: str, now: int) -> None:
         """The controller makes up its mind and calls back."""

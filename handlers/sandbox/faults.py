@@ -17,6 +17,9 @@ A fault matches by vendor, method and a regular expression on the path after the
 * `rename` (superoffice, hubspot, teamtailor): once the call is answered, the address on `record` becomes
   `email`.
 
+Of those that end a call (digits, `reset`, `refused`, `lost_response`, `malformed`) one strikes, the
+oldest; the others wait for the next call, so that several stated at once come one after another.
+
 For `mail` the digits are the SMTP answer to DATA, and `reset` and `lost_response` mean before and after
 the mail is kept.
 """
@@ -42,6 +45,8 @@ Named = Literal[
     "recreate",
     "rename",
 ]
+
+COMBINED = ("slow", "wrong_account", "no_rights", "recreate", "rename")
 
 
 class Fault(BaseModel):
@@ -82,7 +87,7 @@ class Faults:
 
     def strike(self, vendor: str, method: str, path: str) -> list[Row]:
         """The faults that this call meets, each spent by one."""
-        struck = []
+        struck: list[Row] = []
         for row in self._store.rows("faults"):
             if row["vendor"] not in (None, vendor) or row["method"] not in (None, method):
                 continue
@@ -90,6 +95,8 @@ class Faults:
                 continue
             if row["skip"]:
                 self._store.put("faults", row["id"], {**row, "skip": row["skip"] - 1})
+                continue
+            if row["kind"] not in COMBINED and any(other["kind"] not in COMBINED for other in struck):
                 continue
             struck.append(row)
             if row["times"] == 1:

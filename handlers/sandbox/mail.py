@@ -105,7 +105,7 @@ async def catch(
         server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object
     ) -> AuthResult:
         known = isinstance(given, LoginPassword) and (given.login.decode(), given.password.decode()) == login
-        return AuthResult(success=known)
+        return AuthResult(success=known, handled=False)
 
     def connection() -> SMTP:
         return SMTP(

@@ -157,6 +157,7 @@ class ControllerSeed(Stated):
     instruction: Literal["erase", "refuse"] | None = None
     reason: str | None = None
     delay: timedelta = timedelta(hours=1)
+    ignores: Annotated[int, Field(ge=0)] = 0
     callback_headers: dict[str, str] = {}
     candidates: tuple[Candidate, ...] = ()
 
