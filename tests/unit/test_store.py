@@ -389,15 +389,40 @@ def test_listing(store: Store) -> None:
 
 def test_figures(store: Store) -> None:
     """What is open, what is next, and how long the outbox has waited."""
-    nothing = Figures(open_requests=0, next_due_at=None, next_wake_at=None, unsent=0, oldest_unsent_at=None)
+    nothing = Figures(
+        open_requests=0,
+        oldest_received_at=None,
+        next_due_at=None,
+        next_wake_at=None,
+        open_escalations=0,
+        quarantined=0,
+        unsent=0,
+        oldest_unsent_at=None,
+    )
     assert nothing == store.figures()
 
-    put(store, saga("a", until=7, due_at=70), saga("b", until=8, due_at=60), replace(finished("c"), due_at=1))
+    acted = replace(saga("d", due_at=2), acted_at=NOW)
+    put(
+        store,
+        replace(saga("a", until=7, due_at=70), quarantined=True),
+        saga("b", until=8, due_at=60),
+        replace(finished("c"), due_at=1),
+        acted,
+    )
     with store.begin() as transaction:
         transaction.enqueue([outgoing("x"), outgoing("y"), outgoing("z")])
     store.mark_sent(["x"])
 
-    expected = Figures(open_requests=2, next_due_at=60, next_wake_at=7, unsent=2, oldest_unsent_at=NOW)
+    expected = Figures(
+        open_requests=3,
+        oldest_received_at=acted.received_at,
+        next_due_at=60,
+        next_wake_at=7,
+        open_escalations=sum(len(one.escalations) for one in store.sagas()),
+        quarantined=1,
+        unsent=2,
+        oldest_unsent_at=NOW,
+    )
     assert expected == store.figures()
 
 
