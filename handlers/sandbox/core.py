@@ -1,15 +1,13 @@
 """The sandbox: all stand-ins behind one door, with faults, a ledger and a clock of the caller's.
 
-No network and no wall clock in here. The first segment of a path names the vendor. A request meets, in
-this order: what is due by the clock (purges), faults that come before the effect, the stand-in, the
-commit to disk, faults that come after the effect.
+No network and no wall clock in here. It may be used from several threads. The first segment of a path
+names the vendor. A request meets, in this order: what is due by the clock (purges), faults that come
+before the effect, the stand-in, the commit to disk, faults that come after the effect.
 
-What speaks to the world (webhooks, callbacks, agencies' answers) waits for `tick()`, which hands it to
-`deliver(method, url, body, headers) -> status`. A status of 5xx, 429 or an exception is tried again,
-`RETRY` later and then twice that and so on, `ATTEMPTS` times in all. A delivery can repeat if the
-process dies between it and its note, and the receiver has to bear that from real vendors, too.
+What speaks to the world (webhooks, callbacks, agencies' answers) waits for `tick()`: see `courier`.
 """
 
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import httpx
 
 from handlers.sandbox.agencies import Mailroom
 from handlers.sandbox.controllers import Controllers
+from handlers.sandbox.courier import Courier, Deliver
 from handlers.sandbox.faults import Fault, Faults
 from handlers.sandbox.google import Google
 from handlers.sandbox.holdings import held
@@ -33,9 +32,6 @@ from handlers.sandbox.teamtailor import Teamtailor
 from handlers.sandbox.tenants import Tenants
 from handlers.sandbox.web import Call, Refusal, Reply, document
 
-Deliver = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[int]]
-RETRY = 60_000_000
-ATTEMPTS = 7
 RENAMED = {
     "superoffice": "superoffice.person",
     "hubspot": "hubspot.contact",
@@ -58,7 +54,9 @@ class Sandbox:
         self.clock = clock
         self.deliver = deliver
         self._sleep = sleep
+        self._lock = threading.RLock()
         self._key = signing_key(directory)
+        self._courier = Courier(self.store, self._lock, clock)
         self._faults = Faults(self.store)
         self._superoffice = SuperOffice(self.store, Login(self.store, self._key))
         self._hubspot = HubSpot(self.store)
@@ -84,19 +82,23 @@ class Sandbox:
     def seed(self, seed: Seed | Mapping[str, Any]) -> Ids:
         """Adds accounts and people; returns the ids of the records made, by table."""
         stated = seed if isinstance(seed, Seed) else Seed.model_validate(seed)
-        ids = plant(self.store, stated, self.clock())
-        self.store.commit()
+        with self._lock:
+            ids = plant(self.store, stated, self.clock())
+            self.store.commit()
         return ids
 
     def fault(self, kind: str, **match: Any) -> str:
         """Switches a fault on (see `faults.Fault`) and returns its number."""
-        number = self._faults.add(Fault.model_validate({"kind": kind, **match}))
-        self.store.commit()
+        stated = Fault.model_validate({"kind": kind, **match})
+        with self._lock:
+            number = self._faults.add(stated)
+            self.store.commit()
         return number
 
     def clear_faults(self) -> None:
-        self._faults.clear()
-        self.store.commit()
+        with self._lock:
+            self._faults.clear()
+            self.store.commit()
 
     def ledger(self, **equal: Any) -> list[Row]:
         """Every effect so far, oldest first; keywords pick lines, such as `vendor="hubspot"`."""
@@ -119,16 +121,18 @@ class Sandbox:
 
     def accept_mail(self, message: bytes, recipients: list[str] | None = None) -> None:
         """A mail arrives, without SMTP."""
-        self._mailroom.accept(message, self.clock(), recipients)
-        self.store.commit()
+        with self._lock:
+            self._mailroom.accept(message, self.clock(), recipients)
+            self.store.commit()
 
     def mail(self) -> list[bytes]:
         return self._mailroom.messages()
 
     def strike_mail(self) -> list[Row]:
         """The faults that the mail now arriving meets."""
-        struck = self._faults.strike("mail", "DATA", "/")
-        self.store.commit()
+        with self._lock:
+            struck = self._faults.strike("mail", "DATA", "/")
+            self.store.commit()
         return struck
 
     def pending(self) -> list[Row]:
@@ -140,11 +144,20 @@ class Sandbox:
         return public_pem(self._key)
 
     def close(self) -> None:
-        self.store.close()
+        with self._lock:
+            self.store.close()
+
+    def _commit(self) -> None:
+        with self._lock:
+            self.store.commit()
 
     # --- time
 
     def _run_due(self) -> None:
+        with self._lock:
+            self._run_due_locked()
+
+    def _run_due_locked(self) -> None:
         now = self.clock()
         while (job := self.store.take(now, network=False)) is not None:
             at = job["due_at"]
@@ -171,34 +184,8 @@ class Sandbox:
         self._run_due()
         made = 0
         while self.deliver is not None and (job := self.store.take(self.clock(), network=True)) is not None:
-            made += await self._send(self.deliver, job)
+            made += await self._courier.send(self.deliver, job)
         return made
-
-    async def _send(self, deliver: Deliver, job: Row) -> bool:
-        status = 0
-        finished = False
-        try:
-            status = await deliver(
-                job.get("method", "POST"), job["url"], job["body"].encode(), job["headers"]
-            )
-            finished = True
-        except (httpx.HTTPError, OSError, TimeoutError):
-            finished = True
-        finally:
-            if not finished:
-                self.store.put("jobs", str(job["id"]), job)
-        now = self.clock()
-        said = {"record": job["record"], "status": status, "repeated": job["attempts"] > 0}
-        self.store.done(job)
-        again = status == 0 or status == 429 or status >= 500
-        attempts = job["attempts"] + 1
-        if again and attempts < ATTEMPTS:
-            due_at = now + RETRY * 2 ** (attempts - 1)
-            self.store.put("jobs", str(job["id"]), {**job, "attempts": attempts, "due_at": due_at})
-        effect = f"{'failed_to_say' if again else 'said'}_{job['said']}"
-        self.store.note(now, job["vendor"], job["account"], effect, **said)
-        self.store.commit()
-        return not again
 
     # --- requests
 
@@ -211,15 +198,17 @@ class Sandbox:
                 document(404, {"error": "the first segment of the path names no vendor of this sandbox"}),
                 request,
             )
-        self._run_due()
-        struck = self._faults.strike(call.vendor, call.method, call.path)
+        with self._lock:
+            self._run_due()
+            struck = self._faults.strike(call.vendor, call.method, call.path)
         reply = await self._before(call, struck, request)
-        if reply is None:
-            call.now = self.clock()
-            contacts = self._faulted_contacts(call, struck)
-            reply = self._answer(call)
-            self._after_effect(call, struck, contacts, reply)
-        self.store.commit()
+        with self._lock:
+            if reply is None:
+                call.now = self.clock()
+                contacts = self._faulted_contacts(call, struck)
+                reply = self._answer(call)
+                self._after_effect(call, struck, contacts, reply)
+            self.store.commit()
         for fault in struck:
             if fault["kind"] == "slow" and fault["after_effect"]:
                 await self._sleep(fault["seconds"])
@@ -239,10 +228,10 @@ class Sandbox:
             elif kind == "no_rights":
                 call.blind = True
             elif kind == "reset":
-                self.store.commit()
+                self._commit()
                 raise httpx.ReadError("the connection broke", request=request)
             elif kind == "refused":
-                self.store.commit()
+                self._commit()
                 raise httpx.ConnectError("the connection was refused", request=request)
             elif kind.isdigit():
                 return self._faults.answer(call, fault)

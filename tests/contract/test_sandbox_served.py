@@ -8,7 +8,9 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import pytest
 
 from handlers.sandbox import Sandbox
 from handlers.sandbox.mail import catch, self_signed
+from handlers.sandbox.server import now, serve
 from handlers.sandbox.testing import Clock
 
 ANNA = "anna@example.com"
@@ -134,6 +137,55 @@ def test_changes_of_a_process_are_read_by_the_next(tmp_path: Path) -> None:
     assert ["person", "ticket"] == [line["kind"] for line in second.holds(ANNA)]
     assert first.public_key() == second.public_key()
     second.close()
+
+
+@pytest.mark.anyio
+async def test_served_robots_act_by_themselves(tmp_path: Path) -> None:
+    """In the background the agency opens its link and answers on it, over real HTTP, with nobody ticking."""
+    sandbox = Sandbox(tmp_path, clock=now)
+    address = "privacy@agency.example"
+    agency = {"name": "a", "address": address, "delay": "PT0S", "candidates": [{"email": ANNA}]}
+    sandbox.seed({"agencies": [agency]})
+    ports: list[int] = []
+    with anyio.fail_after(20):
+        async with anyio.create_task_group() as group:
+            group.start_soon(
+                partial(serve, tmp_path, sandbox=sandbox, ready=lambda port, _: ports.append(port))
+            )
+            while not ports:  # noqa: ASYNC110 - `ready` is a plain function
+                await anyio.sleep(0.01)
+            link = f"http://127.0.0.1:{ports[0]}/teamtailor/answer"
+            sandbox.accept_mail(f"To: {address}\r\n\r\n{ANNA}\r\n{link}\r\n".encode())
+            while len(sandbox.ledger(vendor="agencies")) < 3:  # noqa: ASYNC110 - the robots tell nobody
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+    noted = [(line["effect"], line.get("status")) for line in sandbox.ledger(vendor="agencies")]
+    assert [("said_opened", 401), ("candidate_erased", None), ("said_erased", 401)] == sorted(
+        noted, key=order
+    )
+
+
+def order(line: tuple[str, int | None]) -> int:
+    return ["said_opened", "candidate_erased", "said_erased"].index(line[0])
+
+
+def test_several_threads_may_use_one_sandbox(tmp_path: Path) -> None:
+    """A supervisor reads the ledger from its own thread meanwhile: no transaction meets another."""
+    sandbox = Sandbox(tmp_path, clock=Clock())
+
+    def work(number: int) -> None:
+        for step in range(40):
+            if number % 2:
+                sandbox.ledger()
+                sandbox.fault("503")
+            else:
+                sandbox.seed({"hubspot": {"contacts": [{"email": f"p{number}-{step}@example.com"}]}})
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+    ids = sandbox.seed({"hubspot": {"contacts": [{"email": ANNA}]}})["hubspot.contact"]
+    sandbox.close()
+    assert ["81"] == ids
 
 
 def send(port: int, *, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None) -> str:
