@@ -1,12 +1,15 @@
-"""The demonstration's world: made-up people in the stand-ins, the settings that reach them, and the stories to tell.
+"""The demonstration's world: made-up people in the stand-ins, the settings that reach them, and the stories
+to tell.
 
 The people, companies and addresses are invented; `example` domains can't be registered (RFC 2606).
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from handlers.sandbox import testing
+from schemas.messages import Language
 
 DPO = "dpo@controller.example"
 
@@ -15,15 +18,16 @@ DPO = "dpo@controller.example"
 class Story:
     """One request: what it shows, whom it is about, and where it should lead.
 
-    `ends` is the outcome that tells that the story is over: "completed", or "escalated" where the DPO has to decide.
+    `ends` is the outcome that tells that the story is over: "completed", or "escalated" where the DPO has
+    to decide.
     """
 
     title: str
     identifiers: tuple[tuple[str, str], ...] = field(repr=False)
     scope: tuple[str, ...]
-    ends: str = "completed"
+    ends: Literal["completed", "escalated"] = "completed"
     tenant: str | None = None
-    language: str = "en"
+    language: Language = "en"
 
 
 STORIES = (
@@ -70,7 +74,7 @@ STORIES = (
 )
 
 #: What the stand-ins hold at the beginning.
-SEED = {
+SEED: dict[str, Any] = {
     "superoffice": {
         "retain_deleted": "PT3S",
         "system_token": testing.SYSTEM_TOKEN,
@@ -142,7 +146,7 @@ SEED = {
 }
 
 #: The faults that the stories need.
-FAULTS = (
+FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "429", "vendor": "hubspot", "path": ".*cilla.*", "times": 2, "retry_after": 1},
 )
 
@@ -221,7 +225,6 @@ address = "erasure@agency-syd.example"
 [systems.tenant_byggab]
 kind = "tenant"
 look_again = []
-capacities = ["processor", "controller"]
 tenant = "byggab"
 api_url = "{vendors}/tenant-api/byggab"
 api_token = {{ file = "{secrets}/tenant-api" }}
@@ -237,7 +240,9 @@ reason = "Customer surveys are anonymous."
 """
 
 
-def write_settings(directory: Path, *, http_port: int, smtp_port: int, vendor_port: int, public_key: str) -> Path:
+def write_settings(
+    directory: Path, *, http_port: int, smtp_port: int, vendor_port: int, public_key: str
+) -> Path:
     """Writes the settings and the stand-ins' secrets below `directory`; gives the settings file."""
     secrets = directory / "secrets"
     secrets.mkdir(mode=0o700)

@@ -26,8 +26,8 @@ STALE_AFTER = 30.0
 class Loop:
     """Runs one role's `step` in a thread of its own.
 
-    `step` is called again and again and waits by itself when there is nothing to do; `close` is called at
-    the end, in the same thread.
+    `step` is called again and again and waits by itself when there is nothing to do; one that `runs_on`
+    ends only at a stop, of which it hears by itself. `close` is called at the end, in the same thread.
     """
 
     def __init__(
@@ -37,8 +37,10 @@ class Loop:
         *,
         close: Callable[[], object] = lambda: None,
         on_fatal: Callable[[Exception], None],
+        runs_on: bool = False,
     ) -> None:
         self.name = name
+        self._runs_on = runs_on
         self._step = step
         self._close = close
         self._on_fatal = on_fatal
@@ -62,7 +64,7 @@ class Loop:
     @property
     def is_ready(self) -> bool:
         """Working, and not in trouble."""
-        fresh = time.monotonic() - self._alive_at < STALE_AFTER
+        fresh = self._runs_on or time.monotonic() - self._alive_at < STALE_AFTER
         return self._thread.is_alive() and fresh and not self._failing
 
     def _run(self) -> None:

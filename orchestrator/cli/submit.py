@@ -1,0 +1,109 @@
+"""`radera submit`: a request, from identifiers on the command line or on standard input."""
+
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.intake.submit import CannotSubmit, Intake
+from orchestrator.privacy import KINDS, Identifier, Kind
+from orchestrator.saga.clocks import micros
+from schemas.messages import Capacity, Language
+
+FLAGS: tuple[Kind, ...] = ("email", "phone", "name", "ga_client_id", "customer_id", "tenant_user_id")
+_MOST_LINES = 1000
+
+
+def run(config: Path, options: Mapping[str, Any]) -> int:
+    """Submits; 2 when the request can't be made of what was given."""
+    typed: list[tuple[str, str]] = [(kind, value) for kind in FLAGS for value in options[kind]]
+    try:
+        if not typed and sys.stdin.isatty():
+            raise CannotSubmit("name the person: give identifiers by flag, or on standard input")
+        if not sys.stdin.isatty():
+            typed += read_lines(sys.stdin.read().splitlines())
+        identifiers = [identifier_of(kind, value) for kind, value in typed]
+        request_id = submit_to(
+            open_ground(config),
+            identifiers,
+            request_id=options["request_id"],
+            scope=options["scope"] or None,
+            tenant=options["tenant"],
+            capacity=options["capacity"],
+            language=options["language"],
+            verified=not options["unverified"],
+            received_at=_received_at(options["received_at"]),
+            source="cli",
+        )
+    except CannotSubmit as error:
+        click.echo(f"radera: {error}", err=True)
+        return 2
+    click.echo(request_id)
+    return 0
+
+
+def read_lines(lines: Sequence[str]) -> list[tuple[str, str]]:
+    """KIND=VALUE lines; empty ones and comments (#) are passed over. An error names the line, never its
+    text.
+    """
+    found: list[tuple[str, str]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        kind, equals, value = line.partition("=")
+        kind = kind.strip().replace("-", "_")
+        if not equals or kind not in KINDS or not value.strip():
+            known = ", ".join(one.replace("_", "-") for one in KINDS)
+            raise CannotSubmit(f"line {number} of standard input is not KIND=VALUE; the kinds are: {known}")
+        if len(found) >= _MOST_LINES:
+            raise CannotSubmit("more identifiers than one person has; submit one person at a time")
+        found.append((kind, value.strip()))
+    return found
+
+
+def identifier_of(kind: str, value: str) -> Identifier:
+    """An identifier as typed; a Google id may name its site after an @."""
+    if kind.startswith("ga_"):
+        value, _, site = value.partition("@")
+        return Identifier(cast(Kind, kind), value, site or None)
+    return Identifier(cast(Kind, kind), value)
+
+
+def submit_to(
+    ground: Ground,
+    identifiers: Sequence[Identifier],
+    *,
+    request_id: str | None = None,
+    scope: Sequence[str] | None = None,
+    tenant: str | None = None,
+    capacity: Capacity = "controller",
+    language: Language | None = None,
+    verified: bool = True,
+    received_at: int | None = None,
+    source: str,
+) -> str:
+    """Submits a request to the installation; gives its id. Raises CannotSubmit."""
+    installation = ground.settings.installation
+    intake = Intake(keys=ground.keys, bus=ground.bus, clock=ground.store.now, region=installation.country)
+    return intake.submit(
+        identifiers,
+        request_id=request_id or str(uuid.uuid4()),
+        scope=None if scope is None else tuple(scope),
+        tenant=tenant,
+        capacity=capacity,
+        language=language or installation.language,
+        verified=verified,
+        received_at=received_at,
+        source=source,
+    )
+
+
+def _received_at(given: datetime | None) -> int | None:
+    if given is None:
+        return None
+    return micros(given if given.tzinfo is not None else given.replace(tzinfo=UTC))
