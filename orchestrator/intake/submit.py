@@ -48,8 +48,8 @@ class Publisher(Protocol):
 
 
 class Intake:
-    """Takes requests in. `region` is the country of telephone numbers without a country code; `systems`, where
-    it is given, are those that a scope may name."""
+    """Takes requests in. `region` is the country of telephone numbers without a country code; `systems` are
+    those that a scope may name (None: any)."""
 
     def __init__(
         self,

@@ -22,6 +22,8 @@ from schemas.messages import ConfirmationKind, EscalationOutcome, Outcome, Syste
 
 _WIDTH: Final = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_ERASED = ("retained", "partly_retained", "not_identifiable", "refused", "waived", "stopped")
+_SHOWN = ("seen_absent", "vendor_stated")
 _DONE = ("erased", "absent", "anonymised", "retained")
 
 
@@ -65,6 +67,8 @@ class _Page:
             yield from _wrapped(words.CODE[self._language].get(outcome.code, outcome.code))
         if outcome.kind in ("acted", "completed", "corrected") and outcome.systems:
             yield from _wrapped(words.GRADE[self._language][outcome.grade or "none"])
+            if any(self._meaning(one) in _NOT_ERASED for one in outcome.systems):
+                yield from _wrapped(self._label["not_everywhere"])
 
     def _facts(self) -> Iterator[str]:
         outcome, label = self._outcome, self._label
@@ -99,7 +103,7 @@ class _Page:
             return
         yield self._label["systems"]
         titles = [self._title(one.system) for one in self._outcome.systems]
-        width = min(max(map(len, titles)), 30)
+        width = min(max(map(len, titles)), 34)
         for title, system in zip(titles, self._outcome.systems, strict=True):
             yield from textwrap.wrap(
                 self._line(system),
@@ -113,14 +117,25 @@ class _Page:
         known = self._settings.systems.get(system)
         return known.title if known is not None and known.title is not None else system
 
+    def _meaning(self, system: SystemOutcome) -> str:
+        """The status, told apart where one status means two things."""
+        known = self._settings.systems.get(system.system)
+        if system.status == "retained" and system.erased:
+            return "partly_retained"
+        if system.status == "not_identifiable" and known is not None and known.holds_nothing:
+            return "holds_nothing"
+        return system.status
+
     def _line(self, system: SystemOutcome) -> str:
         label, status = self._label, words.STATUS[self._language]
-        named = status.get(f"{system.status}.{system.grade}") or status.get(system.status, system.status)
-        parts = [named]
+        meaning = self._meaning(system)
+        parts = [status.get(f"{meaning}.{system.grade}") or status.get(meaning, meaning)]
         if system.found:
             parts.append(label["found"].format(count=system.found))
-        if system.erased or (system.found and system.status in ("erased", "retained")):
-            parts.append(label["erased"].format(count=system.erased))
+        if system.erased:
+            # A vendor's yes is counted as that until somebody has looked, or the vendor's record says so.
+            word = "erased" if system.status in _DONE and system.grade in _SHOWN else "accepted"
+            parts.append(label[word].format(count=system.erased))
         if system.status == "retained" or system.legal_basis is not None:
             parts += self._kept(system)
         if system.missing:
@@ -135,7 +150,7 @@ class _Page:
             yield words.BASIS[self._language].get(system.legal_basis, system.legal_basis)
         if system.retained_until is not None:
             yield self._label["until"].format(
-                day=words.day(system.retained_until, self._zone, self._language)
+                day=words.day(system.retained_until, words.UTC_ZONE, self._language)
             )
         else:
             yield self._label["until_unknown"]

@@ -93,9 +93,8 @@ class _Letter:
                 for group in _GROUPS:
                     lines = [self._line(one) for one in self._outcome.systems if _group(one) == group]
                     if lines:
-                        yield [self._text[group], *lines]
-                if any(_group(one) == "not_identifiable" for one in self._outcome.systems):
-                    yield [self._say("identify")]
+                        more = [self._say("identify")] if group == "not_identifiable" else []
+                        yield [self._text[group], *lines, *more]
             case "rejected":
                 yield [self._say("rejected")]
             case "extended":
@@ -109,7 +108,9 @@ class _Letter:
         if system.legal_basis is not None:
             parts.append(words.BASIS[self._language].get(system.legal_basis, system.legal_basis))
         if system.retained_until is not None:
-            parts.append(self._say("until", day=self._day(system.retained_until)))
+            parts.append(
+                self._say("until", day=words.day(system.retained_until, words.UTC_ZONE, self._language))
+            )
         if system.missing:
             names = words.MISSING[self._language]
             parts.append(self._say("needs", what=", ".join(names.get(one, one) for one in system.missing)))
@@ -173,7 +174,7 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "under_way": "The erasure is under way, and we follow it until it is done:",
         "asked": "We have asked the one who holds the data, and follow it until we have an answer:",
         "retained": "Some data has not been erased, because the law requires that it is kept:",
-        "not_identifiable": "With what we know of you, we could not find out whether there is data about you:",
+        "not_identifiable": "We could not find out, with what we know of you, if there is data about you:",
         "holds_nothing": "We have considered these too. They hold nothing that can be traced to a person:",
         "refused": (
             "These hold data that another organisation decides over. It has not agreed to the erasure; "
@@ -191,8 +192,8 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         ),
         "extended": (
             "We need more time to deal with the request, because it is complex or because of the number of "
-            "requests (GDPR Art. 12(3)). You will hear from us no later than three months after {day}, the day "
-            "on which we received it."
+            "requests (GDPR Art. 12(3)). You will hear from us no later than three months after {day}, the "
+            "day on which we received it."
         ),
         "rights": (
             "You have the right to know which data we hold about you, to have it rectified or erased, to "
@@ -244,13 +245,14 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
             "ger dig skälen."
         ),
         "extended": (
-            "Vi behöver mer tid för begäran, eftersom den är komplicerad eller på grund av antalet begäranden"
-            " (art. 12.3 i dataskyddsförordningen). Du hör från oss senast tre månader efter den {day}, då vi "
-            "tog emot den."
+            "Vi behöver mer tid för begäran, eftersom den är komplicerad eller på grund av antalet "
+            "begäranden (art. 12.3 i dataskyddsförordningen). Du hör från oss senast tre månader "
+            "efter den {day}, då vi tog emot den."
         ),
         "rights": (
             "Du har rätt att få veta vilka uppgifter vi har om dig, att få dem rättade eller raderade, att "
-            "få behandlingen av dem begränsad, att invända mot den och att när som helst återkalla ett samtycke."
+            "få behandlingen av dem begränsad, att invända mot den och att när som helst återkalla ett "
+            "samtycke."
         ),
         "complaint": (
             "Om du anser att vi behandlar dina uppgifter felaktigt kan du klaga hos {authority}. Du kan "

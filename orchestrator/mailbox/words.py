@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 Tongue = Literal["en", "sv"]
 Table = Mapping[str, str]
 
+#: Whoever says until when data is kept means a date, and gives the end of that day in UTC.
+UTC_ZONE: Final = ZoneInfo("UTC")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTHS: Final = {
     "en": (
@@ -159,6 +161,12 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "anonymised.vendor_promised": "NOT SEEN: the vendor has promised to anonymise",
         "retained": "NOT ERASED: retained by law",
         "retained.party_stated": "NOT ERASED: retained by law, as the party states",
+        "partly_retained": "RETAINED IN PART by law; the rest erased, but with no proof on record",
+        "partly_retained.seen_absent": "RETAINED IN PART by law; the rest erased, and seen absent",
+        "partly_retained.vendor_stated": "RETAINED IN PART by law; the rest erased, as the vendor states",
+        "partly_retained.party_stated": "RETAINED IN PART by law; the rest erased, as the party states",
+        "partly_retained.vendor_promised": "RETAINED IN PART by law; the rest NOT SEEN, but promised",
+        "holds_nothing": "considered; holds nothing that could be traced to a person",
         "not_identifiable": "NOT ERASED: nobody could be identified (Art. 11)",
         "refused": "NOT ERASED: the controller refused",
         "waived": "NOT ERASED here as far as is known: waived by decision",
@@ -191,6 +199,12 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "anonymised.vendor_promised": "INTE SETT: leverantören har lovat anonymisera",
         "retained": "INTE RADERAT: bevaras enligt lag",
         "retained.party_stated": "INTE RADERAT: bevaras enligt lag, enligt partens uppgift",
+        "partly_retained": "DELVIS BEVARAT enligt lag; resten raderat, men utan bevis",
+        "partly_retained.seen_absent": "DELVIS BEVARAT enligt lag; resten raderat, och sett borta",
+        "partly_retained.vendor_stated": "DELVIS BEVARAT enligt lag; resten raderat, enligt leverantören",
+        "partly_retained.party_stated": "DELVIS BEVARAT enligt lag; resten raderat, enligt parten",
+        "partly_retained.vendor_promised": "DELVIS BEVARAT enligt lag; resten INTE SETT, men utlovat",
+        "holds_nothing": "prövat; innehåller inget som kan härledas till en person",
         "not_identifiable": "INTE RADERAT: ingen kunde identifieras (art. 11)",
         "refused": "INTE RADERAT: den personuppgiftsansvarige vägrade",
         "waived": "INTE RADERAT här, så vitt är känt: undantaget genom beslut",
@@ -347,9 +361,27 @@ MISSING: Final[Mapping[str, Table]] = {
 
 #: A legal basis for keeping data.
 BASIS: Final[Mapping[str, Table]] = {
-    "en": {"bokforingslagen_7_2": "the Swedish Bookkeeping Act (Bokföringslagen 7:2)"},
-    "sv": {"bokforingslagen_7_2": "bokföringslagen 7 kap. 2 §"},
-    "nb": {"bokforingslagen_7_2": "den svenske bokføringsloven (bokföringslagen 7:2)"},
+    "en": {
+        "bokforingslagen_7_2": "the Swedish Bookkeeping Act (Bokföringslagen 7:2)",
+        "bookkeeping": "the law on bookkeeping",
+        "discrimination_claims": "claims under the law on discrimination",
+        "legal_claims": "legal claims (GDPR Art. 17(3)(e))",
+        "other_law": "another legal obligation",
+    },
+    "sv": {
+        "bokforingslagen_7_2": "bokföringslagen 7 kap. 2 §",
+        "bookkeeping": "lagen om bokföring",
+        "discrimination_claims": "anspråk enligt diskrimineringslagen",
+        "legal_claims": "rättsliga anspråk (art. 17.3 e i dataskyddsförordningen)",
+        "other_law": "en annan rättslig förpliktelse",
+    },
+    "nb": {
+        "bokforingslagen_7_2": "den svenske bokføringsloven (bokföringslagen 7:2)",
+        "bookkeeping": "loven om bokføring",
+        "discrimination_claims": "krav etter loven om diskriminering",
+        "legal_claims": "rettskrav (personvernforordningen art. 17 nr. 3 bokstav e)",
+        "other_law": "en annen rettslig forpliktelse",
+    },
 }
 
 #: The labels of the lines.
@@ -368,7 +400,8 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "systems": "Systems",
         "found": "{count} found",
         "erased": "{count} erased",
-        "until": "until {day}",
+        "accepted": "{count} accepted for erasure",
+        "until": "up to and including {day}",
         "until_unknown": "no end date known",
         "needs": "it needs: {what}",
         "reason": "reason: {text}",
@@ -381,6 +414,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "code": "code {code}",
         "head": "Timeline",
         "zone": "Times are in {zone}.",
+        "not_everywhere": "It is NOT erased everywhere: see the lines in capitals.",
         "not_told": "No notice is mailed from here: telling the person is yours to do.",
         "broken": "This outcome could not be put into words. See it with: radera show {request}",
     },
@@ -396,9 +430,10 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "met": "åtgärdad {at}, i tid",
         "late": "åtgärdad {at}, FÖR SENT",
         "systems": "System",
-        "found": "{count} funna",
-        "erased": "{count} raderade",
-        "until": "till {day}",
+        "found": "funna: {count}",
+        "erased": "raderade: {count}",
+        "accepted": "godtagna för radering: {count}",
+        "until": "till och med {day}",
         "until_unknown": "inget slutdatum känt",
         "needs": "det behöver: {what}",
         "reason": "skäl: {text}",
@@ -411,6 +446,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "code": "kod {code}",
         "head": "Tidslinje",
         "zone": "Tider anges i {zone}.",
+        "not_everywhere": "Det är INTE raderat överallt: se raderna med versaler.",
         "not_told": "Ingen underrättelse sänds härifrån: att underrätta personen är din uppgift.",
         "broken": "Utfallet kunde inte sättas i ord. Se det med: radera show {request}",
     },

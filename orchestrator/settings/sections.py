@@ -321,8 +321,6 @@ class System(Section):
     """How mails name it; by default the name of its table."""
     after: tuple[Token, ...] = ()
     """Systems whose erasure must be accepted before this one starts."""
-    controller: Token | None = None
-    """The tenant whose data it is, where we are only its processor; nothing goes without its instruction."""
     look_again: tuple[Duration, ...] = ()
     """When to look again, counted from the erasure, after the look that is always taken at once."""
     patience: Duration = timedelta(days=60)

@@ -77,7 +77,7 @@ def test_a_handler_gets_its_own_settings_typed(tmp_path: Path) -> None:
     crm = _load(tmp_path).systems["crm"]
 
     assert Crm(account="007", token=SecretRef(env="CRM_TOKEN")) == crm.own
-    assert crm.controller is None
+    assert timedelta(days=60) == crm.patience
 
 
 def test_settings_cannot_change(tmp_path: Path) -> None:

@@ -1,0 +1,344 @@
+"""What we answer over HTTP: agencies' answers, callbacks, health and metrics.
+
+* Nothing that comes in is kept here. It is sealed to the installation at once and published for the
+  handler, which alone decides whether to believe it; a 2xx means that it is safe on the bus, and nothing
+  more.
+* Opening a link does nothing, since mail scanners open links: only POST answers. A link is answered once; a
+  controller's or a vendor's callback may come as often as it likes, since they repeat themselves.
+* Bodies are bounded while they are read, and so is how many there are in a time.
+* No path with a token is logged, none is sent on as a referrer, and no page says anything about a person.
+"""
+
+import base64
+import json
+import logging
+from collections.abc import Callable, Mapping
+from datetime import date
+from hashlib import sha256
+from typing import Final, Protocol, TypeVar
+from urllib.parse import parse_qs
+
+import anyio
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from orchestrator.bus.port import BusUnavailable, Record
+from orchestrator.intake import page
+from orchestrator.intake.allowance import Allowance
+from orchestrator.metrics import CONTENT_TYPE, Metrics
+from orchestrator.privacy.digest import Digests
+from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
+from orchestrator.settings import Settings
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import encode
+from schemas.messages import Callback, Language
+
+_logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SOURCE: Final = "serve"
+LONGEST_FORM: Final = 4 * 1024
+LONGEST_BODY: Final = 64 * 1024
+_LONGEST_HEADER: Final = 8 * 1024
+_KEPT_HEADERS: Final = ("content-type", "x-opendsr-processor-domain", "x-opengdpr-processor-domain")
+
+
+class Publisher(Protocol):
+    """The publishing half of a bus."""
+
+    def publish(self, records: list[Record]) -> None: ...
+
+
+class Sent(Protocol):
+    """Remembers which links were answered."""
+
+    def seen(self, event_id: str) -> bool: ...
+
+    def record(self, event_id: str) -> None: ...
+
+
+def build_app(
+    *,
+    settings: Settings,
+    bus: Publisher,
+    links: PartyLinks,
+    digests: Digests,
+    sent: Sent,
+    seal: Callable[[bytes], bytes],
+    clock: Callable[[], int],
+    metrics: Metrics,
+    ready: Callable[[], Mapping[str, bool]],
+    allowance: Allowance | None = None,
+) -> Starlette:
+    """The application. `seal` seals a callback to the installation; `ready` says which role is ready."""
+    intake = _Intake(
+        settings,
+        bus,
+        links,
+        digests,
+        sent,
+        seal,
+        clock,
+        metrics,
+        allowance or Allowance(per_second=20, burst=100),
+    )
+
+    async def healthz(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        state = dict(await to_thread.run_sync(ready))
+        return JSONResponse(state, 200 if all(state.values()) else 503)
+
+    async def metrics_page(_: Request) -> Response:
+        return Response(await to_thread.run_sync(metrics.text), media_type=CONTENT_TYPE)
+
+    return Starlette(
+        routes=[
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/readyz", readyz, methods=["GET"]),
+            Route("/metrics", metrics_page, methods=["GET"]),
+            Route("/answer/{token}", intake.show, methods=["GET"]),
+            Route("/answer/{token}", intake.answer, methods=["POST"]),
+            Route("/callbacks/{kind}", intake.webhook, methods=["POST"]),
+            Route("/callbacks/{kind}/{token}", intake.callback, methods=["POST"]),
+        ]
+    )
+
+
+class _Intake:
+    """The endpoints that take something in."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        bus: Publisher,
+        links: PartyLinks,
+        digests: Digests,
+        sent: Sent,
+        seal: Callable[[bytes], bytes],
+        clock: Callable[[], int],
+        metrics: Metrics,
+        allowance: Allowance,
+    ) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._links = links
+        self._digests = digests
+        self._sent = sent
+        self._seal = seal
+        self._clock = clock
+        self._metrics = metrics
+        self._allowance = allowance
+        self._answering = anyio.Lock()
+        self._kinds = frozenset(one.kind for one in settings.systems.values() if not one.holds_nothing)
+
+    # --- agencies ---
+
+    async def show(self, request: Request) -> Response:
+        """The page behind a link; looking at it changes nothing."""
+        link = self._link(request.path_params["token"])
+        refusal = await _in_thread(lambda: self._refusal(link, request.path_params["token"]))
+        if link is None or refusal is not None:
+            return self._say(link, *(refusal or ("unknown", 404)))
+        return self._page(self._form(link), 200)
+
+    async def answer(self, request: Request) -> Response:
+        """An agency's answer, once."""
+        token = request.path_params["token"]
+        link = self._link(token)
+        if not self._allowance.take():
+            return self._say(link, "busy", 429)
+        body = await _body(request, LONGEST_FORM)
+        # One at a time, so that a link that is answered twice at once is taken once.
+        async with self._answering:
+            refusal = await _in_thread(lambda: self._refusal(link, token))
+            if link is None or refusal is not None:
+                return self._say(link, *(refusal or ("unknown", 404)))
+            if body is None or not _is_answer(body):
+                return self._page(self._form(link, wrong=True), 422)
+            kind = self._settings.systems[link.system].kind
+            if not await self._pass_on(kind, request, body, token=token, link=link):
+                return self._say(link, "unavailable", 503)
+            await _in_thread(lambda: self._sent.record(self._used(token)))
+        return self._say(link, "thanks", 200)
+
+    def _form(self, link: Link, *, wrong: bool = False) -> str:
+        return page.form(
+            self._language(link),
+            controller=self._settings.installation.name,
+            request_id=link.request_id,
+            wrong=wrong,
+        )
+
+    def _link(self, token: str) -> Link | None:
+        try:
+            link = self._links.read(token)
+        except InvalidLink:
+            return None
+        return link if link.system in self._settings.systems else None
+
+    def _refusal(self, link: Link | None, token: str) -> tuple[str, int] | None:
+        if link is None:
+            return "unknown", 404
+        if self._sent.seen(self._used(token)):
+            return "used", 410
+        return ("expired", 410) if link.is_expired(self._clock()) else None
+
+    def _used(self, token: str) -> str:
+        return f"link:{self._digests.correlation('link', token)}"
+
+    def _language(self, link: Link | None) -> Language:
+        system = self._settings.systems.get(link.system) if link is not None else None
+        language: Language = getattr(
+            system.own if system is not None else None, "language", self._settings.installation.language
+        )
+        return language
+
+    def _say(self, link: Link | None, name: str, status: int) -> Response:
+        return self._page(page.message(self._language(link), name), status)
+
+    def _page(self, text: str, status: int) -> Response:
+        return HTMLResponse(text, status, headers=dict(page.HEADERS))
+
+    # --- callbacks ---
+
+    async def callback(self, request: Request) -> Response:
+        """A controller's instruction, at the address that it was given."""
+        kind, token = request.path_params["kind"], request.path_params["token"]
+        link = self._link(token)
+        if link is None or self._settings.systems[link.system].kind != kind:
+            return self._refuse(kind, "unknown_link", 404)
+        if link.is_expired(self._clock()):
+            return self._refuse(kind, "link_expired", 410)
+        return await self._take(request, kind, token=token, link=link, json_only=True)
+
+    async def webhook(self, request: Request) -> Response:
+        """A vendor's webhook; whether it is genuine is for the handler to say."""
+        kind = request.path_params["kind"]
+        if kind not in self._kinds:
+            return self._refuse(kind, "unknown_kind", 404)
+        return await self._take(request, kind)
+
+    async def _take(
+        self,
+        request: Request,
+        kind: str,
+        *,
+        token: str | None = None,
+        link: Link | None = None,
+        json_only: bool = False,
+    ) -> Response:
+        if not self._allowance.take():
+            return self._refuse(kind, "too_many", 429)
+        body = await _body(request, LONGEST_BODY)
+        if body is None:
+            return self._refuse(kind, "too_long", 413)
+        if json_only and not _is_json(body):
+            return self._refuse(kind, "not_json", 400)
+        if not await self._pass_on(kind, request, body, token=token, link=link):
+            return JSONResponse({"error": "unavailable"}, 503, headers={"Retry-After": "30"})
+        return JSONResponse({}, 202, headers={"Cache-Control": "no-store"})
+
+    def _refuse(self, kind: str, code: str, status: int) -> Response:
+        self._metrics.callback(kind, "refused")
+        extra = {"Retry-After": "1"} if status == 429 else {}
+        return JSONResponse({"error": code}, status, headers={"Cache-Control": "no-store", **extra})
+
+    # --- both ---
+
+    async def _pass_on(
+        self, kind: str, request: Request, body: bytes, *, token: str | None, link: Link | None
+    ) -> bool:
+        """Seals and publishes; False if that could not be done now."""
+        record = self._record(kind, _kept(request), body, token=token, link=link)
+        try:
+            await _in_thread(lambda: self._bus.publish([record]))
+        except BusUnavailable:
+            self._metrics.callback(kind, "unavailable")
+            _logger.warning("callback_unavailable", extra={"kind": kind})
+            return False
+        self._metrics.callback(kind, "accepted")
+        return True
+
+    def _record(
+        self, kind: str, kept: dict[str, str], body: bytes, *, token: str | None, link: Link | None
+    ) -> Record:
+        now = self._clock()
+        content = {"token": token, "headers": kept, "body": base64.b64encode(body).decode()}
+        # Keyed, since a body can be guessed; the same callback twice is one event.
+        digest = self._digests.correlation(f"callback/{kind}", f"{token or ''}/{sha256(body).hexdigest()}")
+        callback = Callback(
+            event_id=f"callback:{digest}",
+            kind=kind,
+            system=link.system if link is not None else None,
+            received_at=now,
+            sealed_body=self._seal(json.dumps(content).encode()),
+        )
+        return Record(
+            topic=topics.callbacks(kind),
+            key=link.request_id if link is not None else "",
+            value=encode(callback),
+            headers=headers(callback, event_id=callback.event_id, source=SOURCE, at=now),
+        )
+
+
+async def _in_thread(call: Callable[[], T]) -> T:
+    return await to_thread.run_sync(call)
+
+
+async def _body(request: Request, longest: int) -> bytes | None:
+    """The body, or None if it is too long or the caller went away."""
+    body = b""
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > longest:
+                return None
+    except ClientDisconnect:
+        return None
+    return body
+
+
+def _kept(request: Request) -> dict[str, str]:
+    """The headers that a handler needs to know whose callback it is."""
+    return {
+        name: value
+        for name, value in request.headers.items()
+        if (name in _KEPT_HEADERS or "signature" in name) and len(value) <= _LONGEST_HEADER
+    }
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_answer(body: bytes) -> bool:
+    """Whether the handler will understand the form: a link is used up only by an answer that counts."""
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=20)
+    except ValueError:
+        return False
+    if any(len(values) != 1 for values in fields.values()):
+        return False
+    said = {name: values[0] for name, values in fields.items()}
+    answer = said.get("answer")
+    if answer == "retained":
+        return said.get("legal_basis") in page.BASES and _is_day(said.get("retained_until", ""))
+    if answer == "refused":
+        return said.get("reason") in page.REASONS
+    return answer in page.ANSWERS
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

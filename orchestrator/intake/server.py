@@ -1,0 +1,81 @@
+"""Serves the application in a thread, and stops cleanly.
+
+The socket is opened by the caller's thread, so that a port that is taken is an error where it can be told.
+There is no access log: paths hold tokens.
+"""
+
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import uvicorn
+from starlette.types import ASGIApp
+
+
+class CannotListen(Exception):
+    """The address can't be listened on; the text says which and what to do."""
+
+
+class Server:
+    """An HTTP server in a thread of its own; `port` is the one it got, also when it was asked for any (0)."""
+
+    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, port))
+        except OSError as error:
+            self._socket.close()
+            raise CannotListen(
+                f"can't listen on {host} port {port} ({error.strerror}): free it, or set [http]"
+            ) from None
+        self.port: int = self._socket.getsockname()[1]
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                access_log=False,
+                log_config=None,
+                lifespan="off",
+                limit_concurrency=200,
+                proxy_headers=False,
+                server_header=False,
+                timeout_graceful_shutdown=3,
+                timeout_keep_alive=5,
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="radera-http", daemon=True
+        )
+
+    def start(self, timeout: float = 10.0) -> None:
+        """Returns when requests are answered."""
+        self._thread.start()
+        until = time.monotonic() + timeout
+        while not self._server.started:
+            if not self._thread.is_alive() or time.monotonic() > until:
+                raise CannotListen(f"the HTTP server on port {self.port} did not start")
+            time.sleep(0.01)
+
+    @property
+    def is_serving(self) -> bool:
+        return self._server.started and self._thread.is_alive()
+
+    def stop(self, timeout: float = 5.0) -> bool:
+        """Lets requests in hand finish, for a few seconds; whether it ended."""
+        self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        self._socket.close()
+        return not self._thread.is_alive()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
