@@ -1,18 +1,14 @@
 """The statutory clocks: when a request is due.
 
 GDPR Art. 12(3): without undue delay and in any event within one month of receipt; extendable by two further
-months. How a
-month is counted comes from Regulation (EEC, Euratom) No 1182/71, Art. 3: the day of receipt is not counted;
-the period ends
-with the last hour of the day of the same date, or of the month's last day where there is no such date; a last
-day on a
-Saturday, Sunday or public holiday moves to the next working day. EDPB Guidelines 01/2022 (para. 157-163) read
-Art. 12(3) so.
+months. How a month is counted comes from Regulation (EEC, Euratom) No 1182/71, Art. 3: the day of receipt
+is not counted; the period ends with the last hour of the day of the same date, or of the month's last day
+where there is no such date; a last day on a Saturday, Sunday or public holiday moves to the next working
+day. EDPB Guidelines 01/2022 (para. 157-163) read Art. 12(3) so.
 
-Days are those of the installation's time zone. 2026-08-31T22:30Z is 1 September in Stockholm, so that request
-is due on
-1 October. Public holidays only, not the eves on which offices are closed by custom: the earlier date is the
-safe one.
+Days are those of the installation's time zone. 2026-08-31T22:30Z is 1 September in Stockholm, so that
+request is due on 1 October. Public holidays only, not the eves on which offices are closed by custom: the
+earlier date is the safe one.
 """
 
 import calendar

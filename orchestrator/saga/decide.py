@@ -1,13 +1,12 @@
 """The pure function: `decide(saga, event, now, rules) -> Decision`.
 
 No I/O, no clock, no randomness: the shell brings the time, the events their ids and random numbers. It
-accepts events late, twice
-and in any order. What it may do is written in `table.py` (steps, requests) and `escalations.py` (decisions);
-this module
-only finds the right rule for an event and freezes the result.
+accepts events late, twice and in any order. What it may do is written in `table.py` (steps, requests) and
+`escalations.py` (decisions); this module only finds the right rule for an event and freezes the result.
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from orchestrator.saga import request, steps, table
 from orchestrator.saga.clocks import due_at
@@ -42,8 +41,7 @@ class Decision:
     """What follows from an event, to be committed together or not at all.
 
     `destroys_key`: shred the request's key. `parks_event`: the event could not be applied and must be kept
-    elsewhere (dead-lettered
-    under this code), because it must not be lost.
+    elsewhere (dead-lettered under this code), because it must not be lost.
     """
 
     saga: Saga
@@ -71,7 +69,9 @@ def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
     else:
         draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
         _apply(draft, event)
-    if not draft.saga.quarantined:
+    if draft.saga.quarantined:
+        request.alarm(draft)
+    else:
         request.advance(draft, event)
     return _frozen(draft)
 
@@ -84,12 +84,16 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
             event_id=event.event_id, request_id=event.request_id, received_at=received_at, code="rule_failed"
         )
         return replace(decide(None, opening, now, rules), parks_event="rule_failed")
-    draft = Draft(
-        replace(saga, version=saga.version + 1, quarantined=True), now, rules, event.event_id, event.random
-    )
+    draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
+    draft.parks_event = "rule_failed"
+    if saga.is_finished:
+        draft.note("parked")
+        draft.say("corrected", code="rule_failed")
+        return _frozen(draft)
+    draft.saga = replace(draft.saga, quarantined=True)
     draft.note("quarantined")
     draft.escalate("quarantined")
-    draft.parks_event = "rule_failed"
+    _hold(draft)
     return _frozen(draft)
 
 
@@ -103,8 +107,7 @@ def _frozen(draft: Draft) -> Decision:
     )
 
 
-# --- opening
-# -------------------------------------------------------------------------------------------------------
+# --- opening ---
 
 
 def _opened(event: Event, now: int, rules: Rules) -> Draft:
@@ -133,7 +136,10 @@ def _opened(event: Event, now: int, rules: Rules) -> Draft:
     draft.note("received", source=event.source, capacity=event.capacity, due_at=saga.due_at)
     names = rules.scope_of(event.scope, event.capacity, event.tenant)
     unknown = [name for name in names if name not in rules.systems]
-    draft.saga = replace(draft.saga, steps=tuple(_new_step(name, names, now, rules) for name in names))
+    # A controller that asks us as its processor has thereby instructed us.
+    instruction: Literal["erase"] | None = "erase" if event.capacity == "processor" else None
+    steps = tuple(_new_step(name, names, now, rules, instruction) for name in names)
+    draft.saga = replace(draft.saga, steps=steps)
     for name in unknown:
         draft.escalate("unknown_system", name)
     if not event.verified:
@@ -163,22 +169,24 @@ def _opened_unreadable(event: RequestUnreadable, now: int, rules: Rules) -> Draf
     return draft
 
 
-def _new_step(name: str, names: tuple[str, ...], now: int, rules: Rules) -> Step:
+def _new_step(
+    name: str, names: tuple[str, ...], now: int, rules: Rules, instruction: Literal["erase"] | None
+) -> Step:
     plan = rules.systems.get(name)
     if plan is None:
         until = now + rules.waits.decision_reminder
         state = AwaitingDecision(resume="locate", reason="unknown_system", until=until)
-        return Step(system=name, kind="unknown", state=state)
+        return Step(system=name, kind="unknown", state=state, instruction=instruction)
     return Step(
         system=name,
         kind=plan.kind,
         state=Waiting(until=now + rules.waits.review),
         after=tuple(other for other in plan.after if other in names),
+        instruction=instruction,
     )
 
 
-# --- applying
-# ------------------------------------------------------------------------------------------------------
+# --- applying ---
 
 
 def _apply(draft: Draft, event: Event) -> None:
@@ -190,7 +198,7 @@ def _apply(draft: Draft, event: Event) -> None:
         case RequestReceived():
             _apply_repeat(draft, event)
         case RequestUnreadable():
-            draft.note("duplicate")
+            _apply_unreadable_repeat(draft, event)
         case Confirmed(system=None):
             _apply_notice(draft, event)
         case Confirmed():
@@ -205,57 +213,91 @@ def _apply(draft: Draft, event: Event) -> None:
 
 def _apply_repeat(draft: Draft, event: RequestReceived) -> None:
     """The same request again is one request; more identifiers supplement it; anything else is for the DPO."""
-    saga = draft.saga
-    if event.content_digest == saga.content_digest:
+    if event.content_digest == draft.saga.content_digest:
         draft.note("duplicate")
-        return
-    if not event.supplements or not isinstance(saga.state, AwaitingVerification | InProgress):
-        draft.note("conflicting_request")
-        draft.parks_event = "request_id_conflict"
-        if saga.is_finished:
-            draft.say("corrected", code="request_id_conflict")
-        else:
-            draft.escalate("request_id_conflict", code=event.content_digest[:12])
-        return
+    elif _may_supplement(draft, event):
+        _supplement(draft, event)
+    else:
+        _conflict(draft, event.content_digest[:12])
+
+
+def _apply_unreadable_repeat(draft: Draft, event: RequestUnreadable) -> None:
+    if draft.saga.source == "unreadable":
+        draft.note("duplicate")
+    else:
+        _conflict(draft, event.code)
+
+
+def _conflict(draft: Draft, code: str) -> None:
+    draft.note("conflicting_request")
+    draft.parks_event = "request_id_conflict"
+    if draft.saga.is_finished:
+        draft.say("corrected", code="request_id_conflict")
+    else:
+        draft.escalate("request_id_conflict", code=code)
+
+
+def _may_supplement(draft: Draft, event: RequestReceived) -> bool:
+    """Whether more identifiers may join: of the same open request, and as well verified as it is.
+
+    Otherwise whoever knows a request's id could have somebody else erased with it.
+    """
+    saga = draft.saga
+    is_open = isinstance(saga.state, AwaitingVerification | InProgress)
+    is_verified = event.verified or draft.find("identity_unverified") is not None
+    systems = {step.system for step in saga.steps}
+    is_same = (event.capacity, event.tenant) == (saga.capacity, saga.tenant) and systems.issuperset(
+        event.scope or ()
+    )
+    return event.supplements and bool(event.identifier_kinds) and is_open and is_verified and is_same
+
+
+def _supplement(draft: Draft, event: RequestReceived) -> None:
     draft.saga = replace(
-        saga,
+        draft.saga,
         identifiers=event.identifiers,
         identifier_kinds=event.identifier_kinds,
         content_digest=event.content_digest,
         subject_digest=event.subject_digest,
+        acted_at=None,
     )
     draft.note("supplemented")
     draft.resolve("no_usable_identifier", "nothing_identifiable")
+    draft.unsettle("nothing_identifiable")
+    # What the subject was told was about less.
+    request.drop_notice(draft, "acted", given=True)
     for step in draft.saga.steps:
-        if not (isinstance(step.state, AwaitingDecision) and step.state.reason == "unknown_system"):
-            draft.put(table.apply(draft, step, "supplement", event))
+        draft.put(table.apply(draft, step, "supplement", event))
 
 
 def _apply_notice(draft: Draft, event: Confirmed) -> None:
     """The mailbox's word on a notice to the subject."""
     for notice in draft.saga.notices:
         state = notice.state
-        if not isinstance(state, NoticePending) or state.command_id != event.command_id:
+        if not isinstance(state, NoticePending):
             continue
-        if event.kind == "notice_sent":
+        if event.kind == "notice_sent" and event.command_id in (state.command_id, *state.earlier):
             request.notice_given(draft, notice, event.occurred_at, "mailed")
-        else:
+            return
+        if event.kind == "notice_failed" and event.command_id == state.command_id:
             draft.resolve("notice_silent")
             draft.escalate("notice_failed", code=event.code)
-        return
+            return
     draft.note("ignored", trigger=event.kind)
 
 
 #: A later fact that speaks against a reported end.
 _CONTRADICTIONS: dict[str, frozenset[str]] = {
     "absent": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
-    "erased": frozenset({"still_present", "reappeared", "retained", "refused"}),
-    "anonymised": frozenset({"still_present", "reappeared"}),
+    "erased": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
+    "anonymised": frozenset({"located", "still_present", "reappeared"}),
     "not_identifiable": frozenset({"located", "accepted", "still_present"}),
     "waived": frozenset({"accepted", "party_erased"}),
-    "refused": frozenset({"accepted", "party_erased"}),
+    "refused": frozenset({"accepted", "party_erased", "instructed"}),
     "stopped": frozenset({"accepted", "party_erased"}),
 }
+#: True whenever they are learnt.
+_FACTS = frozenset({"located", "accepted", "party_erased"})
 
 
 def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
@@ -269,6 +311,7 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
             draft.escalate("unasked_confirmation", event.system, event.kind)
         return
     before = step
+    was_out = any(one.command_id == event.command_id for one in step.outstanding)
     step = steps.absorb(draft, step, event)
     draft.put(step)
     draft.note(
@@ -283,30 +326,36 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
         command=event.command_id,
     )
     contradicts = _contradicts(before, event)
+    if event.kind in ("failed", "expired") and not was_out:
+        # Delivered twice: the first answer said what there is to say.
+        draft.note("ignored", system=event.system, trigger=event.kind, status=step.state.status)
+        return
     match draft.saga.state:
-        case Finished():
-            if contradicts and isinstance(step.state, Ended):
-                draft.put(replace(step, state=replace(step.state, contradicted=event.kind)))
-                draft.note("contradicted", system=event.system, trigger=event.kind)
-                draft.say("corrected", code=event.kind)
-        case Closing(final="completed"):
-            after = table.apply(draft, step, event.kind, event) if contradicts else step
-            if not after.is_ended:
-                request.reopen(draft)
-            draft.put(after)
+        case AwaitingVerification() if event.kind in ("instructed", "refused"):
+            step = table.apply(draft, step, event.kind, event)
         case InProgress():
-            draft.put(table.apply(draft, step, event.kind, event))
+            step = table.apply(draft, step, event.kind, event)
+        case Closing(final="completed") if contradicts:
+            step = table.apply(draft, step, event.kind, event)
+            if not step.is_ended:
+                request.reopen(draft)
+        case Finished() if contradicts:
+            draft.say("corrected", code=event.kind)
         case _:
             pass
+    if contradicts and isinstance(step.state, Ended) and step.state == before.state:
+        step = replace(step, state=replace(step.state, contradicted=event.kind))
+        draft.note("contradicted", system=event.system, trigger=event.kind)
+    draft.put(step)
 
 
 def _contradicts(step: Step, event: Confirmed) -> bool:
     state = step.state
-    return (
-        isinstance(state, Ended)
-        and event.kind in _CONTRADICTIONS.get(state.end, ())
-        and (event.occurred_at > state.at or event.kind in ("located", "accepted", "party_erased"))
-    )
+    if not isinstance(state, Ended) or event.kind not in _CONTRADICTIONS.get(state.end, ()):
+        return False
+    # That records were there before they were erased is no news; that they were there at all may be.
+    is_late = event.kind in _FACTS and state.end != "erased"
+    return is_late or event.occurred_at > state.at
 
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:

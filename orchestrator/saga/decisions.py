@@ -1,10 +1,9 @@
 """The DPO's decisions.
 
 A decision names the escalation it answers and that escalation's version. One that no longer fits (another
-version, already resolved, an
-action that does not belong to it, no reason where the record needs one) is refused, and the refusal is an
-outcome that the DPO
-sees. Rejecting, cancelling and extending concern the whole request and need no open question.
+version, already resolved, an action that does not belong to it, no reason where the record needs one) is
+refused, and the refusal is an outcome that the DPO sees. Rejecting, cancelling and extending concern the
+whole request and need no open question.
 """
 
 from dataclasses import replace
@@ -18,6 +17,7 @@ from orchestrator.saga.model import (
     Ended,
     Erasing,
     Escalation,
+    FinalStatus,
     Finished,
     InProgress,
     Locating,
@@ -74,8 +74,12 @@ def _misfit(draft: Draft, event: Decided) -> str | None:
             and one.system not in draft.rules.systems
         ):
             return "still_unknown"
-    if event.action in ("reject", "cancel") and isinstance(saga.state, Closing):
+    if event.action in escalations.STANDALONE and isinstance(saga.state, Closing):
         return "already_closing"
+    if saga.quarantined and event.action not in ("reject", "cancel"):
+        one = saga.escalation(event.escalation_id)
+        if one is None or one.reason != "quarantined":
+            return "quarantined"
     if event.action == "extend":
         return _cannot_extend(draft)
     return None
@@ -92,18 +96,18 @@ def _cannot_extend(draft: Draft) -> str | None:
     return None
 
 
-def _stop(draft: Draft, event: Decided, final: str) -> None:
+def _stop(draft: Draft, event: Decided, final: FinalStatus) -> None:
     draft.saga = replace(draft.saga, quarantined=False)
     for step in draft.saga.steps:
         if not isinstance(step.state, Ended):
             draft.put(table.apply(draft, step, "stop", event))
-    request.begin_closing(draft, "rejected" if final == "rejected" else "cancelled")
+    request.begin_closing(draft, final, "reject or cancel")
 
 
 def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
     """A decision on one open question."""
     step = draft.saga.step(one.system) if one.system is not None else None
-    if step is not None and one.reason != "instruction_conflict":
+    if step is not None and one.reason != "refused_late":
         draft.close(one, by=event.decided_by)
         draft.put(table.apply(draft, step, event.action, event))
         return
@@ -123,20 +127,14 @@ def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
             _release(draft, event)
         case (("deadline_near" | "overdue"), "waive"):
             draft.close(one, by=event.decided_by)
-            _settle(draft, f"{one.reason}@{draft.saga.due_at}")
+            draft.settle(one.reason, code=str(draft.saga.due_at))
         case _:
             draft.close(one, by=event.decided_by)
-            _settle(draft, one.reason)
-
-
-def _settle(draft: Draft, key: str) -> None:
-    draft.saga = replace(draft.saga, settled=(*draft.saga.settled, key))
+            draft.settle(one.reason, one.system, one.code)
 
 
 def _release(draft: Draft, event: Decided) -> None:
-    """Lets a quarantined request go on: what was asked is asked again, because the answers may be among what
-    was parked.
-    """
+    """Lets a quarantined request go on. What was asked is asked again: the answer may have been parked."""
     draft.saga = replace(draft.saga, quarantined=False)
     if not isinstance(draft.saga.state, InProgress | AwaitingVerification):
         return

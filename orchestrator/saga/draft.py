@@ -1,8 +1,7 @@
 """A decision being written: the saga as it becomes, with what is to be sent and noted.
 
 `decide` starts one draft for each event and freezes it at the end. Ids of messages derive from the event that
-caused them and
-their place among its messages, so the same event applied again sends the same ids.
+caused them and their place among its messages, so the same event applied again sends the same ids.
 """
 
 import uuid
@@ -84,6 +83,10 @@ class SendOutcome:
 Message = SendCommand | SendOutcome
 
 
+def _settled_key(reason: str, system: str | None, code: str | None) -> str:
+    return "/".join((reason, system or "", code or ""))
+
+
 class Draft:
     """The mutable middle of a pure function: made, changed and frozen within one call of `decide`."""
 
@@ -149,7 +152,8 @@ class Draft:
         )
         self.note("command_sent", system=step.system, verb=verb, attempt=number, command=command_id)
         attempt = Attempt(command_id=command_id, verb=verb, number=number, not_after=not_after)
-        return replace(step, attempt=number, outstanding=(*step.outstanding, attempt))
+        outstanding = (*step.outstanding, attempt)
+        return replace(step, attempt=number, command_id=command_id, outstanding=outstanding)
 
     def issue(self, step: Step, verb: Verb) -> Step:
         """Sends the step's next command and puts the step into the state that waits for its answer."""
@@ -159,10 +163,14 @@ class Draft:
         return replace(step, state=state(attempt=step.attempt, until=until))
 
     def give_notice(self, purpose: NoticePurpose) -> None:
-        """Asks the mailbox to tell the subject."""
+        """Asks the mailbox to tell the subject, perhaps once more."""
+        before = self.saga.notice(purpose)
+        pending = before.state if before is not None else None
+        asked = (*pending.earlier, pending.command_id) if isinstance(pending, NoticePending) else ()
         command_id = self.say("notice", code=purpose)
         until = self.now + self.rules.waits.notice_alarm
-        self.put_notice(Notice(purpose=purpose, state=NoticePending(command_id=command_id, until=until)))
+        state = NoticePending(command_id=command_id, earlier=asked, until=until)
+        self.put_notice(Notice(purpose=purpose, state=state))
         self.note("notice_asked", purpose=purpose, command=command_id)
 
     # --- questions to the DPO ---
@@ -171,9 +179,13 @@ class Draft:
         return next((e for e in self.saga.escalations if (e.reason, e.system) == (reason, system)), None)
 
     def escalate(self, reason: str, system: str | None = None, code: str | None = None) -> None:
-        """Asks the DPO; the same question asked again while it is open says nothing new unless its code
-        differs.
+        """Asks the DPO.
+
+        The same question asked again while it is open says nothing new unless its code differs, and one
+        that the DPO has acknowledged is not asked again.
         """
+        if self.is_settled(reason, system, code):
+            return
         open_one = self.find(reason, system)
         if open_one is not None and open_one.code == code:
             return
@@ -197,6 +209,18 @@ class Draft:
             "escalated", escalation=one.id, version=one.version, reason=reason, system=system, code=code
         )
         self.say("escalated", concerns=one.id, code=code)
+
+    def is_settled(self, reason: str, system: str | None = None, code: str | None = None) -> bool:
+        return _settled_key(reason, system, code) in self.saga.settled
+
+    def settle(self, reason: str, system: str | None = None, code: str | None = None) -> None:
+        """Remembers that the DPO has acknowledged a fact that nothing will change."""
+        self.saga = replace(self.saga, settled=(*self.saga.settled, _settled_key(reason, system, code)))
+
+    def unsettle(self, reason: str) -> None:
+        """A question that was acknowledged may come up again."""
+        kept = tuple(key for key in self.saga.settled if key != _settled_key(reason, None, None))
+        self.saga = replace(self.saga, settled=kept)
 
     def resolve(self, *reasons: str, system: str | None = None, by: str = "itself") -> None:
         """Closes the open questions of these reasons about a system (None: about the request)."""

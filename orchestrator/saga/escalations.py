@@ -1,8 +1,7 @@
 """Which decisions fit which question.
 
 An escalation is an open item beside the request's status: work goes on elsewhere while the DPO decides. The
-table below is the
-whole policy; a decision that is not in it is refused and the DPO is told.
+table below is the whole policy; a decision that is not in it is refused and the DPO is told.
 """
 
 from orchestrator.saga.model import Action
@@ -66,12 +65,19 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("retry", "waive"),
         "An identifier is missing that the person could be asked for.",
     ),
-    "instruction_conflict": (("waive",), "The controller refused after its data had been erased."),
+    "instruction_conflict": (
+        ("retry", "waive"),
+        "The controller said erase, then refuse, before anything was erased; its system stands still.",
+    ),
+    "refused_late": (("waive",), "The party refused after its data had been erased; that can't be undone."),
     "unasked_confirmation": (("waive",), "A system that was not asked reported an effect on this person."),
 }
 
 #: Resolved by the course of things, so they never hold up the end of a request.
 SELF_RESOLVING = frozenset({"no_answer", "deadline_near", "overdue", "predecessor_failed", "notice_silent"})
+
+#: About a notice to the subject: open while the request closes, because closing waits for its notices.
+NOTICES = frozenset({"notice_failed", "notice_silent"})
 
 #: Must be settled before any system is touched.
 BEFORE_START = frozenset({"identity_unverified", "unreadable_request", "no_usable_identifier", "empty_scope"})

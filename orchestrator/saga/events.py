@@ -1,8 +1,7 @@
 """What can happen to a saga.
 
 Events are facts that the shell read off the bus or the clock. Each has an id, derived from what caused it,
-and brings its own
-random number in [0, 1) for back-off, so that `decide` stays a function.
+and brings its own random number in [0, 1) for back-off, so that `decide` stays a function.
 """
 
 from collections.abc import Mapping

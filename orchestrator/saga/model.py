@@ -3,8 +3,7 @@
 Rules that the types keep:
 
 * Whatever waits carries a timer. Every state that is not an end derives from `Wait`, whose `until` has no
-  default, so a wait
-  without a timer can't be written down.
+  default, so a wait without a timer can't be written down.
 * An end carries what was found. `Ended` needs a kind and a time; the grade says how strong the proof is.
 * Identifiers and references are sealed bytes. The core moves them and never looks inside.
 
@@ -53,8 +52,7 @@ class Wait:
     until: int
 
 
-# --- a step's states
-# -----------------------------------------------------------------------------------------------
+# --- a step's states ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,10 +169,11 @@ class Attempt:
 class Step:
     """One system within the request.
 
-    `attempt` numbers commands, rising over all verbs. `failures` counts failed attempts in a row at one verb;
-    `reopened` how
-    often a proof found the records still there. `rounds` counts proofs passed; `proving_round` is the one
-    due.
+    `attempt` numbers commands, rising over all verbs; `command_id` is the latest. `failures` counts failed
+    attempts in a row at one verb, `expiries` commands that lay too long in a row; `reopened` how often a
+    proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance: a
+    record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
+    `answered_at` is when the party last said erase or refuse.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -184,7 +183,9 @@ class Step:
     state: StepState
     after: tuple[str, ...] = ()
     attempt: int = 0
+    command_id: str | None = None
     failures: int = 0
+    expiries: int = 0
     reopened: int = 0
     rounds: int = 0
     reminders: int = 0
@@ -192,7 +193,9 @@ class Step:
     erased: int = 0
     references: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None
+    accepted_at: int | None = None
     asked_at: int | None = None
+    answered_at: int | None = None
     instruction: Literal["erase"] | None = None
     grade: Grade | None = None
     evidence: dict[str, str] = field(default_factory=dict)
@@ -204,15 +207,15 @@ class Step:
 
     @property
     def is_acted_on(self) -> bool:
-        """Accepted by the vendor, or ended: what Art. 12(3) asks for."""
-        state = self.state
-        return isinstance(state, Ended | Accepted | Proving) or (
-            isinstance(state, Retrying) and state.verb == "prove"
-        )
+        """Accepted by the vendor, or ended: what Art. 12(3) asks for. What is left is at most the proof."""
+        match self.state:
+            case Ended() | Accepted() | Proving() | Retrying(verb="prove") | AwaitingDecision(resume="prove"):
+                return True
+            case _:
+                return False
 
 
-# --- the request's states
-# ------------------------------------------------------------------------------------------
+# --- the request's states ---
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,9 +269,13 @@ NoticePurpose = Literal["acted", "rejected", "extended"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoticePending(Wait):
-    """Asked of the mailbox under `command_id`; `until` is when its silence is alarmed."""
+    """Asked of the mailbox under `command_id`; `until` is when its silence is alarmed.
+
+    `earlier` are the ids under which it was asked before: a mail sent under one of them told the subject too.
+    """
 
     command_id: str
+    earlier: tuple[str, ...] = ()
     status: Literal["pending"] = "pending"
 
 

@@ -1,8 +1,8 @@
 """The rules of the request as a whole: beginning, the two milestones, the statutory alarms, closing.
 
-*acted*: every step is accepted or ended and the subject is informed (Art. 12(3)). *completed*: every step has
-ended with evidence, no
-question is open, every outstanding attempt has answered or can no longer act; only then is the key destroyed.
+*acted*: every step is accepted or ended and the subject is informed (Art. 12(3)). *completed*: every step
+has ended with evidence, no question is open, every outstanding attempt has answered or can no longer act;
+only then is the key destroyed.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from dataclasses import replace
 from orchestrator.saga import escalations, table
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.draft import Draft, expect
-from orchestrator.saga.events import Event
+from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
     AwaitingDecision,
     AwaitingVerification,
@@ -22,7 +22,7 @@ from orchestrator.saga.model import (
     Notice,
     NoticeGiven,
     NoticePending,
-    Saga,
+    NoticePurpose,
     Waiting,
 )
 
@@ -33,23 +33,20 @@ def advance(draft: Draft, event: Event) -> None:
         _begin_when_settled(draft)
     if isinstance(draft.saga.state, InProgress):
         _start_waiting_steps(draft, event)
-        _act_when_done(draft)
-        _alarm(draft)
+        _act_when_done(draft, event)
         _close_when_ended(draft)
-    elif isinstance(draft.saga.state, AwaitingVerification):
-        _alarm(draft)
+    alarm(draft)
     if isinstance(draft.saga.state, Closing):
         _finish_when_quiet(draft)
 
 
-# --- beginning
-# -----------------------------------------------------------------------------------------------------
+# --- beginning ---
 
 
 def _begin_when_settled(draft: Draft) -> None:
     if any(one.reason in escalations.BEFORE_START for one in draft.saga.escalations):
         return
-    draft.saga = replace(draft.saga, state=InProgress(until=_next_alarm(draft)))
+    table.move(draft, "settled", InProgress(until=_next_alarm(draft)))
     draft.note("started")
 
 
@@ -73,33 +70,37 @@ def _start_waiting_steps(draft: Draft, event: Event) -> None:
         _start_waiting_steps(draft, event)
 
 
-# --- acted
-# ---------------------------------------------------------------------------------------------------------
+# --- acted ---
 
 
-def _act_when_done(draft: Draft) -> None:
+def _act_when_done(draft: Draft, event: Event) -> None:
+    if not _is_wholly_unidentifiable(draft):
+        draft.resolve("nothing_identifiable")
+    elif not draft.is_settled("nothing_identifiable"):
+        draft.escalate("nothing_identifiable")
+        return
     saga = draft.saga
     if saga.acted_at is not None or not saga.steps or not all(step.is_acted_on for step in saga.steps):
         return
-    if _is_wholly_unidentifiable(saga) and "nothing_identifiable" not in saga.settled:
-        draft.escalate("nothing_identifiable")
-        return
-    draft.resolve("nothing_identifiable")
     if _informs_subject(draft) and saga.notice("acted") is None:
         draft.give_notice("acted")
     notice = draft.saga.notice("acted")
     told = notice.state if notice is not None else NoticeGiven(at=draft.now, how="otherwise")
     if isinstance(told, NoticePending):
         return
-    draft.saga = replace(draft.saga, acted_at=told.at)
+    # Both must hold: unless the notice is what was missing, it is the step that moved just now.
+    is_notice = isinstance(event, Confirmed) and event.system is None
+    draft.saga = replace(draft.saga, acted_at=told.at if is_notice else draft.now)
     draft.note("acted")
-    draft.resolve("deadline_near", "overdue", "notice_silent", "notice_failed")
+    draft.resolve("deadline_near", "overdue")
+    drop_notice(draft, "extended")
     if not all(step.is_ended for step in draft.saga.steps):
         draft.say("acted")
 
 
-def _is_wholly_unidentifiable(saga: Saga) -> bool:
-    return all(isinstance(s.state, Ended) and s.state.end == "not_identifiable" for s in saga.steps)
+def _is_wholly_unidentifiable(draft: Draft) -> bool:
+    ends = [step.state.end for step in draft.saga.steps if isinstance(step.state, Ended)]
+    return bool(ends) and len(ends) == len(draft.saga.steps) and set(ends) == {"not_identifiable"}
 
 
 def _informs_subject(draft: Draft) -> bool:
@@ -108,9 +109,7 @@ def _informs_subject(draft: Draft) -> bool:
 
 
 def inform_of_extension(draft: Draft) -> None:
-    """Art. 12(3): two further months, if the subject is told so within the first one; here or, as recorded,
-    otherwise.
-    """
+    """Art. 12(3): two further months, if the subject is told so within the first one, by us or otherwise."""
     if _informs_subject(draft):
         draft.give_notice("extended")
     else:
@@ -119,23 +118,39 @@ def inform_of_extension(draft: Draft) -> None:
 
 
 def notice_given(draft: Draft, notice: Notice, at: int, how: str) -> None:
-    """Records that the subject knows; an extension takes effect only if it was told within the first month."""
+    """Records that the subject knows. An extension holds only if it was told within the first month."""
+    at = min(at, draft.now)
     state = NoticeGiven(at=at, how="mailed" if how == "mailed" else "otherwise")
     draft.put_notice(replace(notice, state=state))
     draft.note("notice_given", purpose=notice.purpose, how=how)
-    draft.resolve("notice_silent", "notice_failed")
+    _settle_notices(draft)
     if notice.purpose == "extended":
         if at <= draft.saga.due_at:
             extended = due_at(draft.saga.received_at, draft.rules.calendar, months=3)
             draft.saga = replace(draft.saga, due_at=extended, extended=True)
             draft.note("extended", due_at=extended)
-            draft.resolve("deadline_near", by="extension")
+            draft.resolve("deadline_near", "overdue", by="extension")
         else:
             draft.note("extension_void", told_at=at)
 
 
-# --- statutory alarms
-# ----------------------------------------------------------------------------------------------
+def drop_notice(draft: Draft, purpose: NoticePurpose, *, given: bool = False) -> None:
+    """Forgets a notice that has become pointless; one that was given stays on the record unless `given`."""
+    notice = draft.saga.notice(purpose)
+    if notice is None or not (given or isinstance(notice.state, NoticePending)):
+        return
+    kept = tuple(one for one in draft.saga.notices if one.purpose != purpose)
+    draft.saga = replace(draft.saga, notices=kept)
+    draft.note("notice_dropped", purpose=purpose)
+    _settle_notices(draft)
+
+
+def _settle_notices(draft: Draft) -> None:
+    if not any(isinstance(one.state, NoticePending) for one in draft.saga.notices):
+        draft.resolve("notice_silent", "notice_failed")
+
+
+# --- statutory alarms ---
 
 
 def _next_alarm(draft: Draft) -> int:
@@ -147,26 +162,25 @@ def _next_alarm(draft: Draft) -> int:
     return min([at for at in moments if at > draft.now] + [review])
 
 
-def _alarm(draft: Draft) -> None:
+def alarm(draft: Draft) -> None:
+    """Warns of a deadline that is near or has passed, and says when to look next."""
     saga = draft.saga
+    if not isinstance(saga.state, AwaitingVerification | InProgress):
+        return
     if saga.acted_at is None:
-        key = f"@{saga.due_at}"
+        due = str(saga.due_at)
         if draft.now > saga.due_at:
             draft.resolve("deadline_near", by="overdue")
-            if f"overdue{key}" not in saga.settled:
+            if not draft.is_settled("overdue", code=due):
                 draft.escalate("overdue")
-        elif (
-            draft.now >= saga.due_at - draft.rules.waits.deadline_warning
-            and f"deadline_near{key}" not in saga.settled
+        elif draft.now >= saga.due_at - draft.rules.waits.deadline_warning and not draft.is_settled(
+            "deadline_near", code=due
         ):
             draft.escalate("deadline_near")
-    state = draft.saga.state
-    if isinstance(state, AwaitingVerification | InProgress):
-        draft.saga = replace(draft.saga, state=replace(state, until=_next_alarm(draft)))
+    draft.saga = replace(draft.saga, state=replace(saga.state, until=_next_alarm(draft)))
 
 
-# --- closing
-# -------------------------------------------------------------------------------------------------------
+# --- closing ---
 
 
 def _close_when_ended(draft: Draft) -> None:
@@ -175,14 +189,16 @@ def _close_when_ended(draft: Draft) -> None:
         return
     if any(one.reason not in escalations.SELF_RESOLVING for one in saga.escalations):
         return
-    begin_closing(draft, "completed")
+    begin_closing(draft, "completed", "every step ended")
 
 
-def begin_closing(draft: Draft, final: FinalStatus) -> None:
-    """No new erasing commands from here on."""
+def begin_closing(draft: Draft, final: FinalStatus, occasion: str) -> None:
+    """No new erasing commands from here on. Of the open questions only those about a notice still matter."""
+    drop_notice(draft, "extended")
     for one in draft.saga.escalations:
-        draft.close(one, by=final)
-    draft.saga = replace(draft.saga, state=Closing(final=final, until=draft.now))
+        if one.reason not in escalations.NOTICES:
+            draft.close(one, by=final)
+    table.move(draft, occasion, Closing(final=final, until=draft.now))
     draft.note("closing", final=final)
     if final == "rejected" and _informs_subject(draft) and draft.saga.notice("rejected") is None:
         draft.give_notice("rejected")
@@ -190,7 +206,7 @@ def begin_closing(draft: Draft, final: FinalStatus) -> None:
 
 def reopen(draft: Draft) -> None:
     """A fact arrived while closing that contradicts an end: the request is not done after all."""
-    draft.saga = replace(draft.saga, state=InProgress(until=_next_alarm(draft)))
+    table.move(draft, "contradicted", InProgress(until=_next_alarm(draft)))
     draft.note("reopened")
 
 
@@ -206,15 +222,14 @@ def _finish_when_quiet(draft: Draft) -> None:
         draft.saga = replace(saga, state=replace(state, until=until))
         return
     final = state.final
-    draft.saga = replace(saga, state=Finished(status=final, at=draft.now))
+    table.move(draft, "quiet", Finished(status=final, at=draft.now))
     draft.destroys_key = True
     draft.note("key_destroyed")
     draft.note(final)
     draft.say(final)
 
 
-# --- the request's own timers
-# --------------------------------------------------------------------------------------
+# --- the request's own timers ---
 
 
 def remind(draft: Draft) -> None:

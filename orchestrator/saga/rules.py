@@ -1,16 +1,17 @@
-"""What an installation decides about its sagas: which systems there are, in which order, how long to wait,
-how to retry.
+"""What an installation decides about its sagas: its systems, their order, how long to wait, how to retry.
 
 The shell builds one `Rules` from the settings and hands it to every call of `decide`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 
 from orchestrator.saga.clocks import DAY, SECOND, Calendar
 
 HOUR = 3600 * SECOND
 MINUTE = 60 * SECOND
+LONGEST_RETRY_AFTER = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +19,11 @@ class SystemPlan:
     """One configured system.
 
     `after`: systems that must be accepted or ended first. `look_again`: when to prove, as offsets from the
-    erasure; the last
-    must pass. `patience`: how long after the erasure a proof may stay pending before the DPO is asked.
-    `tenant`: the
-    controller whose data it is. `refusal_ends`: the party is a controller, so its refusal is an end;
-    otherwise it escalates.
-    `holds_nothing`: why it holds nothing identifiable. `asks_subject`: a missing identifier is asked for
-    first.
+    acceptance; each must pass. `patience`: how long after the acceptance a proof may stay pending before
+    the DPO is asked. `tenant`: the controller whose data it is. `refusal_ends`: the party is a controller,
+    so nothing is erased without its instruction and its refusal is an end; another party's refusal
+    escalates. `holds_nothing`: why it holds nothing identifiable. `asks_subject`: a missing identifier is
+    asked for first.
     """
 
     name: str
@@ -43,8 +42,7 @@ class Retry:
     """Exponential back-off with full jitter.
 
     Source: M. Brooker, "Exponential Backoff and Jitter", AWS Architecture Blog, 2015: the wait is drawn
-    evenly between
-    nothing and the exponential bound.
+    evenly between nothing and the exponential bound.
     """
 
     first: int = 10 * SECOND
@@ -56,9 +54,13 @@ class Retry:
         return failures >= self.max_attempts
 
     def delay(self, failures: int, random: float, retry_after: int | None) -> int:
-        """Micros to wait after the `failures`-th failure (1 or more); the vendor's own Retry-After wins."""
+        """Micros to wait after the `failures`-th failure (1 or more); the vendor's own Retry-After wins.
+
+        Up to a week of it: a vendor that names a year would otherwise hold the step without anybody being
+        asked.
+        """
         if retry_after is not None:
-            return retry_after
+            return min(retry_after, LONGEST_RETRY_AFTER)
         bound = min(self.cap, self.first * 2 ** min(failures - 1, 40))
         return int(bound * random)
 
@@ -90,12 +92,15 @@ class Rules:
     waits: Waits = field(default_factory=Waits)
     notify_subject: bool = True
 
+    def __post_init__(self) -> None:
+        """Raises graphlib.CycleError: systems that wait for each other would wait for ever."""
+        TopologicalSorter({name: plan.after for name, plan in self.systems.items()}).prepare()
+
     def scope_of(self, scope: tuple[str, ...] | None, capacity: str, tenant: str | None) -> tuple[str, ...]:
         """The systems a request reaches.
 
         A tenant's data belongs to its controller (Art. 28): it is in scope when named, or when the request
-        comes from or
-        for that tenant. A processor request reaches that tenant's systems and no others.
+        comes from or for that tenant. A processor request reaches that tenant's systems and no others.
         """
         if capacity == "processor":
             own = [

@@ -1,21 +1,32 @@
 """The transition tables: what may follow what.
 
 A step's table maps (status, trigger) to a rule and the statuses it may lead to. Triggers are the kinds of
-confirmation, the step's own
-timer, and what the request does to it (`start`, `retry`, `erase`, `waive`, `stop`, `supplement`). A
-confirmation that has no row in a
-status changes nothing but the record of facts. `decide` drives steps through this table and refuses a rule
-that leads
-elsewhere, and the diagram in README.md is drawn from it.
+confirmation, the step's own timer, and what the request or the DPO does to it (`start`, `retry`, `erase`,
+`waive`, `stop`, `supplement`). A confirmation that has no row in a status changes nothing but the record of
+facts. `decide` drives steps and requests through these tables and refuses a rule that leads elsewhere, and
+the diagrams in README.md are drawn from them.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
-from orchestrator.saga import steps
+from orchestrator.saga import parties, steps
 from orchestrator.saga.draft import Draft, RuleBroken
 from orchestrator.saga.events import Event
-from orchestrator.saga.model import RequestStatus, Step, StepStatus
+from orchestrator.saga.model import (
+    AwaitingDecision,
+    AwaitingSubject,
+    Erasing,
+    Locating,
+    Proving,
+    RequestState,
+    RequestStatus,
+    Step,
+    StepState,
+    StepStatus,
+    Waiting,
+)
 
 Rule = Callable[[Draft, Step, Event], Step]
 
@@ -27,139 +38,145 @@ class Row(NamedTuple):
     targets: tuple[StepStatus, ...]
 
 
-_ASKED_ANSWERS: dict[str, Row] = {
-    "party_erased": Row(steps.party_erased, ("accepted", "proving", "ended")),
-    "retained": Row(steps.retained, ("ended",)),
-    "refused": Row(steps.refused, ("ended", "awaiting_decision", "erasing", "awaiting_party", "retrying")),
-}
 _ALWAYS: dict[str, Row] = {
     "waive": Row(steps.waive, ("ended",)),
     "stop": Row(steps.stop, ("ended",)),
+    "supplement": Row(steps.supplement, ("waiting",)),
 }
 _FAILURES: dict[str, Row] = {
     "failed": Row(steps.failed, ("retrying", "awaiting_decision")),
-    "expired": Row(steps.expired, ("retrying",)),
+    "expired": Row(steps.expired, ("retrying", "awaiting_decision")),
 }
-_SUPPLEMENT: dict[str, Row] = {"supplement": Row(steps.look_anew, ("locating",))}
+_LOOKS: dict[str, Row] = {
+    "located": Row(steps.located, ("erasing", "awaiting_party")),
+    "cannot_look": Row(steps.cannot_look, ("erasing", "awaiting_party")),
+    "not_identifiable": Row(steps.not_identifiable, ("ended", "awaiting_subject")),
+    "absent": Row(parties.absent, ("ended", "erasing", "awaiting_party", "awaiting_decision")),
+}
+_PARTY: dict[str, Row] = {
+    "awaiting_party": Row(parties.asked_party, ("awaiting_party",)),
+    "instructed": Row(parties.instructed, ("locating",)),
+    "absent": Row(parties.party_absent, ("ended", "accepted", "proving")),
+    "party_erased": Row(parties.erased, ("ended", "accepted", "proving")),
+    "retained": Row(parties.retained, ("ended",)),
+    "refused": Row(parties.refused, ("ended", "awaiting_decision")),
+}
 _PROOFS: dict[str, Row] = {
-    "located": Row(steps.located, ("erasing",)),
-    "accepted": Row(steps.stays, ()),
-    "refused": Row(steps.refused_late, ()),
+    "proved": Row(steps.proved, ("accepted", "proving", "ended", "awaiting_decision")),
+    "pending": Row(steps.pending, ("accepted", "awaiting_decision")),
     "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
+    "reappeared": Row(steps.reappeared, ("awaiting_decision",)),
+}
+_ACCEPTED: dict[str, Row] = {"accepted": Row(steps.accepted, ("accepted", "proving"))}
+_AFTER_ERASURE: dict[str, Row] = {
+    "located": Row(steps.located_late, ("proving",)),
+    "accepted": Row(steps.stays, ()),
+    "refused": Row(parties.refused, ()),
+    "retained": Row(parties.retained, ("ended",)),
+}
+
+#: A command that failed may have been delivered twice and succeed after all; and a party answers when it likes. So a
+#: step that retries, or whose failure lies with the DPO, still takes every answer that its verb can have.
+LATE_ANSWERS: dict[str, Row] = {
+    **_LOOKS,
+    **_ACCEPTED,
+    **_PARTY,
+    **_PROOFS,
+    "absent": Row(
+        parties.absent,
+        ("ended", "erasing", "accepted", "proving", "awaiting_party", "awaiting_decision"),
+    ),
 }
 
 STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "waiting": {
         "start": Row(steps.start, ("locating", "ended")),
         "retry": Row(steps.start, ("locating", "ended")),
-        "instructed": Row(steps.instructed_early, ()),
+        "instructed": Row(parties.instructed_early, ()),
+        "refused": Row(parties.refused_early, ("ended", "awaiting_decision")),
         "timer": Row(steps.rearm, ()),
         **_ALWAYS,
     },
     "locating": {
-        "located": Row(steps.located, ("erasing",)),
-        "absent": Row(steps.absent, ("ended",)),
-        "cannot_look": Row(steps.cannot_look, ("erasing",)),
-        "not_identifiable": Row(steps.not_identifiable, ("ended", "awaiting_subject")),
-        "awaiting_party": Row(steps.asked_party, ("awaiting_party",)),
-        "instructed": Row(steps.instructed, ("locating",)),
-        "refused": Row(steps.refused, ("ended", "awaiting_decision")),
+        **_PARTY,
+        **_LOOKS,
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("locating",)),
         **_FAILURES,
-        **_SUPPLEMENT,
         **_ALWAYS,
     },
     "erasing": {
-        "accepted": Row(steps.accepted, ("accepted", "proving")),
-        "awaiting_party": Row(steps.asked_party, ("awaiting_party",)),
-        "absent": Row(steps.party_absent, ("ended",)),
-        "located": Row(steps.located, ("erasing",)),
+        **_PARTY,
+        **_ACCEPTED,
+        "located": Row(steps.located_more, ("erasing",)),
+        "instructed": Row(steps.stays, ()),
+        "refused": Row(parties.refused, ("awaiting_decision",)),
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("erasing",)),
-        **_ASKED_ANSWERS,
         **_FAILURES,
-        **_SUPPLEMENT,
         **_ALWAYS,
     },
     "proving": {
-        "proved": Row(steps.proved, ("accepted", "ended")),
-        "pending": Row(steps.pending, ("accepted", "awaiting_decision")),
-        "reappeared": Row(steps.reappeared, ("awaiting_decision",)),
+        **_PROOFS,
+        **_AFTER_ERASURE,
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("proving",)),
-        **_PROOFS,
         **_FAILURES,
-        **_SUPPLEMENT,
         **_ALWAYS,
     },
     "accepted": {
+        **_AFTER_ERASURE,
+        "proved": Row(steps.proved, ("proving",)),
+        "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
         "timer": Row(steps.prove, ("proving",)),
-        "proved": Row(steps.prove_now, ("proving",)),
-        **_PROOFS,
-        **_SUPPLEMENT,
         **_ALWAYS,
     },
     "retrying": {
         "timer": Row(steps.try_again, ("locating", "erasing", "proving")),
-        "located": Row(steps.located, ("erasing",)),
-        "accepted": Row(steps.accepted, ("accepted", "proving")),
-        "absent": Row(steps.party_absent, ("ended",)),
-        "instructed": Row(steps.instructed, ("locating",)),
-        **_ASKED_ANSWERS,
-        **_SUPPLEMENT,
+        **LATE_ANSWERS,
         **_ALWAYS,
     },
     "awaiting_party": {
-        "instructed": Row(steps.instructed, ("locating",)),
-        "awaiting_party": Row(steps.asked_party, ("awaiting_party",)),
-        "absent": Row(steps.party_absent, ("ended",)),
-        "accepted": Row(steps.accepted, ("accepted", "proving")),
+        **_PARTY,
+        **_ACCEPTED,
         "located": Row(steps.located, ("erasing",)),
-        "timer": Row(steps.remind_party, ("awaiting_party", "awaiting_decision")),
-        "failed": Row(steps.failed, ("awaiting_party", "awaiting_decision")),
-        "expired": Row(steps.expired, ("awaiting_party",)),
-        **_ASKED_ANSWERS,
-        **_SUPPLEMENT,
+        "timer": Row(parties.remind_party, ("awaiting_decision",)),
+        "failed": Row(steps.failed, ("awaiting_decision",)),
+        "expired": Row(steps.expired, ("awaiting_decision",)),
         **_ALWAYS,
     },
     "awaiting_subject": {
+        "located": Row(steps.located, ("erasing",)),
         "timer": Row(steps.give_up_on_subject, ("ended",)),
         "retry": Row(steps.look_anew, ("locating",)),
-        "located": Row(steps.located, ("erasing",)),
-        **_SUPPLEMENT,
         **_ALWAYS,
     },
     "awaiting_decision": {
-        "retry": Row(steps.retry, ("locating", "erasing", "proving", "ended")),
+        "retry": Row(steps.retry, ("waiting", "locating", "erasing", "proving")),
         "erase": Row(steps.look_anew, ("locating",)),
         "timer": Row(steps.wait_for_dpo, ()),
-        "located": Row(steps.located, ("erasing",)),
-        "accepted": Row(steps.accepted_while_asking, ("accepted", "proving")),
-        "absent": Row(steps.party_absent, ("ended",)),
-        "instructed": Row(steps.instructed, ("locating",)),
-        **_ASKED_ANSWERS,
-        **_SUPPLEMENT,
+        **LATE_ANSWERS,
+        "instructed": Row(parties.instructed, ("waiting", "locating", "erasing")),
         **_ALWAYS,
     },
     "ended": {
-        "located": Row(steps.located_late, ("erasing",)),
-        "still_present": Row(steps.still_present_late, ("erasing",)),
-        "instructed": Row(steps.instructed_after_refusal, ("locating",)),
-        "refused": Row(steps.refused_late, ()),
-        **_SUPPLEMENT,
+        "located": Row(steps.located_late, ("erasing", "proving", "awaiting_party")),
+        "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
+        "reappeared": Row(steps.reappeared_late, ("awaiting_decision",)),
+        "instructed": Row(parties.instructed_after_refusal, ("waiting", "locating")),
+        "refused": Row(parties.refused_after_end, ()),
+        "retained": Row(parties.retained_late, ()),
+        "supplement": Row(steps.supplement, ("waiting",)),
     },
 }
 
 #: What a request's own status may become, and on which occasion.
-REQUEST_TABLE: dict[RequestStatus, dict[str, RequestStatus]] = {
-    "awaiting_verification": {"settled": "in_progress", "reject or cancel": "closing"},
-    "in_progress": {"every step ended with evidence": "closing", "reject or cancel": "closing"},
+REQUEST_TABLE: dict[RequestStatus, dict[str, tuple[RequestStatus, ...]]] = {
+    "awaiting_verification": {"settled": ("in_progress",), "reject or cancel": ("closing",)},
+    "in_progress": {"every step ended": ("closing",), "reject or cancel": ("closing",)},
     "closing": {
-        "answers in, notices given": "completed",
-        "answers in, rejection told": "rejected",
-        "answers in": "cancelled",
-        "contradicted": "in_progress",
+        "quiet": ("completed", "rejected", "cancelled"),
+        "contradicted": ("in_progress",),
     },
     "completed": {},
     "rejected": {},
@@ -180,6 +197,9 @@ def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
     after = row.rule(draft, step, event)
     if after.state.status != step.state.status and after.state.status not in row.targets:
         raise RuleBroken(f"{step.state.status} --{trigger}--> {after.state.status}")
+    asked, asks = _question(step.state), _question(after.state)
+    if asked is not None and asked != asks:
+        draft.resolve(asked[0], system=step.system)
     if after.state != step.state:
         draft.note(
             "step",
@@ -191,3 +211,30 @@ def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
             grade=getattr(after.state, "grade", None),
         )
     return after
+
+
+def _question(state: StepState) -> tuple[str, int] | None:
+    """What the DPO may be asked while a step is in this state; the question goes when the state does."""
+    match state:
+        case AwaitingDecision():
+            return state.reason, 0
+        case AwaitingSubject():
+            return "identifier_missing", 0
+        case Waiting():
+            return "predecessor_failed", 0
+        case Locating() | Erasing() | Proving():
+            return "no_answer", state.attempt
+        case _:
+            return None
+
+
+def move(draft: Draft, occasion: str, state: RequestState) -> None:
+    """Changes the request's own state.
+
+    Raises:
+        RuleBroken: the table does not know this way.
+    """
+    status = draft.saga.status
+    if state.status not in REQUEST_TABLE[status].get(occasion, ()):
+        raise RuleBroken(f"{status} --{occasion}--> {state.status}")
+    draft.saga = replace(draft.saga, state=state)

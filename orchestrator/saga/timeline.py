@@ -1,8 +1,7 @@
 """The request's timeline: append-only, a hash chain, no personal data.
 
 Each entry's hash covers the one before it, so nothing in the middle can be changed without changing the head,
-and the
-head goes into the outcome and the DPO's mail.
+and the head goes into the outcome and the DPO's mail.
 """
 
 import hashlib
