@@ -121,7 +121,7 @@ SEED: dict[str, Any] = {
             "name": "Syd",
             "address": "erasure@agency-syd.example",
             "answer": "refused",
-            "reason": "legal_claim",
+            "reason": "not_responsible",
             "delay": "PT1S",
             "candidates": [{"email": "greta.idh@people.example", "name": "Greta Idh"}],
         },

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from orchestrator.bus.port import BusUnavailable
+from orchestrator.intake.server import CannotListen
 from orchestrator.privacy.errors import PrivacyError
 from orchestrator.settings import ConfigError
 from orchestrator.store import StoreError
@@ -35,7 +36,7 @@ class _Group(click.Group):
             for problem in error.problems:
                 click.echo(f"radera: {problem}", err=True)
             sys.exit(2)
-        except (PrivacyError, StoreError, BusUnavailable) as error:
+        except (PrivacyError, StoreError, BusUnavailable, CannotListen) as error:
             click.echo(f"radera: {error}", err=True)
             sys.exit(1)
 

@@ -18,15 +18,17 @@ from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
 from orchestrator.cli.assembly import Ground
 from orchestrator.http import Clients
+from orchestrator.intake import Server, build_app
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
+from orchestrator.privacy import CALLBACK_BODY
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.smtp import Mailer, SmtpMailer
-from orchestrator.store import StoredSent
+from orchestrator.store import StoredSent, StoreError
 
 _logger = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ def make_handlers(ground: Ground, *, clients: Clients, mailer: Mailer) -> dict[s
             clock=ground.store.now,
             clients=clients,
             public_url=settings.installation.public_url,
+            answer_path="/answer/",
+            callback_path="/callbacks/tenant/",
             controller=settings.installation.name,
             domain=settings.installation.domain,
             sender=settings.smtp.sender,
@@ -131,6 +135,18 @@ class Roles:
             Loop("orchestrator", self._orchestrate, close=self._orchestrator.close, on_fatal=on_fatal),
             Loop("mailbox", self._post, close=self._mailbox.close, on_fatal=on_fatal),
         )
+        app = build_app(
+            settings=settings,
+            bus=ground.bus,
+            links=ground.links,
+            digests=ground.digests,
+            sent=StoredSent(ground.store, "links"),
+            seal=lambda data: ground.keyring.seal_installation(CALLBACK_BODY, data),
+            clock=ground.store.now,
+            metrics=self.metrics,
+            ready=self.readiness,
+        )
+        self.server = Server(app, host=settings.http.host, port=settings.http.port)
 
     def _orchestrate(self) -> None:
         """One turn: what is committed goes out whatever happens next, since a turn begins with the relay."""
@@ -143,14 +159,16 @@ class Roles:
             self._stop.wait(0.02)
 
     def start(self) -> None:
+        """Starts everything; returns when requests over HTTP are answered. Raises CannotListen."""
         for loop in self._loops:
             loop.start()
+        self.server.start()
 
     def stop(self, limit: float = 9.0) -> bool:
         """Stops everything; whether all of it ended within `limit` seconds."""
         until = time.monotonic() + limit
         self._stop.set()
-        ended = True
+        ended = self.server.stop(3.0)
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -160,5 +178,12 @@ class Roles:
         return ended
 
     def readiness(self) -> Mapping[str, bool]:
-        """Which role is ready."""
-        return {loop.name: loop.is_ready for loop in self._loops}
+        """Which role is ready, and whether the store can be reached."""
+        return {**{loop.name: loop.is_ready for loop in self._loops}, "store": self._reaches_store()}
+
+    def _reaches_store(self) -> bool:
+        try:
+            self._ground.store.now()
+        except StoreError:
+            return False
+        return True

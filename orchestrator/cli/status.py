@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from orchestrator.cli.assembly import open_store
 from orchestrator.cli.report import iso, outcome_of, report
@@ -33,7 +33,7 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
     if as_json:
         click.echo(json.dumps([report(saga) for saga in sagas], indent=2))
         return 0
-    table = Table("request", "status", "outcome", "due", "systems ended", "questions")
+    table = Table(Column("request", no_wrap=True), "status", "outcome", "due", "ended", "questions")
     for saga in sagas:
         ended = sum(step.is_ended for step in saga.steps)
         questions = ", ".join(one.reason for one in saga.escalations)

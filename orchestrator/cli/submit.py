@@ -1,7 +1,6 @@
 """`radera submit`: a request, from identifiers on the command line or on standard input."""
 
 import sys
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, cast
 import click
 
 from orchestrator.cli.assembly import Ground, open_ground
-from orchestrator.intake.submit import CannotSubmit, Intake
+from orchestrator.intake import CannotSubmit, Intake
 from orchestrator.privacy import KINDS, Identifier, Kind
 from orchestrator.saga.clocks import micros
 from schemas.messages import Capacity, Language
@@ -88,18 +87,24 @@ def submit_to(
     source: str,
 ) -> str:
     """Submits a request to the installation; gives its id. Raises CannotSubmit."""
-    installation = ground.settings.installation
-    intake = Intake(keys=ground.keys, bus=ground.bus, clock=ground.store.now, region=installation.country)
+    settings = ground.settings
+    intake = Intake(
+        keys=ground.keys,
+        bus=ground.bus,
+        clock=ground.store.now,
+        region=settings.installation.country,
+        systems=settings.systems,
+    )
     return intake.submit(
         identifiers,
-        request_id=request_id or str(uuid.uuid4()),
-        scope=None if scope is None else tuple(scope),
-        tenant=tenant,
-        capacity=capacity,
-        language=language or installation.language,
-        verified=verified,
-        received_at=received_at,
         source=source,
+        verified=verified,
+        request_id=request_id,
+        received_at=received_at,
+        capacity=capacity,
+        tenant=tenant,
+        language=language or settings.installation.language,
+        scope=None if scope is None else tuple(scope),
     )
 
 
