@@ -31,9 +31,10 @@ SECOND = 1_000_000
 MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
 """A longer Retry-After is a mistake or an attack: the statutory clock goes on."""
 
+# Both write URLs, httpcore headers, too. A handler that somebody attaches to them later gets nothing, either.
 for _name in ("httpx", "httpcore"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
     logging.getLogger(_name).propagate = False
-    logging.getLogger(_name).addHandler(logging.NullHandler())
 
 
 class Authority(Protocol):

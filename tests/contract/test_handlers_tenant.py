@@ -1,0 +1,254 @@
+"""The tenant handler: nothing without the controller's instruction, and then only in the pinned tenant."""
+
+import base64
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.x509.oid import NameOID
+
+from handlers.port import Permanent, Refused, Retryable
+from handlers.results import (
+    Absent,
+    Accepted,
+    AwaitingParty,
+    Instructed,
+    Located,
+    NotIdentifiable,
+    PartyRefused,
+    Proved,
+    Reappeared,
+    StillPresent,
+)
+from orchestrator.privacy import Identifier
+from tests.contract.handlers_bench import ANNA, DAY, PUBLIC, REQUEST, Bench
+
+pytestmark = pytest.mark.anyio
+SYSTEM = "tenant-bygg"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path)
+    made.sandbox.seed({"controllers": [{"tenant": "bygg", "instruction": "erase"}], "tenants": [tenant()]})
+    return made
+
+
+def tenant(**changed: Any) -> dict[str, Any]:
+    record = {
+        "id": "user-1",
+        "identities": [{"type": "email", "value": ANNA}],
+        "children": [{"id": "diary-1", "type": "diary"}],
+        **changed,
+    }
+    return {"tenant": "bygg", "records": [record]}
+
+
+async def test_a_person_is_passed_on_and_erased_when_the_controller_says_so(bench: Bench) -> None:
+    """Asked, instructed, located, erased, proved; and the controller is told."""
+    handler = bench.tenant()
+    asked = await handler.locate(bench.task("locate", system=SYSTEM))
+    assert isinstance(asked, AwaitingParty)
+    assert 2 == len(bench.sandbox.holds(ANNA))
+    bench.clock.pass_days(1)
+    await bench.sandbox.tick()
+    url, body, headers = bench.said[0]
+    assert url.startswith(f"{PUBLIC}/callbacks/tenant/")
+    received = await handler.receive(bench.callback(body, headers, url.rpartition("/")[2]))
+    assert isinstance(received.result, Instructed)
+    assert (REQUEST, SYSTEM) == (received.request_id, received.system)
+
+    told: dict[str, Any] = {"system": SYSTEM, "instruction": "erase"}
+    located = await handler.locate(bench.task("locate", references=asked.references, **told))
+    assert isinstance(located, Located)
+    references = (*asked.references, *located.references)
+    accepted = await handler.erase(bench.task("erase", references=references, **told))
+    assert isinstance(accepted, Accepted)
+    assert 2 == accepted.erased
+    proved = await handler.prove(bench.task("prove", references=references, **told))
+    assert isinstance(proved, Proved)
+    assert [] == bench.sandbox.holds(ANNA)
+    assert [asked.references[0].id] == bench.effects("controllers", "confirmation_received")
+
+
+async def test_asking_again_is_the_same_request(bench: Bench) -> None:
+    """A repeat before and after we knew its answer, and a reminder: one request with the controller."""
+    handler = bench.tenant()
+    bench.sandbox.fault("lost_response", vendor="controllers", path="requests")
+    with pytest.raises(Retryable, match=r"^connection_lost$"):
+        await handler.locate(bench.task("locate", system=SYSTEM))
+    bench.clock.pass_seconds(30)
+    asked = await handler.locate(bench.task("locate", system=SYSTEM))
+    assert {"asked": "passed_on", "repeated": "1"} == asked.evidence
+    requests = set(bench.effects("controllers", "request_received"))
+    assert {reference.id for reference in asked.references} == requests
+
+
+async def test_a_reminder_repeats_what_was_sent_to_the_letter(bench: Bench) -> None:
+    """With what was kept of the first, the controller sees the same body: 201, and not a conflict."""
+    handler = bench.tenant()
+    asked = await handler.locate(bench.task("locate", system=SYSTEM))
+    bench.clock.pass_seconds(60)
+    again = bench.task("locate", system=SYSTEM, references=asked.references, reminder=True)
+    assert {"asked": "reminder"} == (await handler.locate(again)).evidence
+    assert [False, True] == [
+        line["repeated"] for line in bench.sandbox.ledger(vendor="controllers", effect="request_received")
+    ]
+
+
+async def test_a_refusal_is_the_controllers_and_has_its_reason(bench: Bench) -> None:
+    """The instruction "refuse" comes through with a reason that is a token."""
+    bench.sandbox.seed(
+        {"controllers": [{"tenant": "bygg", "instruction": "refuse", "reason": "employment law"}]}
+    )
+    handler = bench.tenant()
+    await handler.locate(bench.task("locate", system=SYSTEM))
+    bench.clock.pass_days(1)
+    await bench.sandbox.tick()
+    url, body, headers = bench.said[0]
+    received = await handler.receive(bench.callback(body, headers, url.rpartition("/")[2]))
+    assert isinstance(received.result, PartyRefused)
+    assert "employment_law" == received.result.code
+
+
+async def test_nothing_is_erased_without_the_controllers_instruction(bench: Bench) -> None:
+    """Even a command to erase is refused; a request from the controller carries its instruction."""
+    handler = bench.tenant()
+    references = (await handler.locate(bench.task("locate", instruction="erase"))).references
+    with pytest.raises(Permanent, match=r"^not_instructed$"):
+        await handler.erase(bench.task("erase", references=references))
+    assert 2 == len(bench.sandbox.holds(ANNA))
+    processor = bench.task("erase", references=references, capacity="processor", tenant="bygg")
+    assert isinstance(await handler.erase(processor), Accepted)
+    proved = await handler.prove(bench.task("prove", references=references, capacity="processor"))
+    assert isinstance(proved, Proved)
+    assert [] == bench.effects("controllers", "confirmation_received")
+
+
+@pytest.mark.parametrize("verb", ["locate", "erase", "prove"])
+async def test_another_tenants_data_is_never_touched(bench: Bench, verb: str) -> None:
+    """A token for another tenant, or a command for one, is an error."""
+    handler = bench.tenant()
+    references = (await handler.locate(bench.task("locate", instruction="erase"))).references
+    other = bench.task("locate", references=references, instruction="erase", tenant="other")
+    with pytest.raises(Permanent, match=r"^wrong_tenant$"):
+        await getattr(handler, verb)(other)
+    bench.sandbox.fault("wrong_account", vendor="tenant-api", times=None)
+    with pytest.raises(Permanent, match=r"^wrong_account$"):
+        await getattr(handler, verb)(bench.task("erase", references=references, instruction="erase"))
+    assert 2 == len(bench.sandbox.holds(ANNA))
+
+
+async def test_a_lost_answer_is_repeated_and_counted_as_repeated(bench: Bench) -> None:
+    """The records went and the answer was lost: the next attempt accepts."""
+    handler = bench.tenant()
+    references = (await handler.locate(bench.task("locate", instruction="erase"))).references
+    bench.sandbox.fault("lost_response", vendor="tenant-api", path="erase")
+    task = bench.task("erase", references=references, instruction="erase")
+    with pytest.raises(Retryable):
+        await handler.erase(task)
+    accepted = await handler.erase(task)
+    assert isinstance(accepted, Accepted)
+    assert (2, "2") == (accepted.erased, accepted.evidence["repeated"])
+
+
+async def test_what_comes_after_the_erasure_is_reported_and_what_was_missed_reopens(bench: Bench) -> None:
+    """By creation date, as everywhere."""
+    handler = bench.tenant()
+    told: dict[str, Any] = {"instruction": "erase"}
+    references = (await handler.locate(bench.task("locate", **told))).references
+    await handler.erase(bench.task("erase", references=references, **told))
+    erased_at = bench.clock()
+    bench.clock.pass_days(1)
+    bench.sandbox.seed({"tenants": [tenant(id="user-2", children=[])]})
+    prove = bench.task("prove", references=references, erased_at=erased_at, **told)
+    assert isinstance(await handler.prove(prove), Reappeared)
+    bench.sandbox.seed({"tenants": [tenant(id="user-3", children=[], created_at=erased_at - DAY)]})
+    still = await handler.prove(prove)
+    assert isinstance(still, StillPresent)
+    assert ["user-3"] == [one.id for one in still.references]
+
+
+async def test_nothing_held_is_said_with_the_control_in_sight_and_the_controller_is_told(
+    bench: Bench,
+) -> None:
+    """An absence needs the pinned tenant, and ends the controller's wait, too."""
+    handler = bench.tenant()
+    who = Identifier("email", "nobody@example.com")
+    asked = await handler.locate(bench.task("locate", who, system=SYSTEM))
+    task = bench.task("locate", who, system=SYSTEM, instruction="erase", references=asked.references)
+    assert isinstance(await handler.locate(task), Absent)
+    assert 1 == len(bench.effects("controllers", "confirmation_received"))
+
+
+async def test_a_name_identifies_nobody_to_a_controller(bench: Bench) -> None:
+    """Two employees may share one."""
+    result = await bench.tenant().locate(bench.task("locate", Identifier("name", "Anna Ek")))
+    assert isinstance(result, NotIdentifiable)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"request_status": "in_progress"}, "no_instruction"),
+        ({"request_status": "completed"}, "no_instruction"),
+        ({"extensions": {"radera": {"instruction": "rename"}}}, "no_instruction"),
+        ([], "malformed"),
+        ({"extensions": "erase"}, "malformed"),
+    ],
+)
+async def test_what_is_no_instruction_instructs_nothing(bench: Bench, body: Any, code: str) -> None:
+    """Progress reports and nonsense are dropped."""
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
+    with pytest.raises(Refused, match=f"^{code}$"):
+        await bench.tenant().receive(bench.callback(json.dumps(body).encode(), {}, link))
+
+
+async def test_a_callback_without_its_token_or_signature_is_refused(bench: Bench) -> None:
+    """The token says whom it is about; with a certificate configured the body must be signed as well."""
+    body = json.dumps({"extensions": {"radera": {"instruction": "erase"}}}).encode()
+    with pytest.raises(Refused, match=r"^link_invalid$"):
+        await bench.tenant().receive(bench.callback(body, {}))
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
+    handler = bench.tenant(callback_certificate=bench.secret("pem", "not a certificate"))
+    with pytest.raises(Refused, match=r"^signature_invalid$"):
+        await handler.receive(bench.callback(body, {"X-OpenDSR-Signature": "AAAA"}, link))
+
+
+async def test_a_signed_callback_is_believed_and_an_altered_one_is_not(bench: Bench) -> None:
+    """RSA PKCS#1 v1.5 with SHA-256 over the raw body, by the configured certificate."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "controller.example")])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2036, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    handler = bench.tenant(callback_certificate=bench.secret("pem", pem))
+    body = json.dumps({"extensions": {"radera": {"instruction": "erase"}}}).encode()
+    signature = base64.b64encode(key.sign(body, padding.PKCS1v15(), hashes.SHA256())).decode()
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
+    headers = {"x-opendsr-signature": signature}
+    received = await handler.receive(bench.callback(body, headers, link))
+    assert isinstance(received.result, Instructed)
+    with pytest.raises(Refused, match=r"^signature_invalid$"):
+        await handler.receive(bench.callback(body + b" ", headers, link))
+
+
+async def test_a_controllers_address_must_be_https_unless_it_is_ours(bench: Bench) -> None:
+    """Without the leave for a private address, http is refused before anything is sent."""
+    handler = bench.tenant(allow_private_address=False)
+    with pytest.raises(Permanent, match=r"^address_not_https$"):
+        await handler.locate(bench.task("locate", system=SYSTEM))
+    assert [] == bench.effects("controllers", "request_received")
