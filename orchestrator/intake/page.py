@@ -15,7 +15,8 @@ from schemas.messages import Language
 
 _STYLE: Final = (
     "body{font:1.05rem/1.5 system-ui,sans-serif;max-width:38rem;margin:2rem auto;padding:0 1rem;"
-    "color:#1a1a1a;background:#fff}fieldset{border:1px solid #767676;border-radius:4px;margin:1.5rem 0;padding:1rem}"
+    "color:#1a1a1a;background:#fff}"
+    "fieldset{border:1px solid #767676;border-radius:4px;margin:1.5rem 0;padding:1rem}"
     "label{display:block;margin:.5rem 0}.more{margin:0 0 1rem 1.8rem}"
     "button{font:inherit;padding:.6rem 1.4rem}"
     ".wrong{border-left:4px solid #b00020;padding-left:.8rem}"
