@@ -115,6 +115,18 @@ async def test_an_agency_can_say_that_it_keeps_something(
     assert 1 == len(sandbox.holds(ANNA))
 
 
+async def test_a_reminder_with_the_same_link_is_answered_once(
+    sandbox: Sandbox, clock: Clock, radera: Radera
+) -> None:
+    """The agency doesn't answer a page twice."""
+    agency(sandbox, scans=False)
+    for _ in range(2):
+        sandbox.accept_mail(mail())
+    clock.pass_days(3)
+    await sandbox.tick()
+    assert [("POST", LINK, "answer=erased")] == radera.sent
+
+
 async def test_an_agency_may_never_answer_or_only_after_reminders(
     sandbox: Sandbox, clock: Clock, radera: Radera
 ) -> None:
@@ -395,6 +407,17 @@ async def test_a_tenants_records_are_located_erased_and_proved(sandbox: Sandbox)
     assert {"erased": ["u1"], "missing": ["u9"]} == erased
     assert ["t1"] == [row["id"] for row in proof.json()["present"]]
     assert [("record_erased", "u1")] == [(line["effect"], line["record"]) for line in sandbox.ledger()]
+
+
+async def test_a_tenant_sees_its_own_records_alone(sandbox: Sandbox) -> None:
+    """The same person in two tenants is two people to the API, and so is the same record id."""
+    identities = [{"type": "email", "value": ANNA}]
+    records = [{"id": "u1", "identities": identities}]
+    sandbox.seed({"tenants": [{"tenant": name, "token": name, "records": records} for name in ("acme", "b")]})
+    async with client(sandbox, "b") as api:
+        await api.post("/tenant-api/b/subjects/erase", json={"records": ["u1"]})
+        located = (await api.post("/tenant-api/b/subjects/locate", json={"identities": identities})).json()
+    assert ({"records": []}, ["acme"]) == (located, [line["account"] for line in sandbox.holds(ANNA)])
 
 
 @pytest.mark.parametrize(

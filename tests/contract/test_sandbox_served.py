@@ -29,6 +29,7 @@ TOKEN = {"Authorization": "Bearer sandbox-hubspot-token"}
 ERASE = "/hubspot/crm/objects/2026-03/contacts/gdpr-delete"
 LOOK = f"/hubspot/crm/objects/2026-03/contacts/{ANNA}?idProperty=email"
 SEED = {"hubspot": {"contacts": [{"email": ANNA}, {"email": "bo@example.com"}]}}
+BROKEN = (httpx.ReadError, httpx.RemoteProtocolError)  # and not a timeout, which would be another fault
 MAIL = "To: privacy@agency.example\r\nSubject: x\r\n\r\nhello\r\n"
 
 
@@ -84,11 +85,11 @@ def test_broken_connections_break_and_only_lost_answers_have_an_effect(tmp_path:
     with served(tmp_path) as (_, client):
         client.post("/_sandbox/seed", json=SEED)
         client.post("/_sandbox/faults", json={"kind": "reset"})
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(BROKEN):
             erase(client)
         assert [] == ledger(client)
         client.post("/_sandbox/faults", json={"kind": "lost_response"})
-        with pytest.raises(httpx.TransportError):
+        with pytest.raises(BROKEN):
             erase(client)
         assert [False] == [line["repeated"] for line in ledger(client)]
         assert 204 == erase(client)
@@ -216,6 +217,18 @@ async def test_a_mail_server_fails_in_its_four_ways(kind: str, answer: str, kept
     async with catch(sandbox) as port:
         said = [await anyio.to_thread.run_sync(send, port) for _ in range(2)]
     assert ([answer, "taken"], kept + 1) == (said, len(sandbox.mail()))
+
+
+@pytest.mark.anyio
+async def test_mail_can_require_tls() -> None:
+    """Without it nothing is taken."""
+    sandbox = Sandbox(clock=Clock())
+    certificate, key = self_signed()
+    trusting = ssl.create_default_context(cadata=certificate.decode())
+    async with catch(sandbox, tls=(certificate, key), require_starttls=True) as port:
+        plain = await anyio.to_thread.run_sync(lambda: send(port))
+        protected = await anyio.to_thread.run_sync(lambda: send(port, tls=trusting))
+    assert ("530", "taken", 1) == (plain, protected, len(sandbox.mail()))
 
 
 @pytest.mark.anyio

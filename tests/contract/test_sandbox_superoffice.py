@@ -1,5 +1,6 @@
 """The SuperOffice stand-in keeps SuperOffice's rules: who may ask, what a deletion leaves, when rows go."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -194,6 +195,14 @@ async def test_a_deletion_is_soft_until_the_background_rule_runs(
     assert [("person_soft_deleted", id_), ("person_purged", id_)] == effects
 
 
+async def test_the_bin_is_not_emptied_before_its_time(sandbox: Sandbox, api: httpx.AsyncClient) -> None:
+    """`DeleteExpired` removes what has expired, and nothing that hasn't."""
+    id_ = person(sandbox)
+    await api.delete(f"/v1/Person/{id_}")
+    assert 200 == (await api.post("/v1/Agents/Person/DeleteExpired")).status_code
+    assert [id_] == await found(api, f"personId eq {id_}", "Archive/RecyclePerson")
+
+
 async def test_a_missing_person_is_a_404_with_the_error_body(
     sandbox: Sandbox, api: httpx.AsyncClient
 ) -> None:
@@ -282,10 +291,12 @@ async def test_withdrawing_consent_is_noted_once_as_done_and_then_as_repeated(
 async def test_webhooks_are_signed_and_sent_in_order(sandbox: Sandbox, clock: Clock) -> None:
     """The address changes between a look and a deletion; the id stays, and the person is still held."""
     sent: list[tuple[str, str, bool]] = []
+    said: list[Any] = []
 
     async def deliver(method: str, url: str, body: bytes, headers: Any) -> int:
         genuine = headers["X-SuperOffice-Signature"] == hmac64("s3cret", body)
         sent.append((url, headers["X-SuperOffice-Event"], genuine))
+        said.append(json.loads(body))
         return 200
 
     sandbox.deliver = deliver
@@ -299,6 +310,8 @@ async def test_webhooks_are_signed_and_sent_in_order(sandbox: Sandbox, clock: Cl
     await sandbox.tick()
     url = hook["url"]
     assert [(url, "person.softdeleted", True), (url, "person.deleted", True)] == sent
+    told = [(one["Event"], one["PrimaryKey"], one["ContextIdentifier"]) for one in said]
+    assert [("person.softdeleted", 1, "Cust12345"), ("person.deleted", 1, "Cust12345")] == told
 
 
 async def test_renaming_keeps_the_id_and_still_counts_as_the_person(
