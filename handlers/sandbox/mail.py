@@ -64,7 +64,7 @@ class _Catcher:
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd chose the name
         struck = self._sandbox.strike_mail()
         for fault in struck:
             if fault["kind"] == "slow":

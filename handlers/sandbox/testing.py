@@ -100,7 +100,10 @@ async def superoffice_client(sandbox: Sandbox, context: str = "Cust12345") -> ht
     return httpx.AsyncClient(transport=sandbox.transport(), base_url=api, headers=headers)
 
 
-def hubspot_client(sandbox: Sandbox, token: str = "sandbox-hubspot-token") -> httpx.AsyncClient:  # noqa: S107
+HUBSPOT_TOKEN = "sandbox-hubspot-token"  # noqa: S105 - opens nothing but a sandbox
+
+
+def hubspot_client(sandbox: Sandbox, token: str = HUBSPOT_TOKEN) -> httpx.AsyncClient:
     headers = {"Authorization": f"Bearer {token}"}
     return httpx.AsyncClient(transport=sandbox.transport(), base_url=f"{ORIGIN}/hubspot", headers=headers)
 
