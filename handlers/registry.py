@@ -55,7 +55,7 @@ class Context:
     clients: Clients
     public_url: str = ""
     """The address under which parties reach this installation, without a slash at its end."""
-    answer_path: str = "/answers/"
+    answer_path: str = "/answer/"
     """Where, below it, the page is that an agency's link leads to."""
     callback_path: str = "/callbacks/tenant/"
     """Where, below it, controllers call back."""

@@ -53,7 +53,7 @@ async def test_an_agency_is_asked_by_mail_and_its_answer_is_the_evidence(bench: 
     bench.clock.pass_days(2)
     await bench.sandbox.tick()
     (url, body, headers) = bench.said[0]
-    assert url.startswith(f"{PUBLIC}/answers/")
+    assert url.startswith(f"{PUBLIC}/answer/")
     received = await handler.receive(bench.callback(body, headers, url.rpartition("/")[2]))
     assert (REQUEST, "agency") == (received.request_id, received.system)
     assert isinstance(received.result, PartyErased)
