@@ -227,6 +227,20 @@ class SqliteBus:
                 limits.update((topic, floor) for topic, floor in connection.execute(floors))
             return sum(self._trim_topic(topic, floor, before) for topic, floor in limits.items())
 
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        """How many records of these topics the group has not behind it, as far as its stored positions
+        tell.
+        """
+        r, p = _RECORDS.c, _POSITIONS.c
+        behind = sa.and_(p.topic == r.topic, p.group == group)
+        query = (
+            sa.select(sa.func.count())
+            .select_from(_RECORDS.outerjoin(_POSITIONS, behind))
+            .where(r.topic.in_(sorted(topics)), r.offset >= sa.func.coalesce(p.next, 0))
+        )
+        with _reachable(), self._shared.reading.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
     def close(self) -> None:
         for subscription in tuple(self._shared.open):
             subscription.close()

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from orchestrator.settings import Retention, micros
-from orchestrator.store import Store, purge_inbox, purge_outbox_sent
+from orchestrator.store import Store, forget_subjects, purge_inbox, purge_outbox_sent, purge_requests
 
 EVERY = 3600 * 1_000_000
 
 
 class Housekeeping:
-    """Forgets events seen, records sent and records read, each after its time. `trim_bus` is the embedded
+    """Forgets events, records, subjects and requests, each after its time. `trim_bus` is the embedded
     bus's own.
     """
 
@@ -29,4 +29,6 @@ class Housekeeping:
         self._due_at = now + EVERY
         purge_inbox(self._store, now - micros(self._retention.events))
         purge_outbox_sent(self._store, now - micros(self._retention.messages))
+        forget_subjects(self._store, now - micros(self._retention.subject_digest))
+        purge_requests(self._store, now - micros(self._retention.requests))
         self._trim_bus(now - micros(self._retention.messages))

@@ -2,7 +2,12 @@
 
 from orchestrator.store.engine import open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
-from orchestrator.store.housekeeping import purge_inbox, purge_outbox_sent
+from orchestrator.store.housekeeping import (
+    forget_subjects,
+    purge_inbox,
+    purge_outbox_sent,
+    purge_requests,
+)
 from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.sent import StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
@@ -23,7 +28,9 @@ __all__ = [
     "StoredSent",
     "TimelineCheck",
     "Transaction",
+    "forget_subjects",
     "open_engine",
     "purge_inbox",
     "purge_outbox_sent",
+    "purge_requests",
 ]

@@ -29,6 +29,22 @@ def purge_outbox_sent(store: Store, before: int) -> int:
         return transaction.purge(tables.outbox, tables.outbox.c.sent_at, before)
 
 
+def purge_requests(store: Store, before: int) -> int:
+    """Delete finished requests that nothing has changed since `before`, with all that hangs on them but the
+    key's tombstone: an old event must not revive what was ended. Returns how many.
+    """
+    with store.begin() as transaction:
+        return transaction.purge_requests(before)
+
+
+def forget_subjects(store: Store, before: int) -> int:
+    """Take the keyed digest of the subject out of finished requests that nothing has changed since `before`.
+    Returns how many.
+    """
+    with store.begin() as transaction:
+        return transaction.forget_subjects(before)
+
+
 def empty_log(engine: sa.Engine) -> bool:
     """Move SQLite's write-ahead log into the file and cut it to nothing, so that no page lives on as it was
     before it was overwritten. Returns whether that was possible; False while somebody reads, and always on

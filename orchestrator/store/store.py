@@ -14,9 +14,7 @@ import sqlalchemy as sa
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
-from orchestrator.store.transaction import Outgoing, Transaction, documents, headers_from_text
-
-FINAL_STATUSES = ("completed", "rejected", "cancelled")
+from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction, documents, headers_from_text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ overlapping batches wait for each other rather than deadlock.
 import base64
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal, TypeVar
 
@@ -31,6 +31,7 @@ from orchestrator.store.errors import BrokenDocument
 # Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
 _IN_ONE_STATEMENT = 10_000
 _DOCUMENT = TypeAdapter(Saga)
+FINAL_STATUSES = ("completed", "rejected", "cancelled")
 _T = TypeVar("_T")
 
 #: What became of a key that was to be filed: it is the request's now ("new"), or it isn't, since the
@@ -314,6 +315,40 @@ class Transaction:
     def purge(self, table: sa.Table, time: sa.Column[int], before: int) -> int:
         """Delete the table's rows whose `time` is set and earlier than `before`. Returns how many."""
         return self._connection.execute(sa.delete(table).where(time < before)).rowcount
+
+    def purge_requests(self, before: int) -> int:
+        """Delete requests that are finished and were last changed earlier than `before`, with their timelines
+        and correlations; the keys' tombstones stay. Returns how many.
+        """
+        c = tables.sagas.c
+        old = sa.select(c.request_id).where(c.status.in_(FINAL_STATUSES), c.updated_at < before)
+        ids = sorted(self._connection.execute(old).scalars())
+        for some in _chunks(ids):
+            for table in (tables.timeline, tables.correlations, tables.sagas):
+                self._connection.execute(sa.delete(table).where(table.c.request_id.in_(some)))
+        return len(ids)
+
+    def forget_subjects(self, before: int) -> int:
+        """Take the digests of the subject out of finished requests last changed earlier than `before`, and
+        their correlations. Returns how many.
+        """
+        c = tables.sagas.c
+        old = sa.select(c.request_id, c.document).where(
+            c.status.in_(FINAL_STATUSES), c.updated_at < before, c.subject_digest.is_not(None)
+        )
+        sagas = documents(self._connection.execute(old))
+        for saga in sagas:
+            blank = replace(saga, subject_digest="", content_digest="")
+            # `updated_at` stays: it says when the request ended, and the retention counts from it.
+            self._connection.execute(
+                sa.update(tables.sagas)
+                .where(c.request_id == saga.request_id)
+                .values(subject_digest=None, document=_DOCUMENT.dump_json(blank).decode())
+            )
+        for some in _chunks([saga.request_id for saga in sagas]):
+            correlations = tables.correlations
+            self._connection.execute(sa.delete(correlations).where(correlations.c.request_id.in_(some)))
+        return len(sagas)
 
     # --- statements ---
 
