@@ -132,7 +132,7 @@ async def test_a_credential_for_another_tenant_reads_as_nothing(bench: Bench, ve
     references = (await handler.locate(bench.task("locate"))).references
     bench.sandbox.fault("wrong_account", vendor="superoffice", path="/v1/", times=None)
     with pytest.raises(Permanent, match=r"^wrong_account$"):
-        await getattr(handler, verb)(bench.task(verb, references=references))  # type: ignore[arg-type]
+        await getattr(handler, verb)(bench.task("locate", references=references))
     assert [] == bench.effects("superoffice", "person_soft_deleted")
     assert [id_] == [line["record"] for line in bench.sandbox.holds(ANNA)]
 

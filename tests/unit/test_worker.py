@@ -1,19 +1,11 @@
-"""The worker: every command is answered, nothing is acknowledged before that, nothing personal gets out."""
+"""The worker: every command is answered, and nothing personal gets out."""
 
 import base64
-import json
 import logging
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Iterator
 
-import anyio
 import pytest
 import sqlalchemy as sa
-from pydantic import BaseModel
-from typing_extensions import override
 
 from handlers.port import (
     CallbackBody,
@@ -21,18 +13,13 @@ from handlers.port import (
     Expired,
     Permanent,
     Reference,
-    Refused,
     Retryable,
     Task,
     pack_references,
     unpack_references,
 )
-from handlers.results import Absent, Accepted, Instructed, Located, PartyErased, Proved, Received, Result
-from handlers.worker import Worker, directly, in_thread
-from orchestrator.bus.port import BusUnavailable, Delivery, Record, Subscription
-from orchestrator.bus.sqlite import SqliteBus
+from handlers.results import Absent, Accepted, Located, Proved, Result
 from orchestrator.privacy import (
-    CALLBACK_BODY,
     IDENTIFIERS,
     REFERENCES,
     Identifier,
@@ -40,167 +27,13 @@ from orchestrator.privacy import (
     KeyDestroyed,
     Keyring,
     KeyUnknown,
-    new_key,
     seal,
     unseal,
 )
 from orchestrator.store.engine import open_engine
-from schemas import topics
-from schemas.codec import decode, encode
-from schemas.messages import Callback, Command, Confirmation
+from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, control, located
 
 pytestmark = pytest.mark.anyio
-NOW = 1_788_220_800_000_000
-ANNA = "anna@example.com"
-REQUEST = "0b7c8f5e-3f5d-4c7e-9a51-6f0c2d1e4a77"
-KEY = new_key()
-Answer = Callable[[Task], Result]
-
-
-@dataclass
-class Scripted:
-    """A handler that does as the test says, and notes what it was asked."""
-
-    kind: ClassVar[str] = "hubspot"
-    Settings: ClassVar[type[BaseModel]] = BaseModel
-    settings: Any = None
-    context: Any = None
-    script: list[Result | Exception | Answer] = field(default_factory=list)
-    asked: list[Task] = field(default_factory=list)
-    received: list[CallbackBody] = field(default_factory=list)
-    takes: float = 0.0
-    busy: int = 0
-    busiest: int = 0
-    began: anyio.Event = field(default_factory=anyio.Event)
-    ended: anyio.Event = field(default_factory=anyio.Event)
-    ends_with: int = 10
-
-    async def _do(self, task: Task) -> Result:
-        self.asked.append(task)
-        self.busy += 1
-        self.busiest = max(self.busiest, self.busy)
-        self.began.set()
-        try:
-            if self.takes:
-                await anyio.sleep(self.takes)
-            step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
-            if isinstance(step, Exception):
-                raise step
-            return step if isinstance(step, Result) else step(task)
-        finally:
-            self.busy -= 1
-            self.ends_with -= 1
-            if not self.ends_with:
-                self.ended.set()
-
-    locate = erase = prove = _do
-
-    async def receive(self, callback: CallbackBody) -> Received:
-        self.received.append(callback)
-        step = self.script[0]
-        if isinstance(step, Exception):
-            raise step
-        assert isinstance(step, Result)
-        return Received(result=step, correlation="c" * 64)
-
-
-class Keys:
-    """Request keys, or what stands in their place."""
-
-    def __init__(self) -> None:
-        self.error: list[Exception] = []
-
-    def key_of(self, request_id: str) -> bytes:
-        if self.error:
-            raise self.error.pop(0)
-        return KEY
-
-
-class Flaky(SqliteBus):
-    """A bus that is away for the first `away` publishings."""
-
-    away = 0
-
-    @override
-    def publish(self, records: Iterable[Record]) -> None:
-        if self.away:
-            self.away -= 1
-            raise BusUnavailable
-        super().publish(records)
-
-
-class Bench:
-    def __init__(self, engine: sa.Engine, keyring: Keyring) -> None:
-        self.now = NOW
-        self.bus = Flaky(engine, self.clock)
-        self.keys = Keys()
-        self.keyring = keyring
-        self.handler = Scripted()
-        self.commands = 0
-
-    def clock(self) -> int:
-        return self.now
-
-    def worker(self, **more: Any) -> Worker:
-        return Worker(
-            bus=self.bus,
-            keys=self.keys,
-            installation=self.keyring,
-            handlers={"hubspot": self.handler},
-            clock=self.clock,
-            **{"call_limit": 5.0, "run_blocking": directly, **more},
-        )
-
-    def command(self, **changed: Any) -> Command:
-        self.commands += 1
-        identifiers = Identifiers((Identifier("email", ANNA),)).to_bytes()
-        stated: dict[str, Any] = {
-            "event_id": f"cmd:{self.commands}",
-            "request_id": REQUEST,
-            "system": "hubspot",
-            "kind": "hubspot",
-            "verb": "locate",
-            "attempt": 1,
-            "issued_at": NOW,
-            "not_after": NOW + 60_000_000,
-            "sealed_identifiers": seal(KEY, REQUEST, IDENTIFIERS, identifiers),
-            **changed,
-        }
-        return Command(**stated)
-
-    def send(self, command: Command, key: str = REQUEST) -> None:
-        self.bus.publish([Record(topic=topics.commands("hubspot"), key=key, value=encode(command))])
-
-    def call_back(self, body: bytes, token: str | None = None, *, system: str | None = None) -> None:
-        content = {"token": token, "headers": {"X-A": "b"}, "body": base64.b64encode(body).decode()}
-        callback = Callback(
-            event_id="cb:1",
-            kind="hubspot",
-            system=system,
-            received_at=NOW,
-            sealed_body=self.keyring.seal_installation(CALLBACK_BODY, json.dumps(content).encode()),
-        )
-        self.bus.publish([Record(topic=topics.callbacks("hubspot"), key="", value=encode(callback))])
-
-    def read(self, topic: str) -> list[Delivery]:
-        with self.bus.subscribe(f"reader-of-{topic}", [topic]) as subscription:
-            found = subscription.poll(0.0, 100)
-            for delivery in found:
-                subscription.ack(delivery)
-            return found
-
-    def said(self) -> list[Confirmation]:
-        return [decode(one.value, Confirmation) for one in self.read(topics.CONFIRMATIONS)]
-
-    async def answer(self, command: Command, *script: Result | Exception | Answer) -> Confirmation:
-        """Carry one command out and give its one confirmation."""
-        self.handler.script = list(script)
-        self.send(command)
-        worker = self.worker()
-        with worker.subscribe() as subscription:
-            assert 1 == await worker.step(subscription)
-        (said,) = self.said()
-        return said
 
 
 @pytest.fixture
@@ -209,18 +42,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
     yield Bench(engine, Keyring.create(folder / "keys", NOW))
     engine.dispose()
-
-
-def control() -> Control:
-    return Control.shown(pinned="account", answered="account")
-
-
-def located(*ids: str, **evidence: str) -> Located:
-    references = tuple(Reference(kind="contact", id=id_) for id_ in ids or ("700001",))
-    return Located(references=references, evidence=evidence)
-
-
-# --- answers
 
 
 async def test_a_command_is_unsealed_carried_out_and_answered(bench: Bench) -> None:
@@ -377,9 +198,9 @@ async def test_the_same_answer_twice_is_one_event_and_another_answer_another(ben
 def test_absence_cannot_be_said_without_control() -> None:
     """Neither type can be made without one, and only a comparison that held makes one."""
     with pytest.raises(TypeError):
-        Absent()  # type: ignore[call-arg]
+        Absent()  # type: ignore[call-arg]  # that is the point
     with pytest.raises(TypeError):
-        Proved(grade="seen_absent")  # type: ignore[call-arg]
+        Proved(grade="seen_absent")  # type: ignore[call-arg]  # that is the point
     with pytest.raises(TypeError, match="made by Control"):
         Control(object(), record=True)
     for pinned, answered in (("a", "b"), ("", "")):
@@ -407,195 +228,3 @@ def test_nothing_shows_who_it_is_about() -> None:
     callback = CallbackBody(token="tok3n", headers={"a": ANNA}, body=ANNA.encode(), received_at=NOW)
     shown = f"{task!r} {task.references[0]!r} {callback!r}"
     assert [] == [secret for secret in (ANNA, "700001", "tok3n") if secret in shown]
-
-
-# --- the bus
-
-
-async def test_an_unreadable_record_is_set_aside_sealed_and_the_rest_goes_on(bench: Bench) -> None:
-    """The dead letter says where it came from and why, and shows nothing of what was in it."""
-    bench.handler.script = [located()]
-    raw = f"not avro, but {ANNA}".encode()
-    bench.bus.publish([Record(topic=topics.commands("hubspot"), key=ANNA, value=raw)])
-    bench.send(bench.command())
-    worker = bench.worker()
-    with worker.subscribe() as subscription:
-        await worker.step(subscription)
-        assert 0 == await worker.step(subscription)
-    (dead,) = bench.read(topics.dead_letters(topics.commands("hubspot")))
-    assert ("", b"malformed_message") == (dead.key, dead.header("radera-code"))
-    assert ANNA.encode() not in dead.value
-    assert raw == bench.keyring.unseal_installation("dead-letter", dead.value)
-    assert ["located"] == [said.kind for said in bench.said()]
-
-
-async def test_nothing_is_acknowledged_before_its_answer_is_published(bench: Bench) -> None:
-    """The bus goes away after the effect: the worker keeps at it, and then acknowledges once."""
-    bench.handler.script = [located()]
-    bench.send(bench.command())
-    bench.bus.away = 2
-    worker = bench.worker()
-    with worker.subscribe() as subscription:
-        with anyio.move_on_after(0.05) as scope:
-            await worker.step(subscription)
-    assert scope.cancelled_caught
-    with worker.subscribe() as subscription:
-        assert 1 == await worker.step(subscription)
-        assert 0 == await worker.step(subscription)
-    assert ["located"] == [said.kind for said in bench.said()]
-    assert 2 == len(bench.handler.asked)
-
-
-async def test_no_more_are_in_flight_than_allowed(bench: Bench) -> None:
-    """Ten commands of ten requests, three at a time."""
-    bench.handler.script = [located()]
-    bench.handler.takes = 0.01
-    for number in range(10):
-        request = f"{number:08d}-1111-4111-8111-111111111111"
-        sealed = seal(KEY, request, IDENTIFIERS, Identifiers((Identifier("email", ANNA),)).to_bytes())
-        bench.send(bench.command(request_id=request, sealed_identifiers=sealed), request)
-    worker, stop = bench.worker(concurrency=3), anyio.Event()
-    with worker.subscribe() as subscription:
-        async with anyio.create_task_group() as group:
-            group.start_soon(worker.serve, subscription, stop)
-            with anyio.fail_after(10):
-                await bench.handler.ended.wait()
-            stop.set()
-    assert 3 == bench.handler.busiest
-    assert 10 == len(bench.said())
-
-
-async def test_two_commands_of_one_request_are_carried_out_in_turn(bench: Bench) -> None:
-    """They may be about the same records."""
-    bench.handler.script = [located()]
-    bench.handler.takes = 0.01
-    for _ in range(3):
-        bench.send(bench.command())
-    worker = bench.worker()
-    with worker.subscribe() as subscription:
-        assert 3 == await worker.step(subscription)
-    assert 1 == bench.handler.busiest
-
-
-async def test_a_stop_waits_for_what_is_in_flight_and_gives_the_rest_back(bench: Bench) -> None:
-    """What ends within the drain is answered; what doesn't is delivered again."""
-    bench.handler.script = [located()]
-    bench.handler.takes = 60.0
-    bench.send(bench.command())
-    worker, stop = bench.worker(drain=0.02, call_limit=120.0), anyio.Event()
-    with worker.subscribe() as subscription:
-        async with anyio.create_task_group() as group:
-            group.start_soon(worker.serve, subscription, stop)
-            with anyio.fail_after(10):
-                await bench.handler.began.wait()
-            stop.set()
-    assert [] == bench.said()
-    bench.handler.takes = 0.0
-    with worker.subscribe() as subscription:
-        assert 1 == await worker.step(subscription)
-
-
-def test_in_production_one_thread_makes_every_call_to_the_subscription(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The work is carried out elsewhere, its answers are published, and a stop ends the loop soon."""
-    bench.handler.script = [located()]
-    threads: set[int] = set()
-    subscribe = bench.bus.subscribe
-
-    class Watched:
-        def __init__(self, inner: Subscription) -> None:
-            self._inner = inner
-
-        def __getattr__(self, name: str) -> Any:
-            threads.add(threading.get_ident())
-            return getattr(self._inner, name)
-
-        def __enter__(self) -> "Watched":
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self._inner.close()
-
-    for _ in range(4):
-        bench.send(bench.command())
-    worker = bench.worker(run_blocking=in_thread)
-    monkeypatch.setattr(bench.bus, "subscribe", lambda *args, **more: Watched(subscribe(*args, **more)))
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    until = time.monotonic() + 20
-    while len(bench.handler.asked) < 4 and time.monotonic() < until:
-        time.sleep(0.01)
-    stop.set()
-    thread.join(20)
-    assert not thread.is_alive()
-    assert {thread.ident} == threads
-    monkeypatch.undo()
-    assert 4 == len(bench.said())
-
-
-# --- callbacks
-
-
-async def step(bench: Bench) -> None:
-    worker = bench.worker()
-    with worker.subscribe() as subscription:
-        assert 1 == await worker.step(subscription)
-        assert 0 == await worker.step(subscription)
-
-
-async def test_a_callback_is_unsealed_and_its_meaning_published(bench: Bench) -> None:
-    """The handler gets what was posted, byte for byte; the confirmation answers no command."""
-    bench.handler.script = [PartyErased(prove_at=None)]
-    bench.call_back(b"answer=erased", "tok3n")
-    await step(bench)
-    (body,) = bench.handler.received
-    assert (b"answer=erased", "tok3n", "b") == (body.body, body.token, body.header("x-a"))
-    (said,) = bench.said()
-    assert ("party_erased", None, "c" * 64, "party_stated") == (
-        said.kind,
-        said.command_id,
-        said.correlation,
-        said.grade,
-    )
-
-
-async def test_a_callback_that_nobody_should_believe_is_dropped(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Logged with its code, acknowledged, and nothing said."""
-    bench.handler.script = [Refused("signature_invalid")]
-    bench.call_back(b"{}")
-    await step(bench)
-    assert [] == bench.said()
-    assert ["signature_invalid"] == [
-        vars(record)["code"] for record in caplog.records if record.message == "callback_refused"
-    ]
-
-
-@pytest.mark.parametrize("step_", [RuntimeError(ANNA), Retryable("x"), located()])
-async def test_a_callback_that_we_fail_at_is_kept(bench: Bench, step_: Result | Exception) -> None:
-    """It may be a party's one answer: it goes to the dead letters, and the rest goes on."""
-    bench.handler.script = [step_]
-    bench.call_back(b"{}")
-    await step(bench)
-    (dead,) = bench.read(topics.dead_letters(topics.callbacks("hubspot")))
-    assert b"callback_error" == dead.header("radera-code")
-
-
-async def test_a_callback_goes_to_the_system_that_it_names(bench: Bench) -> None:
-    """Named for another system of the kind, this one's handler doesn't see it."""
-    bench.handler.script = [Instructed()]
-    bench.call_back(b"{}", system="other")
-    await step(bench)
-    assert ([], []) == (bench.handler.received, bench.said())
-
-
-async def test_a_callback_not_sealed_by_us_is_set_aside(bench: Bench) -> None:
-    """Whoever wrote it is at fault; the topic goes on."""
-    callback = Callback(event_id="cb:1", kind="hubspot", received_at=NOW, sealed_body=b"whatever")
-    bench.bus.publish([Record(topic=topics.callbacks("hubspot"), key="", value=encode(callback))])
-    await step(bench)
-    (dead,) = bench.read(topics.dead_letters(topics.callbacks("hubspot")))
-    assert b"seal_broken" == dead.header("radera-code")
