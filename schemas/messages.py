@@ -64,7 +64,9 @@ OutcomeKind = Literal[
     "decision_refused",
     "notice",
 ]
-RequestStatus = Literal["awaiting_verification", "in_progress", "closing", "completed", "rejected", "cancelled"]
+RequestStatus = Literal[
+    "awaiting_verification", "in_progress", "closing", "completed", "rejected", "cancelled"
+]
 
 
 class Message(BaseModel):

@@ -41,7 +41,7 @@ MACHINE_PATHS = [
     re.compile(r"(?<![\w.$}-])/" + path)
     for path in ("work/", "root/", "opt/wheels", "tmp/" + "radera", r"home/\w", r"Users/\w")
 ]
-SHARED_WITH_HANDLERS = ("bus", "privacy", "http", "smtp", "metrics", "log", "settings")
+SHARED_WITH_HANDLERS = ("bus", "privacy", "http", "smtp", "metrics", "log", "secret", "settings")
 
 
 def repository_files() -> Iterator[Path]:

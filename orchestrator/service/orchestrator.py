@@ -20,7 +20,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.privacy.keyring import Keyring
 from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
 from orchestrator.saga.draft import SendOutcome
-from orchestrator.saga.events import Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
 from orchestrator.service.inbound import Inbound, Reader, key_for_dead_letter
@@ -99,6 +99,8 @@ class Orchestrator:
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
             applied = self._consume(deliveries)
+            for delivery in deliveries:
+                self._subscription.ack(delivery)
         except BaseException:
             # What was polled and not committed must come again, and it comes to a new subscription.
             self.close()
@@ -130,9 +132,6 @@ class Orchestrator:
             _logger.exception("batch_failed", extra={"count": len(inbound)})
             for one in inbound:
                 self._commit_alone(one)
-        for delivery in deliveries:
-            assert self._subscription is not None  # noqa: S101 - step opened it
-            self._subscription.ack(delivery)
         return len(deliveries)
 
     def _commit_alone(self, one: Inbound) -> None:
@@ -302,5 +301,7 @@ def _find(one: Inbound, resolved: dict[str, tuple[str, str]]) -> Inbound:
     if place is None:
         return replace(one, event=None, dead="unknown_correlation")
     request_id, system = place
-    # Confirmed is the only event that comes by correlation.
-    return replace(one, event=replace(one.event, request_id=request_id, system=system))  # type: ignore[call-arg]
+    event = one.event
+    if not isinstance(event, Confirmed):
+        raise TypeError("only a confirmation comes by correlation")
+    return replace(one, event=replace(event, request_id=request_id, system=system))
