@@ -237,7 +237,10 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "party_silent": "The party has not answered its reminders.",
         "party_refused": "The party refuses to erase.",
         "identifier_missing": "An identifier is missing that the person could be asked for.",
-        "instruction_conflict": "The controller refused after its data had been erased.",
+        "instruction_conflict": (
+            "The controller said erase, then refuse, before anything was erased. Its system stands still."
+        ),
+        "refused_late": "The party refused after its data had been erased; that can't be undone.",
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
     },
     "sv": {
@@ -268,7 +271,10 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "party_silent": "Parten har inte besvarat påminnelserna.",
         "party_refused": "Parten vägrar radera.",
         "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
-        "instruction_conflict": "Den personuppgiftsansvarige vägrade efter att dess data raderats.",
+        "instruction_conflict": (
+            "Den personuppgiftsansvarige sade radera, sedan nej, innan något raderats. Dess system står still."
+        ),
+        "refused_late": "Parten vägrade efter att dess data raderats; det kan inte göras ogjort.",
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
     },
 }

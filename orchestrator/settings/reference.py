@@ -1,7 +1,7 @@
 """The reference of all settings, made from the models so that it can't go stale."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,17 +11,23 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from orchestrator.secret import SecretRef
 from orchestrator.settings.sections import Settings, System
 
 
-def reference() -> str:
-    """A Markdown section for each table, with a row for each key."""
+def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
+    """A Markdown section for each table, and for each handler kind's own part of a system's, a row for each
+    key.
+    """
     parts: list[str] = []
     for name, field in Settings.model_fields.items():
         table = System if name == "systems" else field.annotation
         if isinstance(table, type) and issubclass(table, BaseModel):
             heading = "[systems.<name>]" if name == "systems" else f"[{name}]"
             parts.append("\n".join(_section(heading, table)))
+    parts.extend(
+        "\n".join(_section(f'[systems.<name>] with kind = "{kind}"', kinds[kind])) for kind in sorted(kinds)
+    )
     return "\n\n".join(parts) + "\n"
 
 
@@ -47,8 +53,17 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(inner) for inner in arguments if inner is not NoneType)
     if origin is tuple:
         return f"list of {_type(arguments[0])}"
-    names = {str: "text", int: "whole number", timedelta: "duration", Path: "path", bool: "true or false"}
-    return names.get(annotation, "reference to a secret")
+    names = {
+        str: "text",
+        int: "whole number",
+        timedelta: "duration",
+        Path: "path",
+        bool: "true or false",
+        float: "number",
+    }
+    if annotation is SecretRef:
+        return "reference to a secret"
+    return names.get(annotation, "table")
 
 
 def _default(field: FieldInfo) -> str:
