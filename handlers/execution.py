@@ -62,6 +62,8 @@ DEAD_LETTER = "dead-letter"
 SOURCE = "worker"
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
+LONGEST_RETRY = 366 * 24 * 3600 * 1_000_000
+_TOKEN = re.compile(r"[a-z0-9][a-z0-9_.-]{0,79}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _logger = logging.getLogger(__name__)
 
@@ -111,19 +113,28 @@ class Execution:
         """The records that answer this one; when they are safely published, it may be acknowledged."""
         try:
             if delivery.topic in self._callback_topics:
-                return await self._callback(delivery, decode(delivery.value, Callback))
-            return [_record(await self._command(decode(delivery.value, Command)), self._clock())]
+                message: Callback | Command = decode(delivery.value, Callback)
+            else:
+                message = decode(delivery.value, Command)
         except UnknownSchema:
             return [self._dead(delivery, "unknown_schema")]
         except CodecError:
             return [self._dead(delivery, "malformed_message")]
+        if isinstance(message, Callback):
+            return await self._callback(delivery, message)
+        return [await self._command(message)]
 
     # --- commands
-    # ----------------------------------------------------------------------------------------------------
 
-    async def _command(self, command: Command) -> Confirmation:
+    async def _command(self, command: Command) -> Record:
         began_at = anyio.current_time()
         confirmation = await self._answer(command)
+        try:
+            record = _record(confirmation, self._clock())
+        except CodecError:
+            # More references than a message can hold: a person has to look at what the vendor answers.
+            confirmation = self._failed(command, "answer_too_large", retryable=False)
+            record = _record(confirmation, self._clock())
         seconds = anyio.current_time() - began_at
         if self._metrics is not None:
             self._metrics.command_done(command.kind, command.verb, confirmation.kind, seconds)
@@ -138,7 +149,7 @@ class Execution:
                 "code": confirmation.code,
             },
         )
-        return confirmation
+        return record
 
     async def _answer(self, command: Command) -> Confirmation:
         handler = self._handlers.get(command.system)
@@ -181,7 +192,6 @@ class Execution:
         except TimeoutError:
             return self._failed(command, "call_limit", retryable=True)
         except SecretUnavailable as error:
-            # Its text names the variable or the file, and what to do: nothing of a person's.
             _logger.error(
                 "secret_unavailable", extra={"system": command.system, "type": type(error).__name__}
             )
@@ -237,10 +247,12 @@ class Execution:
     def _failed(
         self, command: Command, code: str, *, retryable: bool, retry_after: int | None = None
     ) -> Confirmation:
-        return confirm_failure(command, code, now=self._clock(), retryable=retryable, retry_after=retry_after)
+        # A third party's handler may not keep to tokens, and what it said instead could be anything.
+        code = code if _TOKEN.fullmatch(code) else "handler_error"
+        wait = None if retry_after is None else min(max(retry_after, 0), LONGEST_RETRY)
+        return confirm_failure(command, code, now=self._clock(), retryable=retryable, retry_after=wait)
 
     # --- callbacks
-    # ---------------------------------------------------------------------------------------------------
 
     async def _callback(self, delivery: Delivery, callback: Callback) -> list[Record]:
         try:
@@ -254,7 +266,7 @@ class Execution:
             try:
                 with anyio.fail_after(self._call_limit):
                     received = await handler.receive(body)
-                confirmation = self._received(callback, received)
+                record = _record(self._received(callback, received), self._clock())
             except Refused as error:
                 refusal = error.code
                 continue
@@ -262,7 +274,7 @@ class Execution:
                 _logger.error("callback_error", extra={"system": system, "type": type(error).__name__})
                 return [self._dead(delivery, "callback_error")]
             self._count(callback.kind, "accepted")
-            return [_record(confirmation, self._clock())]
+            return [record]
         self._count(callback.kind, "refused")
         _logger.warning(
             "callback_refused", extra={"kind": callback.kind, "code": refusal, "event_id": callback.event_id}
@@ -293,7 +305,6 @@ class Execution:
         return confirm_callback(callback, received, now=self._clock())
 
     # --- the rest
-    # ----------------------------------------------------------------------------------------------------
 
     def _count(self, kind: str, result: str) -> None:
         if self._metrics is not None:

@@ -135,7 +135,6 @@ class HubSpot:
         raise Refused("no_callbacks")
 
     # --- contacts
-    # ----------------------------------------------------------------------------------------------------
 
     async def _by_addresses(self, emails: list[str]) -> list[Reference]:
         found: dict[str, Reference] = {}
@@ -173,7 +172,6 @@ class HubSpot:
         await self._ask("POST", path, params={"channel": "EMAIL"}, permit=task)
 
     # --- the account
-    # -------------------------------------------------------------------------------------------------
 
     async def _account(self) -> str:
         """The account that our token really speaks for; raises when it isn't the pinned one."""

@@ -1,5 +1,6 @@
 """How long the law makes one keep bookkeeping material."""
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, timedelta
 
 from handlers.times import EPOCH, from_datetime
@@ -14,7 +15,7 @@ def end_of_bookkeeping_duty(at: int, month: int, day: int) -> int:
     calendar year in which the fiscal year ended.
     """
     booked = (EPOCH + timedelta(microseconds=at)).date()
-    # 29 February as the end of a fiscal year means the last of February in every year.
-    last = 28 if (month, day) == (2, 29) else day
+    # A year that ends on 29 February, or "31 April", ends with the month.
+    last = min(day, monthrange(booked.year, month)[1])
     ended_in = booked.year if booked <= date(booked.year, month, last) else booked.year + 1
     return from_datetime(datetime(ended_in + YEARS + 1, 1, 1, tzinfo=UTC)) - 1

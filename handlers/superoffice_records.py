@@ -1,7 +1,8 @@
 """SuperOffice's records: finding, looking at and deleting them, in the one tenant that is pinned.
 
 Not confirmed by SuperOffice, therefore settings: how a quote in a filter is escaped, the archive of form
-submissions, and the column with a sale's date.
+submissions, and the column with a sale's date. Not confirmed either: that `User/currentPrincipal` names the
+tenant by `DatabaseContextIdentifier`, by which we tell whose credentials ours are.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -102,7 +103,6 @@ class Records:
         self._moving = anyio.Lock()
 
     # --- the account
-    # -------------------------------------------------------------------------------------------------
 
     async def account(self) -> str:
         """The tenant that our credentials really speak for; raises when it isn't the pinned one."""
@@ -122,7 +122,6 @@ class Records:
         return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
 
     # --- finding
-    # -----------------------------------------------------------------------------------------------------
 
     async def persons(self, emails: list[str]) -> list[Reference]:
         """The persons with one of these addresses, each read to see that it has."""
@@ -187,7 +186,6 @@ class Records:
         return bool([row async for row in self._rows("Archive/RecyclePerson", params)])
 
     # --- deleting
-    # ----------------------------------------------------------------------------------------------------
 
     async def delete(self, task: Task, reference: Reference) -> bool:
         """Delete one record; True when there was nothing any more."""
@@ -203,7 +201,6 @@ class Records:
         await self._ask("DELETE", f"Person/{person.id}/Consent/{purpose}", permit=task)
 
     # --- calls
-    # -------------------------------------------------------------------------------------------------------
 
     async def _rows(self, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
         """The rows of a query, through all its pages; none when what it hangs on is gone."""

@@ -181,7 +181,6 @@ class Tenant:
         return Received(result=_instruction(callback.body), request_id=link.request_id, system=link.system)
 
     # --- the controller
-    # ----------------------------------------------------------------------------------------------
 
     async def _pass_on(self, task: Task) -> Result:
         """Give the controller the request, or remind it, and wait for its instruction."""
@@ -233,7 +232,6 @@ class Tenant:
             await self._controller.call("POST", path, json=content)
 
     # --- the tenant's data
-    # -------------------------------------------------------------------------------------------
 
     def _check_tenant(self, task: Task) -> None:
         if task.tenant is not None and task.tenant != self._settings.tenant:

@@ -95,7 +95,6 @@ class Worker:
         return self._bus.subscribe(self._group, self._topics)
 
     # --- one record
-    # --------------------------------------------------------------------------------------------------
 
     async def handle(self, delivery: Delivery) -> None:
         """Carry out one record and publish its answer; when this returns, the record may be acknowledged."""
@@ -124,7 +123,6 @@ class Worker:
                 wait = min(wait * 2, LONGEST_WAIT)
 
     # --- one event loop for everything
-    # -------------------------------------------------------------------------------
 
     async def step(self, subscription: Subscription, *, max_records: int | None = None) -> int:
         """One round: poll without waiting, carry out what came, acknowledge; how many records there were."""
@@ -172,7 +170,6 @@ class Worker:
                 free.release()
 
     # --- a thread for the subscription
-    # -------------------------------------------------------------------------------
 
     def run(self, stop: Event) -> None:
         """Serve until `stop` is set; blocks. This thread makes every call to the subscription."""

@@ -228,3 +228,18 @@ def test_nothing_shows_who_it_is_about() -> None:
     callback = CallbackBody(token="tok3n", headers={"a": ANNA}, body=ANNA.encode(), received_at=NOW)
     shown = f"{task!r} {task.references[0]!r} {callback!r}"
     assert [] == [secret for secret in (ANNA, "700001", "tok3n") if secret in shown]
+
+
+@pytest.mark.parametrize("error", [Retryable("Anna Ek was not found!", -5), Permanent("")])
+async def test_a_code_that_is_no_token_is_not_passed_on(bench: Bench, error: Exception) -> None:
+    """A third party's handler may say anything; the command is answered all the same."""
+    said = await bench.answer(bench.command(), error)
+    assert ("failed", "handler_error") == (said.kind, said.code)
+    assert not said.retry_after
+
+
+async def test_an_answer_too_large_for_a_message_is_a_failure_and_not_a_silence(bench: Bench) -> None:
+    """A hundred thousand records don't fit; the command is not what is wrong."""
+    many = Located(references=tuple(Reference(kind="contact", id=f"{n:012d}") for n in range(60_000)))
+    said = await bench.answer(bench.command(), many)
+    assert ("failed", "answer_too_large", False) == (said.kind, said.code, said.retryable)
