@@ -272,7 +272,8 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "party_refused": "Parten vägrar radera.",
         "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
         "instruction_conflict": (
-            "Den personuppgiftsansvarige sade radera, sedan nej, innan något raderats. Dess system står still."
+            "Den personuppgiftsansvarige sade radera, sedan nej, innan något raderats. "
+            "Dess system står still."
         ),
         "refused_late": "Parten vägrade efter att dess data raderats; det kan inte göras ogjort.",
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",

@@ -10,7 +10,7 @@ from orchestrator.bus.port import Delivery, Record
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.mailbox import Mailbox, dpo
 from orchestrator.metrics import Metrics
-from orchestrator.privacy.identifiers import Identifier, Identifiers
+from orchestrator.privacy.identifiers import Identifier, Identifiers, Kind
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
 from orchestrator.privacy.sealing import IDENTIFIERS, new_key, seal
 from orchestrator.settings import Dpo, Installation, Notices, Settings, Smtp, System
@@ -136,10 +136,10 @@ def outcome(event_id: str = "o-1", **changed: Any) -> Outcome:
 
 
 def notice(
-    world: World, event_id: str = "n-1", *, kinds: tuple[str, ...] = ("email",), **changed: Any
+    world: World, event_id: str = "n-1", *, kinds: tuple[Kind, ...] = ("email",), **changed: Any
 ) -> Outcome:
-    values = {"email": PERSON, "phone": "+46701740605"}
-    items = tuple(Identifier(kind, values[kind]) for kind in kinds)  # type: ignore[arg-type]
+    values: dict[Kind, str] = {"email": PERSON, "phone": "+46701740605"}
+    items = tuple(Identifier(kind, values[kind]) for kind in kinds)
     sealed = seal(world.keys.of[REQUEST], REQUEST, IDENTIFIERS, Identifiers(items).to_bytes())
     given = {"kind": "notice", "code": "acted", "sealed_identifiers": sealed, "status": "in_progress"}
     return outcome(event_id, **(given | changed))
