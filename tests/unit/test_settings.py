@@ -85,7 +85,7 @@ def test_settings_cannot_change(tmp_path: Path) -> None:
     settings = _load(tmp_path)
 
     with pytest.raises(ValidationError):
-        settings.dpo.address = "someone@example.org"  # type: ignore[misc] - what mypy sees, too
+        settings.dpo.address = "someone@example.org"  # type: ignore[misc]  # mypy sees it, too
 
 
 def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
