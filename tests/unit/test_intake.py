@@ -284,6 +284,27 @@ def test_an_answer_that_cannot_be_kept_is_not_thanked_for() -> None:
     assert 200 == world.client.post(path, content="answer=erased", headers=FORM).status_code
 
 
+def test_a_store_that_is_away_costs_a_caller_some_time_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """503, with no traceback and nothing taken; afterwards the link can be answered."""
+    world = World()
+    path = f"/answer/{world.token()}"
+
+    def locked(event_id: str) -> bool:
+        raise RuntimeError(PERSON)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.sent, "seen", locked)
+        shown = world.client.get(path)
+        answered = world.client.post(path, content="answer=erased", headers=FORM)
+
+    assert (503, 503) == (shown.status_code, answered.status_code)
+    assert "canary" not in shown.text + answered.text
+    assert [] == world.bus.records
+    assert 200 == world.client.post(path, content="answer=erased", headers=FORM).status_code
+
+
 # --- callbacks ---
 
 
