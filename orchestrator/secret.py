@@ -54,7 +54,7 @@ class SecretRef(BaseModel):
             value = self.file.read_text(encoding="utf-8").rstrip("\r\n")
         except OSError as error:
             raise SecretUnavailable(
-                f"cannot read the secret file {self.file} ({error.strerror}): create it, for this user to read"
+                f"cannot read the secret file {self.file} ({error.strerror}): create it, readable by us"
             ) from None
         except UnicodeDecodeError:
             raise SecretUnavailable(
