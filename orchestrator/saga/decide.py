@@ -302,7 +302,7 @@ _FACTS = frozenset({"located", "accepted", "party_erased"})
 
 def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
     step = draft.saga.step(expect(event.system, str))
-    if step is None:
+    if step is None or steps.is_unknown(step):
         draft.note("unasked", system=event.system, trigger=event.kind)
         draft.parks_event = "system_not_asked"
         if draft.saga.is_finished:

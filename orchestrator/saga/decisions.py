@@ -107,7 +107,7 @@ def _stop(draft: Draft, event: Decided, final: FinalStatus) -> None:
 def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
     """A decision on one open question."""
     step = draft.saga.step(one.system) if one.system is not None else None
-    if step is not None and one.reason != "refused_late":
+    if step is not None and one.reason not in escalations.NEWS:
         draft.close(one, by=event.decided_by)
         draft.put(table.apply(draft, step, event.action, event))
         return

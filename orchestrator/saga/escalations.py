@@ -79,6 +79,9 @@ SELF_RESOLVING = frozenset({"no_answer", "deadline_near", "overdue", "predecesso
 #: About a notice to the subject: open while the request closes, because closing waits for its notices.
 NOTICES = frozenset({"notice_failed", "notice_silent"})
 
+#: News about a system that changes nothing in its step: the DPO acknowledges it.
+NEWS = frozenset({"refused_late", "unasked_confirmation"})
+
 #: Must be settled before any system is touched.
 BEFORE_START = frozenset({"identity_unverified", "unreadable_request", "no_usable_identifier", "empty_scope"})
 

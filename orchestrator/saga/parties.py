@@ -87,9 +87,7 @@ def instructed_after_refusal(draft: Draft, step: Step, event: Event) -> Step:
 def refused(draft: Draft, step: Step, event: Event) -> Step:
     """A controller's refusal ends the step, unless it said erase before; another party's goes to the DPO."""
     confirmed = expect(event, Confirmed)
-    state = step.state
-    is_unknown = isinstance(state, AwaitingDecision) and state.reason == "unknown_system"
-    if is_unknown or _is_older_word(step, confirmed):
+    if _is_older_word(step, confirmed):
         return step
     step = replace(step, answered_at=confirmed.occurred_at)
     if verb_of(step) == "prove":

@@ -57,6 +57,11 @@ def verb_of(step: Step) -> Verb:
             return "locate"
 
 
+def is_unknown(step: Step) -> bool:
+    """Whether the step's system is not configured, so that nobody has been asked."""
+    return isinstance(step.state, AwaitingDecision) and step.state.reason == "unknown_system"
+
+
 def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     """Takes in what a confirmation states as fact, and clears the attempt that it answers."""
     draft.resolve("no_answer", system=step.system)
@@ -117,8 +122,12 @@ def _erase(draft: Draft, step: Step) -> Step:
     """Sends an erase command, but never into a controller's data without its instruction (Art. 28)."""
     if plan_of(draft, step).refusal_ends and step.instruction is None:
         until = draft.now + draft.rules.waits.party_reminder
-        return replace(fresh(step), state=AwaitingParty(verb="locate", until=until))
-    return draft.issue(fresh(step), "erase")
+        return replace(step, state=AwaitingParty(verb="locate", until=until))
+    return draft.issue(step, "erase")
+
+
+def _send(draft: Draft, step: Step, verb: Verb) -> Step:
+    return _erase(draft, step) if verb == "erase" else draft.issue(step, verb)
 
 
 def await_proof(draft: Draft, step: Step, look_at: int | None) -> Step:
@@ -160,7 +169,7 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
     state = step.state
     if isinstance(state, Ended) and state.end == "waived":
         return step
-    if isinstance(state, AwaitingDecision) and state.reason == "unknown_system":
+    if is_unknown(step):
         return step
     kept = step.instruction if draft.saga.capacity == "processor" else None
     return replace(_anew(step), instruction=kept, state=Waiting(until=draft.now + draft.rules.waits.review))
@@ -171,7 +180,7 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
 
 def located(draft: Draft, step: Step, event: Event) -> Step:
     """Records were found: erase them. An older look may have had fewer identifiers, so it has to wait."""
-    return _erase(draft, step) if answers(step, event, "locate") else step
+    return _erase(draft, fresh(step)) if answers(step, event, "locate") else step
 
 
 def located_more(draft: Draft, step: Step, event: Event) -> Step:
@@ -183,7 +192,7 @@ def located_late(draft: Draft, step: Step, event: Event) -> Step:
     """Records found overturn an end that says there are none; after an erasure they are looked at again."""
     match step.state:
         case Ended(end="absent" | "not_identifiable"):
-            return _erase(draft, replace(step, grade=None))
+            return _erase(draft, replace(fresh(step), grade=None))
         case Accepted() | Proving() | Ended(end="erased" | "anonymised"):
             return draft.issue(fresh(step), "prove")
         case _:
@@ -196,7 +205,7 @@ def absent(draft: Draft, step: Step, event: Event) -> Step:
     if not answers(step, event, "locate"):
         return step
     if step.references:
-        return _erase(draft, step)
+        return _erase(draft, fresh(step))
     if confirmed.grade is None:
         return ask_dpo(draft, step, "failed", "locate", "no_evidence")
     return end(step, Ended(end="absent", at=draft.now), confirmed.grade)
@@ -204,7 +213,7 @@ def absent(draft: Draft, step: Step, event: Event) -> Step:
 
 def cannot_look(draft: Draft, step: Step, event: Event) -> Step:
     """Only the party itself can look: ask it."""
-    return _erase(draft, step) if answers(step, event, "locate") else step
+    return _erase(draft, fresh(step)) if answers(step, event, "locate") else step
 
 
 def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
@@ -404,7 +413,7 @@ def alarm_silence(draft: Draft, step: Step, event: Event) -> Step:
 
 def try_again(draft: Draft, step: Step, event: Event) -> Step:
     """The back-off is over."""
-    return draft.issue(step, expect(step.state, Retrying).verb)
+    return _send(draft, step, expect(step.state, Retrying).verb)
 
 
 def prove(draft: Draft, step: Step, event: Event) -> Step:
@@ -433,13 +442,12 @@ def wait_for_dpo(draft: Draft, step: Step, event: Event) -> Step:
 def retry(draft: Draft, step: Step, event: Event) -> Step:
     """Once more, with fresh counters; what has not begun waits for its turn."""
     step = replace(fresh(step), reopened=0, reminders=0)
-    state = step.state
     begins = isinstance(draft.saga.state, AwaitingVerification)
-    if isinstance(state, AwaitingDecision) and (state.reason == "unknown_system" or begins):
+    if isinstance(step.state, AwaitingDecision) and (is_unknown(step) or begins):
         plan = plan_of(draft, step)
         waiting = Waiting(until=draft.now + draft.rules.waits.review)
         return replace(step, kind=plan.kind, after=plan.after, state=waiting)
-    return draft.issue(step, verb_of(step))
+    return _send(draft, step, verb_of(step))
 
 
 def waive(draft: Draft, step: Step, event: Event) -> Step:

@@ -38,8 +38,8 @@ class Row(NamedTuple):
     targets: tuple[StepStatus, ...]
 
 
+_WAIVE: dict[str, Row] = {"waive": Row(steps.waive, ("ended",))}
 _ALWAYS: dict[str, Row] = {
-    "waive": Row(steps.waive, ("ended",)),
     "stop": Row(steps.stop, ("ended",)),
     "supplement": Row(steps.supplement, ("waiting",)),
 }
@@ -75,8 +75,8 @@ _AFTER_ERASURE: dict[str, Row] = {
     "retained": Row(parties.retained, ("ended",)),
 }
 
-#: A command that failed may have been delivered twice and succeed after all; and a party answers when it likes. So a
-#: step that retries, or whose failure lies with the DPO, still takes every answer that its verb can have.
+#: A command that failed may have been delivered twice and succeed after all, and a party answers when it
+#: likes. So a step that retries, or whose failure lies with the DPO, takes every answer its verb can have.
 LATE_ANSWERS: dict[str, Row] = {
     **_LOOKS,
     **_ACCEPTED,
@@ -95,6 +95,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "instructed": Row(parties.instructed_early, ()),
         "refused": Row(parties.refused_early, ("ended", "awaiting_decision")),
         "timer": Row(steps.rearm, ()),
+        **_WAIVE,
         **_ALWAYS,
     },
     "locating": {
@@ -103,6 +104,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("locating",)),
         **_FAILURES,
+        **_WAIVE,
         **_ALWAYS,
     },
     "erasing": {
@@ -114,6 +116,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("erasing",)),
         **_FAILURES,
+        **_WAIVE,
         **_ALWAYS,
     },
     "proving": {
@@ -122,6 +125,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(steps.retry, ("proving",)),
         **_FAILURES,
+        **_WAIVE,
         **_ALWAYS,
     },
     "accepted": {
@@ -132,7 +136,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_ALWAYS,
     },
     "retrying": {
-        "timer": Row(steps.try_again, ("locating", "erasing", "proving")),
+        "timer": Row(steps.try_again, ("locating", "erasing", "proving", "awaiting_party")),
         **LATE_ANSWERS,
         **_ALWAYS,
     },
@@ -146,17 +150,19 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_ALWAYS,
     },
     "awaiting_subject": {
-        "located": Row(steps.located, ("erasing",)),
+        "located": Row(steps.located, ("erasing", "awaiting_party")),
         "timer": Row(steps.give_up_on_subject, ("ended",)),
         "retry": Row(steps.look_anew, ("locating",)),
+        **_WAIVE,
         **_ALWAYS,
     },
     "awaiting_decision": {
-        "retry": Row(steps.retry, ("waiting", "locating", "erasing", "proving")),
+        "retry": Row(steps.retry, ("waiting", "locating", "erasing", "proving", "awaiting_party")),
         "erase": Row(steps.look_anew, ("locating",)),
         "timer": Row(steps.wait_for_dpo, ()),
         **LATE_ANSWERS,
         "instructed": Row(parties.instructed, ("waiting", "locating", "erasing")),
+        **_WAIVE,
         **_ALWAYS,
     },
     "ended": {

@@ -1,0 +1,342 @@
+"""A small world for tests of the saga: a few systems, a clock, and short words for what can happen.
+
+Every event that is fed is followed by `must_hold`: the rules that no event may break, whatever it is.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import holidays
+
+from orchestrator.saga import timeline
+from orchestrator.saga.clocks import DAY, Calendar, micros
+from orchestrator.saga.decide import Decision, decide, quarantine
+from orchestrator.saga.draft import SendCommand, SendOutcome
+from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.model import (
+    Action,
+    AwaitingDecision,
+    Ended,
+    Escalation,
+    Saga,
+    Step,
+    Wait,
+    waits,
+)
+from orchestrator.saga.rules import Rules, SystemPlan
+
+_SWEDEN = holidays.country_holidays("SE", include_sundays=False)
+SWEDEN = Calendar(time_zone=ZoneInfo("Europe/Stockholm"), is_public_holiday=lambda day: day in _SWEDEN)
+
+CRM = SystemPlan(name="crm", kind="superoffice", look_again=(0, 14 * DAY), patience=30 * DAY)
+MARKETING = SystemPlan(name="marketing", kind="hubspot", after=("crm",))
+WEB = SystemPlan(name="web", kind="google_analytics", asks_subject=True)
+PAPER = SystemPlan(name="paper", kind="paper", holds_nothing="no_identifiers_kept")
+AGENCY = SystemPlan(name="agency", kind="recruitment")
+TENANT = SystemPlan(name="tenant", kind="tenant", tenant="acme", refusal_ends=True)
+ALL = (CRM, MARKETING, WEB, PAPER, AGENCY, TENANT)
+
+REQUEST = "3f1c2b9e-0000-4000-8000-000000000001"
+START = micros(datetime(2026, 6, 1, 9, tzinfo=UTC))
+
+#: What says that somebody has looked, or can't: before that nothing is erased.
+LOOKS = ("located", "absent", "cannot_look", "still_present")
+
+#: The ends that claim something about the data, and therefore need proof.
+_CLAIMS = ("erased", "absent", "anonymised", "retained")
+
+
+def at(text: str) -> int:
+    """An ISO date or time (UTC unless it says otherwise) in micros."""
+    moment = datetime.fromisoformat(text)
+    return micros(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+
+
+def rules_for(*plans: SystemPlan, **changes: Any) -> Rules:
+    return Rules(**{"calendar": SWEDEN, "systems": {plan.name: plan for plan in plans}, **changes})
+
+
+def never_a_holiday(day: date) -> bool:
+    return False
+
+
+class World:
+    """One request and everything that was said about it."""
+
+    def __init__(self, *plans: SystemPlan, now: int = START, **changes: Any) -> None:
+        self.rules = rules_for(*plans, **changes)
+        self.now = now
+        self.saga: Saga | None = None
+        self.messages: list[SendCommand | SendOutcome] = []
+        self.entries: list[timeline.Entry] = []
+        self.history: list[tuple[Event, int]] = []
+        self.issued_at: dict[str, int] = {}
+        self.keys_destroyed = 0
+        self.looked: set[str] = set()
+        self._events = 0
+
+    # --- what can happen ---
+
+    def feed(self, event: Event, *, breaks: bool = False) -> Decision:
+        """Applies an event, and checks what must hold after each. `breaks`: as if a rule had raised."""
+        before = self.saga
+        decision = (quarantine if breaks else decide)(before, event, self.now, self.rules)
+        self.history.append((event, self.now))
+        if isinstance(event, Confirmed) and event.system and event.kind in LOOKS:
+            self.looked.add(event.system)
+        must_hold(self, before, event, decision)
+        self.saga = decision.saga
+        self.messages += decision.messages
+        self.entries += decision.entries
+        self.issued_at.update({one.event_id: self.now for one in decision.messages})
+        self.keys_destroyed += decision.destroys_key
+        if any(entry.action == "supplemented" for entry in decision.entries):
+            self.looked.clear()
+        return decision
+
+    def event_id(self) -> str:
+        self._events += 1
+        return f"event-{self._events}"
+
+    def request(self, **fields: Any) -> Decision:
+        """A verified request of a known person, received now."""
+        return self.feed(self.request_event(**fields))
+
+    def request_event(self, **fields: Any) -> RequestReceived:
+        values: dict[str, Any] = {
+            "event_id": self.event_id(),
+            "request_id": REQUEST,
+            "received_at": self.now,
+            "source": "intake",
+            "capacity": "controller",
+            "tenant": None,
+            "language": "sv",
+            "verified": True,
+            "scope": None,
+            "identifiers": b"sealed",
+            "identifier_kinds": ("email",),
+            "content_digest": "d" * 64,
+            "subject_digest": "s" * 64,
+        }
+        return RequestReceived(**{**values, **fields})
+
+    def supplement(self, **fields: Any) -> Decision:
+        """The same request with more identifiers."""
+        more = {"supplements": True, "content_digest": "e" * 64, "identifiers": b"sealed more"}
+        return self.request(**{**more, **fields})
+
+    def unreadable(self) -> Decision:
+        return self.feed(
+            RequestUnreadable(
+                event_id=self.event_id(), request_id=REQUEST, received_at=self.now, code="malformed"
+            )
+        )
+
+    def answer(self, system: str, kind: str, *, attempt: int | None = None, **fields: Any) -> Decision:
+        """A worker's answer to a command: the latest one to that system unless `attempt` says which."""
+        command = self.command(system, attempt)
+        values: dict[str, Any] = {
+            "event_id": self.event_id(),
+            "request_id": REQUEST,
+            "kind": kind,
+            "system": system,
+            "occurred_at": self.now,
+            "command_id": command.event_id,
+            "verb": command.verb,
+            "attempt": command.attempt,
+        }
+        if kind in ("absent", "proved"):
+            values["grade"] = "seen_absent"
+        if kind == "located":
+            values |= {"found": 1, "references": f"references of {command.attempt}".encode()}
+        return self.feed(Confirmed(**{**values, **fields}))
+
+    def callback(self, system: str, kind: str, **fields: Any) -> Decision:
+        """Something that a vendor or a party says by itself."""
+        values: dict[str, Any] = {
+            "event_id": self.event_id(),
+            "request_id": REQUEST,
+            "kind": kind,
+            "system": system,
+            "occurred_at": self.now,
+        }
+        return self.feed(Confirmed(**{**values, **fields}))
+
+    def mailbox(self, kind: str = "notice_sent", *, command_id: str | None = None, **fields: Any) -> Decision:
+        """The mailbox's answer, to the latest notice unless `command_id` says which."""
+        values: dict[str, Any] = {
+            "event_id": self.event_id(),
+            "request_id": REQUEST,
+            "kind": kind,
+            "system": None,
+            "occurred_at": self.now,
+            "command_id": command_id or self.outcomes("notice")[-1].event_id,
+        }
+        return self.feed(Confirmed(**{**values, **fields}))
+
+    def dpo(self, action: Action, reason: str | None = None, **fields: Any) -> Decision:
+        """A decision on the open question of that reason, or (None) on the request."""
+        one = self.question(reason) if reason is not None else None
+        values: dict[str, Any] = {
+            "event_id": self.event_id(),
+            "request_id": REQUEST,
+            "action": action,
+            "escalation_id": one.id if one else None,
+            "escalation_version": one.version if one else None,
+            "reason": "because",
+            "decided_by": "dpo",
+            "decided_at": self.now,
+        }
+        return self.feed(Decided(**{**values, **fields}))
+
+    def tick(self, *, event_id: str | None = None) -> Decision:
+        """The next timer fires."""
+        wake_at = self.open.wake_at
+        assert wake_at is not None
+        self.now = max(self.now, wake_at)
+        return self.feed(TimerFired(event_id=event_id or self.event_id(), request_id=REQUEST))
+
+    def until(self, moment: int) -> None:
+        """Every timer fires up to a moment."""
+        while (wake_at := self.open.wake_at) is not None and wake_at <= moment:
+            self.tick()
+        self.now = max(self.now, moment)
+
+    # --- the usual ways ---
+
+    def erase(self, system: str) -> None:
+        """Located and accepted: the proof comes next."""
+        self.answer(system, "located")
+        self.answer(system, "accepted", erased=1)
+
+    def finish(self, system: str) -> None:
+        """Located, erased and proved, as often as the schedule asks."""
+        self.erase(system)
+        while not self.step(system).is_ended:
+            if self.step(system).state.status == "accepted":
+                self.tick()
+            else:
+                self.answer(system, "proved")
+
+    # --- what there is to see ---
+
+    @property
+    def open(self) -> Saga:
+        assert self.saga is not None
+        return self.saga
+
+    def step(self, system: str) -> Step:
+        step = self.open.step(system)
+        assert step is not None
+        return step
+
+    def status(self, system: str) -> str:
+        """A step's status, or its end."""
+        state = self.step(system).state
+        return state.end if isinstance(state, Ended) else state.status
+
+    def commands(self, system: str | None = None) -> list[SendCommand]:
+        sent = [one for one in self.messages if isinstance(one, SendCommand)]
+        return [one for one in sent if system in (None, one.system)]
+
+    def command(self, system: str, attempt: int | None = None) -> SendCommand:
+        return next(one for one in reversed(self.commands(system)) if attempt in (None, one.attempt))
+
+    def verbs(self, system: str) -> list[str]:
+        return [one.verb for one in self.commands(system)]
+
+    def outcomes(self, kind: str) -> list[SendOutcome]:
+        return [one for one in self.messages if isinstance(one, SendOutcome) and one.kind == kind]
+
+    def questions(self) -> list[str]:
+        return [one.reason for one in self.open.escalations]
+
+    def question(self, reason: str) -> Escalation:
+        return next(one for one in self.open.escalations if one.reason == reason)
+
+
+def must_hold(world: World, before: Saga | None, event: Event, decision: Decision) -> None:
+    """What no event may break."""
+    after = decision.saga
+    _keeps_its_timers(world, event, after)
+    _keeps_its_record(before, decision)
+    _asks_once(after)
+    _erases_only_when_it_may(world, before, decision)
+    _ends_for_good(world, before, decision)
+
+
+def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
+    for step in after.steps:
+        assert isinstance(step.state, Ended | Wait), step.state
+    if after.is_finished:
+        assert after.wake_at is None
+        return
+    assert after.wake_at is not None
+    assert len([s for s in after.steps if not s.is_ended]) + len(after.escalations) + 1 <= len(waits(after))
+    if isinstance(event, TimerFired):
+        assert after.wake_at > world.now, "a timer that fires for ever"
+
+
+def _keeps_its_record(before: Saga | None, decision: Decision) -> None:
+    after = decision.saga
+    assert after.version == (before.version + 1 if before else 1)
+    head, seq = (before.head, before.seq) if before else (timeline.GENESIS, 0)
+    for entry in decision.entries:
+        assert (entry.previous, entry.seq) == (head, seq + 1)
+        assert entry.hash == timeline.link(head, entry.seq, entry.at, entry.action, entry.data)
+        head, seq = entry.hash, entry.seq
+    assert (after.head, after.seq) == (head, seq)
+    ids = [one.event_id for one in decision.messages]
+    assert len(set(ids)) == len(ids)
+
+
+def _asks_once(after: Saga) -> None:
+    asked = [(one.reason, one.system) for one in after.escalations]
+    assert len(set(asked)) == len(asked), asked
+    for step in after.steps:
+        if isinstance(step.state, AwaitingDecision):
+            assert (step.state.reason, step.system) in asked, f"{step.system} waits for no question"
+
+
+def _erases_only_when_it_may(world: World, before: Saga | None, decision: Decision) -> None:
+    after = decision.saga
+    numbers: Mapping[str, int] = {step.system: step.attempt for step in before.steps} if before else {}
+    for one in decision.messages:
+        if not isinstance(one, SendCommand):
+            continue
+        assert one.attempt > numbers.get(one.system, 0), "attempts must rise"
+        numbers = {**numbers, one.system: one.attempt}
+        assert one.not_after > world.now
+        assert after.status == "in_progress", f"a command while {after.status}"
+        assert not after.quarantined, "a command of a request that is set aside"
+        assert one.kind == world.rules.systems[one.system].kind
+        if one.verb == "erase":
+            assert one.system in world.looked, "erased without having looked"
+            if world.rules.systems[one.system].refusal_ends:
+                assert one.instruction == "erase", "erased without the controller's instruction"
+
+
+def _ends_for_good(world: World, before: Saga | None, decision: Decision) -> None:
+    after = decision.saga
+    assert decision.destroys_key == (after.is_finished and not (before and before.is_finished))
+    if before and before.is_finished:
+        assert after.state == before.state
+        kinds = {one.kind for one in decision.messages if isinstance(one, SendOutcome)}
+        assert kinds <= {"corrected", "decision_refused"}, kinds
+        assert not any(isinstance(one, SendCommand) for one in decision.messages)
+    if not after.is_finished:
+        return
+    limit = world.rules.waits.call_limit
+    for step in after.steps:
+        assert all(one.not_after + limit < world.now for one in step.outstanding), "an attempt may still act"
+    assert all(step.is_ended for step in after.steps)
+    assert not after.escalations
+    if after.status == "completed":
+        assert after.acted_at is not None
+        assert after.acted_at <= world.now
+        for step in after.steps:
+            state = step.state
+            assert isinstance(state, Ended)
+            assert (state.grade is not None) == (state.end in _CLAIMS or state.end == "refused"), state

@@ -1,0 +1,330 @@
+"""Random walks: answers, callbacks, timers, decisions and faults in any order, late, twice and contradicting.
+
+`saga_world.must_hold` checks the rules after each event. A walk ends with everybody cooperating; then the
+request must come to its end, so that no state is a trap.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.saga import escalations, request, steps, table
+from orchestrator.saga.clocks import DAY, SECOND
+from orchestrator.saga.draft import Draft
+from orchestrator.saga.events import ConfirmationKind, Confirmed, Event, TimerFired
+from orchestrator.saga.model import Closing, Ended, Finished, NoticePending, Step
+from orchestrator.saga.rules import HOUR, Retry, Waits
+from orchestrator.saga.table import REQUEST_TABLE, STEP_TABLE, Row
+from tests.unit.saga_world import ALL, World
+
+_PLAUSIBLE: dict[str, tuple[str, ...]] = {
+    "locate": ("located", "located", "absent", "cannot_look", "not_identifiable", "awaiting_party"),
+    "erase": ("accepted", "accepted", "awaiting_party"),
+    "prove": ("proved", "proved", "pending", "still_present", "reappeared"),
+}
+_CALLBACKS = ("instructed", "refused", "party_erased", "absent", "retained", "proved")
+_ANYTHING: tuple[ConfirmationKind, ...] = ("located", "accepted", "proved", "absent", "expired", "failed")
+_STRAIGHT = {"locate": "located", "erase": "accepted", "prove": "proved"}
+
+
+class Walk:
+    """A world in which a random number decides what happens next."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        plans = random.sample(ALL, random.choice((1, 1, 2, len(ALL))))
+        # One that is not configured at first may be so later.
+        unknown = random.random() < 0.15
+        self.world = World(
+            *plans[unknown:],
+            notify_subject=random.random() < 0.6,
+            retry=Retry(max_attempts=2),
+            waits=Waits(max_reopened=1, max_reminders=1, subject_answer=random.choice((HOUR, 9 * DAY))),
+        )
+        self.systems = [plan.name for plan in plans]
+        processor = random.random() < 0.15
+        self.world.request(
+            scope=tuple(self.systems) if random.random() < 0.9 else (),
+            capacity="processor" if processor else "controller",
+            tenant="acme" if processor or random.random() < 0.5 else None,
+            verified=random.random() < 0.8,
+            identifier_kinds=("email",) if random.random() < 0.95 else (),
+            received_at=self.world.now + random.choice((0, 0, 0, -40 * DAY, 3 * DAY)),
+        )
+        if random.random() < 0.7:
+            self.world.rules = replace(self.world.rules, systems={plan.name: plan for plan in plans})
+
+    def go(self, length: int) -> None:
+        ways: list[tuple[Callable[[], None], float]] = [
+            (self._answer, 12),
+            (self._tick, 7),
+            (self._callback, 3),
+            (self._decide, 4),
+            (self._mailbox, 2),
+            (self._again, 2),
+            (self._request, 1),
+            (self._break, 1),
+            (self._misfit, 1),
+            (self._stop, 0.3),
+        ]
+        for _ in range(length):
+            self.world.now += self.random.choice((1, SECOND, HOUR, HOUR, DAY))
+            self.random.choices([way for way, _ in ways], [weight for _, weight in ways])[0]()
+
+    def _answer(self) -> None:
+        """To one of the latest commands, perhaps a second time, and perhaps nonsense."""
+        sent = self.world.commands()[-self.random.choice((1, 2, 8)) :]
+        if not sent:
+            return
+        command = self.random.choice(sent)
+        kinds = _PLAUSIBLE[command.verb] if self.random.random() < 0.7 else ("failed", "expired")
+        if self.random.random() < 0.05:
+            kinds = _ANYTHING
+        kind = self.random.choice(kinds)
+        since = self.world.issued_at[command.event_id]
+        self.world.answer(
+            command.system,
+            kind,
+            attempt=command.attempt,
+            occurred_at=self.random.choice((self.world.now, self.world.now, since + 1)),
+            look_at=self.random.choice((None, None, self.world.now - DAY, self.world.now + 9 * DAY)),
+            retryable=self.random.random() < 0.8,
+            retry_after=self.random.choice((None, None, 0, HOUR, 900 * DAY)),
+            code=self.random.choice(("timeout", "forbidden")),
+            grade=None if self.random.random() < 0.05 else "seen_absent",
+            missing=("ga_client_id",),
+            random=self.random.random(),
+        )
+
+    def _tick(self) -> None:
+        if self.world.open.is_finished:
+            return
+        early = self.random.random() < 0.2
+        if early:
+            self.world.feed(TimerFired(event_id=self.world.event_id(), request_id=self.world.open.request_id))
+        else:
+            self.world.tick()
+
+    def _callback(self) -> None:
+        system = self.random.choice((*self.systems, *self.systems, "nowhere"))
+        kind = self.random.choice(_CALLBACKS)
+        self.world.callback(
+            system,
+            kind,
+            occurred_at=self.world.now - self.random.choice((0, 0, 0, 2 * DAY)),
+            look_at=self.random.choice((None, None, self.world.now, self.world.now + DAY)),
+            legal_basis="bookkeeping" if kind == "retained" else None,
+        )
+
+    def _decide(self) -> None:
+        if not self.world.open.escalations:
+            return
+        one = self.random.choice(self.world.open.escalations)
+        fitting = escalations.actions_for(one.reason)
+        # Ending a request is less common than working on it.
+        kind = (
+            [a for a in fitting if a not in ("reject", "cancel")] if self.random.random() < 0.9 else fitting
+        )
+        self.world.dpo(
+            self.random.choice(kind or fitting), escalation_id=one.id, escalation_version=one.version
+        )
+
+    def _misfit(self) -> None:
+        self.world.dpo(self.random.choice(("verify", "retry", "erase", "waive", "extend", "extend")))
+
+    def _stop(self) -> None:
+        self.world.dpo(self.random.choice(("reject", "cancel")))
+
+    def _mailbox(self) -> None:
+        if asked := self.world.outcomes("notice"):
+            kind = self.random.choice(("notice_sent", "notice_sent", "notice_failed"))
+            self.world.mailbox(kind, command_id=self.random.choice(asked).event_id, code="no_address")
+
+    def _again(self) -> None:
+        """Something that was said before, once more."""
+        said = [event for event, _ in self.world.history if isinstance(event, Confirmed)]
+        if said:
+            self.world.feed(self.random.choice(said[-10:]))
+
+    def _request(self) -> None:
+        way = self.random.choice(("same", "more", "more", "other", "unreadable"))
+        saga = self.world.open
+        if way == "unreadable":
+            self.world.unreadable()
+        elif way == "same":
+            self.world.request(capacity=saga.capacity, tenant=saga.tenant)
+        else:
+            digest = self.world.event_id().ljust(64, "0")
+            fields: dict[str, Any] = {"capacity": saga.capacity, "tenant": saga.tenant}
+            self.world.supplement(content_digest=digest, supplements=way == "more", **fields)
+
+    def _break(self) -> None:
+        if self.random.random() < 0.3:
+            command = self.world.event_id()
+            broken = Confirmed(
+                event_id=command,
+                request_id=self.world.open.request_id,
+                kind="failed",
+                system=self.systems[0],
+                occurred_at=self.world.now,
+            )
+            self.world.feed(broken, breaks=True)
+
+    def settle(self) -> None:
+        """Everybody cooperates from here on: workers answer, the mailbox mails, the DPO decides."""
+        for _ in range(150):
+            saga = self.world.open
+            self.world.now += SECOND
+            pending = [n.state.command_id for n in saga.notices if isinstance(n.state, NoticePending)]
+            if saga.is_finished:
+                return
+            one = next(
+                (e for e in saga.escalations if e.reason == "quarantined" or not saga.quarantined), None
+            )
+            if one is not None:
+                fitting = escalations.actions_for(one.reason)
+                order = ("verify", "waive", "retry", "cancel")
+                action = next(a for a in order if a in fitting)
+                self.world.dpo(action, escalation_id=one.id, escalation_version=one.version)
+            elif pending:
+                self.world.mailbox(command_id=pending[0])
+            elif out := [s for s in saga.steps if s.state.status in ("locating", "erasing", "proving")]:
+                verb = self.world.command(out[0].system).verb
+                self.world.answer(out[0].system, _STRAIGHT[verb])
+            elif asked := [s for s in saga.steps if s.state.status == "awaiting_party"]:
+                kind = (
+                    "instructed"
+                    if asked[0].system == "tenant" and not asked[0].instruction
+                    else "party_erased"
+                )
+                self.world.callback(asked[0].system, kind)
+            else:
+                self.world.tick()
+        raise AssertionError(f"comes to no end: {self.world.open}")
+
+
+def walk(random: Random, length: int) -> World:
+    path = Walk(random)
+    path.go(length)
+    path.settle()
+    return path.world
+
+
+def walk_all() -> None:
+    for seed in range(800):
+        walk(Random(seed), 60)
+
+
+@settings(max_examples=100)
+@given(random=st.randoms(use_true_random=False), length=st.integers(0, 50))
+def test_no_order_of_events_breaks_the_rules(random: Random, length: int) -> None:
+    """In whatever order, the rules hold; the request ends, and its key is destroyed once."""
+    world = walk(random, length)
+    assert world.open.is_finished
+    assert 1 == world.keys_destroyed
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10**9))
+def test_the_same_events_give_the_same_state_and_the_same_ids(seed: int) -> None:
+    """`decide` is a function: no clock, no randomness of its own."""
+    one, other = walk(Random(seed), 30), walk(Random(seed), 30)
+    assert one.open == other.open
+    assert one.messages == other.messages
+    assert one.entries == other.entries
+
+
+class Seen:
+    """Which rows of the tables were used, and where they led."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rows: set[tuple[str, str]] = set()
+        self.ways: set[tuple[str, str, str]] = set()
+        self.moves: set[tuple[str, str, str]] = set()
+        apply, move = table.apply, table.move
+
+        def seeing_apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
+            after = apply(draft, step, trigger, event)
+            self.rows.add((step.state.status, trigger))
+            self.ways.add((step.state.status, trigger, after.state.status))
+            return after
+
+        def seeing_move(draft: Draft, occasion: str, state: Any) -> None:
+            self.moves.add((draft.saga.status, occasion, state.status))
+            move(draft, occasion, state)
+
+        monkeypatch.setattr(table, "apply", seeing_apply)
+        monkeypatch.setattr(table, "move", seeing_move)
+
+
+def test_the_walks_reach_every_row_of_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the walks do not reach they can't check: every row of a step, every move of a request."""
+    seen = Seen(monkeypatch)
+    walk_all()
+    rows = {(status, trigger) for status, rows in STEP_TABLE.items() for trigger in rows}
+    assert set() == rows - seen.rows
+    moves = {(a, occasion, b) for a, row in REQUEST_TABLE.items() for occasion, to in row.items() for b in to}
+    assert moves == seen.moves
+
+
+# --- the walks can fail ---
+
+
+def _broken_by(monkeypatch: pytest.MonkeyPatch, status: Any, trigger: str, rule: Any, message: str) -> None:
+    """With this row broken some walk must fail, and say why."""
+    row = STEP_TABLE[status][trigger]
+    every: tuple[Any, ...] = tuple(STEP_TABLE)
+    monkeypatch.setitem(STEP_TABLE[status], trigger, Row(rule, (*row.targets, *every)))
+    with pytest.raises(AssertionError, match=message):
+        walk_all()
+
+
+def test_erasing_before_looking_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that is erased from without a look is noticed."""
+
+    def hasty(draft: Draft, step: Step, event: Event) -> Step:
+        return draft.issue(step, "erase")
+
+    _broken_by(monkeypatch, "waiting", "start", hasty, "without having looked|while|controller")
+
+
+def test_erasing_without_instruction_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A controller's data that is erased without its instruction is noticed."""
+
+    def obliging(draft: Draft, step: Step, event: Event) -> Step:
+        return draft.issue(step, "erase")
+
+    _broken_by(monkeypatch, "locating", "located", obliging, "without the controller's instruction")
+
+
+def test_an_end_without_evidence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that ends on the vendor's yes, with nothing to show for it, is noticed."""
+
+    def gullible(draft: Draft, step: Step, event: Event) -> Step:
+        return steps.end(step, Ended(end="erased", at=draft.now), None)
+
+    _broken_by(monkeypatch, "erasing", "accepted", gullible, "Ended")
+
+
+def test_a_wait_that_never_moves_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timer whose rule leaves its time in the past would fire for ever; it is noticed."""
+    _broken_by(monkeypatch, "accepted", "timer", steps.stays, "fires for ever")
+
+
+def test_a_key_destroyed_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing that does not wait for the attempts that are out is noticed."""
+
+    def impatient(draft: Draft) -> None:
+        closing = draft.saga.state
+        assert isinstance(closing, Closing)
+        draft.saga = replace(draft.saga, state=Finished(status=closing.final, at=draft.now), escalations=())
+        draft.destroys_key = True
+
+    monkeypatch.setattr(request, "_finish_when_quiet", impatient)
+    with pytest.raises(AssertionError, match="may still act"):
+        walk_all()
