@@ -48,6 +48,8 @@ def run(
     saga = ground.store.saga(request_id)
     if saga is None:
         return _no(f"there is no request {request_id}; `radera status` lists the open ones", 1)
+    if reason.strip() in ("…", "..."):
+        return _no("the reason is still the placeholder from the mail; write why, it stays on the record", 2)
     if reason and looks_personal(reason):
         return _no(
             "the reason seems to hold a person's address or number, and it stays on record for years; "

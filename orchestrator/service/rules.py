@@ -53,6 +53,8 @@ def _plan(name: str, system: System) -> SystemPlan:
         kind=system.kind,
         after=system.after,
         look_again=(0, *(micros(one) for one in system.look_again)),
+        patience=micros(system.patience),
+        asks_subject=system.asks_subject,
         tenant=tenant,
         refusal_ends=tenant is not None,
         holds_nothing=system.reason,
