@@ -2,9 +2,12 @@
 old pages.
 """
 
+import sqlite3
 import time
+from contextlib import closing
 
 import sqlalchemy as sa
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from orchestrator.store import tables
 from orchestrator.store.store import Store
@@ -52,22 +55,25 @@ def empty_log(engine: sa.Engine) -> bool:
     """
     if engine.dialect.name != "sqlite":
         return False
-    # Past SQLAlchemy's transactions: in one, there is nothing to checkpoint.
-    pooled = engine.raw_connection()
     try:
-        cursor = pooled.cursor()
-        (usual,) = cursor.execute("PRAGMA busy_timeout").fetchone()
-        cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
-        try:
-            for attempt in range(_CHECKPOINT_ATTEMPTS):
-                if attempt:
-                    time.sleep(_CHECKPOINT_PAUSE)
-                busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                if not busy:
-                    return True
-            return False
-        finally:
-            cursor.execute(f"PRAGMA busy_timeout={usual}")
-            cursor.close()
-    finally:
-        pooled.close()
+        # Past SQLAlchemy's transactions: in one, there is nothing to checkpoint.
+        with closing(engine.raw_connection()) as connection, closing(connection.cursor()) as cursor:
+            (usual,) = cursor.execute("PRAGMA busy_timeout").fetchone()
+            cursor.execute(f"PRAGMA busy_timeout={_CHECKPOINT_WAIT_MS}")
+            try:
+                return _truncate(cursor)
+            finally:
+                cursor.execute(f"PRAGMA busy_timeout={usual}")
+    except sqlite3.OperationalError:
+        return False
+
+
+def _truncate(cursor: DBAPICursor) -> bool:
+    for attempt in range(_CHECKPOINT_ATTEMPTS):
+        if attempt:
+            time.sleep(_CHECKPOINT_PAUSE)
+        cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        [(busy, _, _)] = cursor.fetchall()
+        if not busy:
+            return True
+    return False

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.bus import sharing
-from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record
+from orchestrator.bus import sharing, sqlite
+from orchestrator.bus.port import Bus, BusUnavailable, Record
 from orchestrator.bus.sqlite import PROBE_INTERVAL, SqliteBus
 from orchestrator.store.engine import open_engine
 from tests.contract.bus_suite import BusSuite, receive, record, settle, values
@@ -135,6 +135,19 @@ def test_an_empty_key_asks_for_no_order() -> None:
     assert ["2"] == values(other.poll(0, 1))
 
 
+def test_what_is_given_back_comes_before_what_waits() -> None:
+    """A record that a closed subscription held is not overtaken by its key's later ones."""
+    bus = SqliteBus(open_engine("sqlite://"), wall_clock)
+    one, other = bus.subscribe("g", ["t"]), bus.subscribe("g", ["t"])
+    bus.publish([record("t", "a", "a1"), record("t", "a", "a2")])
+    assert ["a1"] == values(one.poll(0, 1))
+    assert [] == other.poll(0, 10)
+
+    one.close()
+
+    assert ["a1", "a2"] == values(other.poll(0, 10))
+
+
 def test_an_acknowledgement_wakes_who_waits_for_the_key() -> None:
     """A subscription that waits gets the key's next record as soon as the key is free."""
     bus = SqliteBus(open_engine("sqlite://"), wall_clock)
@@ -142,14 +155,50 @@ def test_an_acknowledgement_wakes_who_waits_for_the_key() -> None:
     bus.publish([record("t", "a", "a1"), record("t", "a", "a2")])
     [a1] = one.poll(0, 1)
     assert [] == other.poll(0, 1)
-    got: list[Delivery] = []
-    waiting = threading.Thread(target=lambda: got.extend(other.poll(10, 1)))
+    arrived: list[float] = []
+    waiting = threading.Thread(target=lambda: arrived.extend(time.monotonic() for _ in other.poll(10, 1)))
     waiting.start()
+    # In the middle between two looks.
+    time.sleep(PROBE_INTERVAL * 1.5)
 
+    acknowledged = time.monotonic()
     one.ack(a1)
     waiting.join(5)
 
-    assert ["a2"] == values(got)
+    assert arrived[0] - acknowledged < PROBE_INTERVAL / 2
+
+
+def test_news_of_another_process_come_once() -> None:
+    """A record that was read by the way, before the look that would have told of it, is not read again."""
+    engine = open_engine("sqlite://")
+    here, elsewhere = SqliteBus(engine, wall_clock), SqliteBus(engine, wall_clock)
+    subscription = here.subscribe("g", ["t"])
+    assert [] == subscription.poll(0, 10)
+    here.publish([record("t", "k", "1")])
+    elsewhere.publish([record("t", "k", "2")])
+
+    assert ["1", "2"] == values(subscription.poll(0, 10))
+    assert [] == subscription.poll(PROBE_INTERVAL * 2, 10)
+
+
+def test_one_topic_that_cannot_be_read_keeps_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken from other topics before the failure is delivered; the next poll says what is wrong."""
+    bus = SqliteBus(open_engine("sqlite://"), wall_clock)
+    bus.publish([record("good", "k", "1"), record("bad", "k", "2")])
+    subscription = bus.subscribe("g", ["bad", "good"])
+    fetch = sqlite._Shared.fetch
+
+    def failing(self: sqlite._Shared, topic: str, line: sharing.Line, limit: int) -> None:
+        if topic == "bad":
+            raise BusUnavailable
+        fetch(self, topic, line, limit)
+
+    monkeypatch.setattr(sqlite._Shared, "fetch", failing)
+    assert ["1"] == values(subscription.poll(0, 10))
+    with pytest.raises(BusUnavailable):
+        subscription.poll(0, 10)
+    monkeypatch.undo()
+    assert ["2"] == values(subscription.poll(0, 10))
 
 
 def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,9 +168,10 @@ def test_rewrapping(store: Store, keys: StoredKeys, keyring: Keyring) -> None:
 
 
 def test_one_key_that_cannot_be_opened_does_not_keep_the_rest(
-    store: Store, keys: StoredKeys, keyring: Keyring
+    store: Store, keys: StoredKeys, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A damaged row is reported, and all others are moved before their generation goes."""
+    monkeypatch.setattr("orchestrator.store.keys._PAGE", 1)
     for request_id in ("a", "b", "c"):
         keys.insert(request_id, new_key())
     with store.engine.begin() as connection:
@@ -182,6 +183,17 @@ def test_one_key_that_cannot_be_opened_does_not_keep_the_rest(
 
     assert (2, ("b",)) == (done.count, done.unreadable)
     assert {1: 1, 2: 2} == keys.generations()
+
+
+def test_a_key_destroyed_meanwhile_stays_destroyed(store: Store, keys: StoredKeys, keyring: Keyring) -> None:
+    """A wrapping made for a key that was destroyed before it was written brings nothing back."""
+    keys.destroy("r")
+    with store.begin() as transaction:
+        transaction.replace_wrapping({"r": keyring.wrap(new_key(), "r")})
+
+    with pytest.raises(KeyDestroyed):
+        keys.key_of("r")
+    assert {} == keys.generations()
 
 
 def test_an_earlier_backup_opens_nothing_after_rotation(
@@ -277,6 +289,14 @@ def test_emptying_the_log_leaves_the_connection_as_it_was(store: Store) -> None:
     assert empty_log(store.engine)
     with store.engine.connect() as connection:
         assert 10_000 == connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+
+
+def test_a_log_that_is_not_there_was_not_emptied(store: Store, path: Path) -> None:
+    """Whatever keeps the log from being emptied is a no, not an end of the process."""
+    store.engine.dispose()
+    shutil.rmtree(path.parent)
+
+    assert not empty_log(store.engine)
 
 
 def test_in_memory_there_is_no_log(keyring: Keyring) -> None:
