@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.bus.port import Delivery
 from orchestrator.privacy.digest import Digests
-from orchestrator.privacy.guard import find_personal
+from orchestrator.privacy.guard import find_personal, looks_personal
 from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
+from orchestrator.privacy.keyring import GenerationForgotten
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
@@ -26,6 +27,10 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: What stands in the record for a reason that quoted the person.
 WITHHELD = "(withheld: it quoted the person)"
+
+#: Why identifiers can't be read, now or ever. What is wrong with the keyring as a whole is not among them:
+#: that is mended and waited for, and must not cost a single request.
+_CLOSED = (KeyUnknown, GenerationForgotten, SealBroken, IdentifiersBroken)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +61,9 @@ class Reader:
         self._random = random
 
     def read(self, delivery: Delivery) -> Inbound:
-        """Never raises for what the record holds; only for a store that can't be reached."""
+        """Never raises for what the record holds; only for a store that can't be reached, or for master keys
+        that can't be read.
+        """
         match delivery.topic:
             case topics.REQUESTS:
                 return self._request(delivery)
@@ -79,8 +86,9 @@ class Reader:
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
-        except (KeyUnknown, SealBroken, IdentifiersBroken) as error:
-            return self._unreadable(delivery, _code_of(error), event_id=request.event_id)
+        except _CLOSED as error:
+            # Not under the event's own id: mended and sent again, it must not pass for a repeat.
+            return self._unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
         event = RequestReceived(
             event_id=request.event_id,
             request_id=request.request_id,
@@ -124,7 +132,7 @@ class Reader:
             return False
         try:
             before = self._open(request_id, known)
-        except (KeyDestroyed, KeyUnknown, SealBroken, IdentifiersBroken):
+        except (KeyDestroyed, *_CLOSED):
             return False
         same_otherwise = self.content_digest(before, inbound.request) == known_digest
         return same_otherwise and set(before.items) < set(inbound.identifiers.items)
@@ -194,11 +202,13 @@ class Reader:
         return Inbound(delivery=delivery, type="decision", event=event)
 
     def clean_reason(self, reason: str, request_id: str, sealed: bytes) -> str:
-        """A DPO's reason stays on the record when the key is gone, so it must not quote the person."""
+        """A DPO's reason stays on the record when the key is gone, so it must not quote the person. Where we
+        don't know whom it might quote, it goes by its form.
+        """
         try:
-            quotes = bool(sealed) and find_personal(reason, self._open(request_id, sealed))
-        except (KeyDestroyed, KeyUnknown, SealBroken, IdentifiersBroken):
-            return reason
+            quotes = find_personal(reason, self._open(request_id, sealed))
+        except (KeyDestroyed, *_CLOSED):
+            quotes = looks_personal(reason)
         return WITHHELD if quotes else reason
 
 
@@ -217,6 +227,7 @@ def _code_of(error: Exception) -> str:
         return "malformed_message"
     return {
         "KeyUnknown": "key_unknown",
+        "GenerationForgotten": "generation_forgotten",
         "SealBroken": "seal_broken",
         "IdentifiersBroken": "identifiers_broken",
     }[type(error).__name__]
