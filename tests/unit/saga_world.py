@@ -4,6 +4,7 @@ Every event that is fed is followed by `must_hold`: the rules that no event may 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from orchestrator.saga.model import (
     AwaitingDecision,
     Ended,
     Escalation,
+    NoticePending,
     Saga,
     Step,
     Wait,
@@ -95,6 +97,16 @@ class World:
         if any(entry.action == "supplemented" for entry in decision.entries):
             self.looked.clear()
         return decision
+
+    def mail_everything(self) -> None:
+        """The mailbox answers every notice that is waiting."""
+        for notice in self.open.notices:
+            if isinstance(notice.state, NoticePending):
+                self.mailbox(command_id=notice.state.command_id)
+
+    def configure(self, plan: SystemPlan) -> None:
+        """A system that is configured while the request is on its way."""
+        self.rules = replace(self.rules, systems={**self.rules.systems, plan.name: plan})
 
     def event_id(self) -> str:
         self._events += 1
@@ -176,9 +188,9 @@ class World:
         }
         return self.feed(Confirmed(**{**values, **fields}))
 
-    def dpo(self, action: Action, reason: str | None = None, **fields: Any) -> Decision:
+    def dpo(self, action: Action, about: str | None = None, /, **fields: Any) -> Decision:
         """A decision on the open question of that reason, or (None) on the request."""
-        one = self.question(reason) if reason is not None else None
+        one = self.question(about) if about is not None else None
         values: dict[str, Any] = {
             "event_id": self.event_id(),
             "request_id": REQUEST,
