@@ -1,0 +1,93 @@
+"""An event loop in which time passes only when somebody says so.
+
+`time()` is the simulation's clock. Nothing is ever waited for: the selector answers at once, and a timer
+fires in the first turn after the clock has passed it. The owner runs one turn at a time, so that tasks of
+one process and the steps of others interleave as the seed has it; who doesn't turn the loop has stopped the
+process.
+"""
+
+import asyncio
+import heapq
+import selectors
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from typing_extensions import override
+
+SECOND = 1_000_000
+
+
+class Clock:
+    """The time of everything in a world, in microseconds UTC; it only moves when it is told to."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+    def advance_to(self, moment: int) -> None:
+        self.now = max(self.now, moment)
+
+
+class _NeverWaiting(selectors.SelectSelector):
+    @override
+    def select(self, timeout: float | None = None) -> list[Any]:
+        return []
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """A loop on a `Clock`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._micros = clock
+        self._origin = clock.now
+        super().__init__(_NeverWaiting())
+        self._turned_at = -1.0
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._made = 0
+
+    @override
+    def time(self) -> float:
+        return (self._micros.now - self._origin) / SECOND
+
+    @override
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        handle = super().call_at(when, callback, *args, context=context)
+        self._made += 1
+        heapq.heappush(self._timers, (when, self._made, handle))
+        return handle
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a turn would do anything now."""
+        due_at = self.next_due_at()
+        return bool(getattr(self, "_ready")) or (due_at is not None and due_at <= self._micros.now)
+
+    def next_due_at(self) -> int | None:
+        """When the next timer fires, in microseconds; None without one."""
+        timers = self._timers
+        while timers and (timers[0][2].cancelled() or timers[0][0] <= self._turned_at):
+            heapq.heappop(timers)
+        return self._origin + int(timers[0][0] * SECOND) + 1 if timers else None
+
+    def turn(self) -> None:
+        """Runs what is ready, once."""
+        self._turned_at = self.time()
+        self.stop()
+        self.run_forever()
+
+    def discard(self) -> None:
+        """Ends the loop of a process that is dead: its tasks are cancelled and can do nothing any more."""
+        self.set_exception_handler(lambda loop, context: None)
+        for _ in range(50):
+            pending = asyncio.all_tasks(self)
+            if not pending:
+                break
+            for task in pending:
+                task.cancel()
+            self.turn()
+        self.close()

@@ -1,0 +1,122 @@
+"""The people of a world: who asks, who stands by, and what the vendors hold of each.
+
+Every identifier is a canary: it has a form that nothing else has, so that it can be looked for everywhere
+at the end. So have the vendors' ids of the records.
+"""
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from handlers.sandbox.core import Sandbox
+from orchestrator.privacy import Identifier, Identifiers
+from orchestrator.privacy.identifiers import Kind
+from tests.simulation.installation import TENANT, VENDORS
+
+DAY = 86_400_000_000
+
+
+@dataclass(slots=True)
+class Person:
+    """Somebody known to some vendors. `records` are (vendor, id) of all that is theirs."""
+
+    number: int
+    email: str
+    phone: str
+    name: str
+    client_id: str
+    tenant_id: str
+    held: tuple[str, ...]
+    records: set[tuple[str, str]] = field(default_factory=set)
+    later: set[tuple[str, str]] = field(default_factory=set)
+    """Records made after the erasure: new consent, or a sync."""
+    renamed: set[tuple[str, str]] = field(default_factory=set)
+
+    def values(self) -> list[str]:
+        """Everything they are known by."""
+        return [self.email, self.phone, self.client_id, self.tenant_id]
+
+    def canaries(self) -> list[str]:
+        """What must not be readable anywhere when their request has ended."""
+        ids = [record for _, record in self.records if len(record) >= 6]
+        return [self.email, self.email.partition("@")[0], self.phone, self.name, self.client_id, *ids]
+
+    def identifiers(self, kinds: tuple[Kind, ...]) -> Identifiers:
+        known: dict[Kind, str] = {
+            "email": self.email,
+            "phone": self.phone,
+            "name": self.name,
+            "ga_client_id": self.client_id,
+            "tenant_user_id": self.tenant_id,
+        }
+        return Identifiers(tuple(Identifier(kind, known[kind]) for kind in kinds))
+
+
+def make(number: int, rng: random.Random, *, share: float) -> Person:
+    """A person of whom each vendor holds something with the probability `share`."""
+    serial = f"{rng.randrange(10**6):06d}{number}"
+    return Person(
+        number=number,
+        email=f"kanarie{serial}@people.example",
+        phone=f"+4670{rng.randrange(10**7):07d}",
+        name=f"Kanarie Vingsson{serial}",
+        client_id=f"{rng.randrange(10**9, 10**10)}.{rng.randrange(10**9, 10**10)}",
+        tenant_id=f"anstalld-{serial}",
+        held=tuple(system for system in VENDORS if system != "survey" and rng.random() < share),
+    )
+
+
+def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int) -> None:
+    """Puts the person's records into the stand-ins, some time ago."""
+    base = 7_100_000 + person.number * 10_000 + rng.randrange(1000)
+    made = now - rng.randrange(30, 900) * DAY
+    parts: dict[str, Any] = {}
+    if "superoffice" in person.held:
+        parts["superoffice"] = _superoffice(person, base, made, rng)
+    if "hubspot" in person.held:
+        contact = {"id": base + 20, "email": person.email, "created_at": made}
+        parts["hubspot"] = {"contacts": [contact]}
+    if "analytics" in person.held:
+        parts["google"] = {"visitors": [{"client_id": person.client_id, "email": person.email}]}
+    candidate = {"email": person.email, "name": person.name, "created_at": made}
+    if "agency_tt" in person.held:
+        parts["teamtailor"] = {"candidates": [{**candidate, "id": base + 30}]}
+    if "agency_mail" in person.held:
+        agency = {"name": "mail", "address": "mail@agency.example", "candidates": [{**candidate, "id": base + 40}]}
+        parts["agencies"] = [agency]
+    if "tenant" in person.held:
+        identities = [
+            {"type": "email", "value": person.email},
+            {"type": "tenant_user_id", "value": person.tenant_id},
+        ]
+        children = [{"id": f"tidrapport-{base}-{n}", "type": "timesheet"} for n in range(rng.randrange(3))]
+        record = {"id": f"user-{base}", "identities": identities, "children": children, "created_at": made}
+        parts["tenants"] = [{"tenant": TENANT, "records": [record]}]
+    if not parts:
+        return
+    for table, ids in sandbox.seed(parts).items():
+        vendor = {"agency": "agencies", "tenant": "tenant-api"}.get(table.partition(".")[0], table.partition(".")[0])
+        person.records |= {(vendor, number) for number in ids}
+
+
+def _superoffice(person: Person, base: int, made: int, rng: random.Random) -> dict[str, Any]:
+    def children(kind: int, most: int) -> list[dict[str, Any]]:
+        return [{"id": base + 100 * kind + n, "registered_at": made} for n in range(rng.randrange(most))]
+
+    row: dict[str, Any] = {
+        "id": base,
+        "name": person.name,
+        "email": person.email,
+        "phones": [person.phone],
+        "created_at": made,
+        "consents": ["EMARKETING"] if rng.random() < 0.5 else [],
+        "tickets": children(1, 3),
+        "form_submissions": children(2, 2),
+        "appointments": children(3, 2),
+    }
+    if rng.random() < 0.1:
+        row["sales"] = [{"id": base + 400, "bookkeeping": True, "registered_at": made}]
+    part: dict[str, Any] = {"persons": [row]}
+    if rng.random() < 0.2:
+        part["submissions"] = [{"id": base + 500, "email": person.email, "registered_at": made}]
+    return part

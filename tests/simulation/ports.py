@@ -1,0 +1,175 @@
+"""What stands between the product and the world: each port asks whether its process is alive, and tells what
+it does.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+
+import httpx
+import sqlalchemy as sa
+from typing_extensions import override
+
+from handlers.sandbox.core import Sandbox
+from orchestrator.log import entry
+from orchestrator.privacy import KeyDestroyed, Keyring, KeyUnknown, Wrapped
+from orchestrator.saga.model import Saga
+from orchestrator.smtp import MailDeferred, MailRefused
+from orchestrator.smtp.message import wire
+from orchestrator.store import Store, StoredKeys, Transaction
+from orchestrator.store.tables import subject_keys
+from tests.simulation.lives import Life
+
+
+class _Watched(Transaction):
+    """A transaction that remembers which sagas it wrote."""
+
+    def __init__(self, connection: sa.Connection, clock: Callable[[], int] | None) -> None:
+        super().__init__(connection, clock)
+        self.saved: list[Saga] = []
+
+    @override
+    def save(self, sagas: Iterable[Saga]) -> None:
+        batch = list(sagas)
+        super().save(batch)
+        self.saved += batch
+
+
+class LivingStore(Store):
+    """The store of one process. `committed` hears of every saga that was saved for good."""
+
+    def __init__(
+        self, engine: sa.Engine, clock: Callable[[], int], life: Life, committed: Callable[[Saga], None]
+    ) -> None:
+        super().__init__(engine, clock)
+        self._life = life
+        self._committed = committed
+        self.open: sa.Connection | None = None
+
+    @override
+    @contextmanager
+    def begin(self) -> Iterator[Transaction]:
+        self._life.check()
+        with self.engine.begin() as connection:
+            transaction = _Watched(connection, self._clock)
+            self.open = connection
+            try:
+                yield transaction
+                self._life.before("commit")
+            finally:
+                self.open = None
+        for saga in transaction.saved:
+            self._committed(saga)
+        self._life.after("commit")
+
+
+class LivingKeys(StoredKeys):
+    """The keys, read through the open transaction while there is one: in memory there is one connection."""
+
+    def __init__(self, store: LivingStore, keyring: Keyring) -> None:
+        super().__init__(store, keyring)
+        self._living = store
+        self._ring = keyring
+
+    @override
+    def key_of(self, request_id: str) -> bytes:
+        if self._living.open is None:
+            return super().key_of(request_id)
+        c = subject_keys.c
+        query = sa.select(c.generation, c.wrapped).where(c.request_id == request_id)
+        row = self._living.open.execute(query).one_or_none()
+        if row is None:
+            raise KeyUnknown(request_id=request_id)
+        if row.wrapped is None:
+            raise KeyDestroyed(request_id=request_id)
+        return self._ring.unwrap(Wrapped(row.generation, row.wrapped), request_id)
+
+
+class LivingMailer:
+    """The mail server: agencies' mail goes to the sandbox, all of it is kept."""
+
+    def __init__(self, sandbox: Sandbox, life: Life, kept: list[tuple[int, str, EmailMessage]]) -> None:
+        self._sandbox = sandbox
+        self._life = life
+        self._kept = kept
+
+    def send(self, message: EmailMessage, recipient: str) -> None:
+        self._life.before("mail")
+        data = wire(message, recipient)
+        struck = self._sandbox.strike_mail()
+        for fault in struck:
+            kind = fault["kind"]
+            if kind == "reset":
+                raise MailDeferred("lost")
+            if kind.isdigit():
+                code = int(kind)
+                raise (MailRefused if code >= 500 else MailDeferred)("content", code)
+        self._kept.append((self._sandbox.clock(), recipient, message))
+        if recipient.endswith("@agency.example"):
+            self._sandbox.accept_mail(data, [recipient])
+        self._life.after("mail")
+        if any(fault["kind"] == "lost_response" for fault in struck):
+            raise MailDeferred("lost")
+
+
+class LivingTransport(httpx.AsyncBaseTransport):
+    """The way to the vendors.
+
+    What takes something away leaves at once: between the permit and the wire there is no place to stop. What
+    only looks, and every answer, may take some turns of the loop, so that others come in between and a
+    process can be stopped there.
+    """
+
+    def __init__(self, sandbox: Sandbox, life: Life, rng: random.Random, done: Counter[str]) -> None:
+        self._sandbox = sandbox
+        self._life = life
+        self._rng = rng
+        self._done = done
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._life.check()
+        looks = is_look(request)
+        if looks:
+            for _ in range(self._rng.choice((0, 0, 1, 3))):
+                await asyncio.sleep(0)
+        if looks:
+            self._life.check()
+        else:
+            self._life.before("effect")
+        self._done["calls"] += 1
+        self._done["effects under way"] += not looks
+        try:
+            response = await self._sandbox.handle(request)
+        finally:
+            self._done["effects under way"] -= not looks
+        if not looks:
+            self._life.after("effect")
+        for _ in range(self._rng.choice((0, 0, 1, 3))):
+            await asyncio.sleep(0)
+        self._life.check()
+        return response
+
+
+def is_look(request: httpx.Request) -> bool:
+    """Whether a call takes nothing away, whoever makes it."""
+    path = request.url.path
+    return request.method == "GET" or path.endswith(
+        ("/Authenticate", "/token", "/locate", "/prove", "/confirmations", "/GetFormSubmissionEntity")
+    )
+
+
+class LogLines(logging.Handler):
+    """Every line that was logged, as it would have been written."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(repr(entry(record)))

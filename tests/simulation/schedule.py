@@ -1,0 +1,296 @@
+"""One seed, from the first request to the last word.
+
+While there is trouble, the scheduler picks at each step, by the seed, who acts next among those who have
+something to do. Then the world is healed, the DPO settles what is open, and time runs on until nothing is
+left to do.
+"""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.simulation import people
+from tests.simulation.bus import Trouble as BusTrouble
+from tests.simulation.faults import Trouble
+from tests.simulation.invariants import Violated, Watch, check_end
+from tests.simulation.loop import SECOND
+from tests.simulation.robots import Dpo, Gate, Requester
+from tests.simulation.scenario import Scenario, draw
+from tests.simulation.world import World
+
+HOUR = 3600 * SECOND
+DAY = 24 * HOUR
+#: Far more than a healthy world needs; who comes here goes round in circles.
+MOST_STEPS = 8_000
+LONGEST = 3 * 365 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a schedule came to."""
+
+    seed: int
+    counts: Counter[str]
+    trace: tuple[str, ...]
+
+
+class Failed(AssertionError):
+    """A schedule broke an invariant; the text says how to see it again."""
+
+    def __init__(self, seed: int, trace: list[str], cause: BaseException) -> None:
+        last = "\n".join(trace[-12:])
+        super().__init__(
+            f"seed {seed}: {type(cause).__name__}: {cause}\n"
+            f"replay: python -m tests.simulation --seed {seed} -v\n{last}"
+        )
+        self.seed = seed
+        self.cause = cause
+        self.trace = trace
+        self.invariant = cause.name if isinstance(cause, Violated) else type(cause).__name__
+
+
+def run(seed: int, scenario: Scenario | None = None) -> Report:
+    """Plays the schedule of a seed. Raises Failed."""
+    if scenario is None:
+        scenario = draw(random.Random(f"{seed}/scenario"))
+    logger = logging.getLogger()
+    world = World(seed, scenario)
+    level, disabled = logger.level, logger.manager.disable
+    logger.addHandler(world.log)
+    logger.setLevel(logging.INFO)
+    try:
+        schedule = Schedule(world)
+        schedule.play()
+        return Report(seed, schedule.summary(), tuple(world.trace))
+    except Exception as error:
+        raise Failed(seed, world.trace, error) from error
+    finally:
+        logger.setLevel(level)
+        logging.disable(disabled)
+        world.close()
+
+
+class Schedule:
+    """Who acts when."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.rng = random.Random(f"{world.seed}/schedule")
+        self.requester = Requester(world, random.Random(f"{world.seed}/requester"))
+        self.dpo = Dpo(world, random.Random(f"{world.seed}/dpo"))
+        self.trouble = Trouble(world, random.Random(f"{world.seed}/trouble"))
+        self.watch = Watch(world, self.requester)
+        world.sandbox.deliver = Gate(world).deliver
+        self._to_submit: list[people.Person] = []
+        self._relay_is_due = True
+        self._steps = 0
+        self._populate()
+
+    def _populate(self) -> None:
+        world, scenario = self.world, self.world.scenario
+        rng = random.Random(f"{world.seed}/people")
+        for number in range(scenario.requests):
+            world.people.append(people.make(number, rng, share=scenario.share))
+        for number in range(2):
+            world.bystanders.append(people.make(8 + number, rng, share=0.9))
+        for person in (*world.people, *world.bystanders):
+            people.plant(world.sandbox, person, rng, world.clock())
+        self.trouble.parties()
+        self._to_submit = list(world.people)
+
+    # --- the whole ---
+
+    def play(self) -> None:
+        scenario = self.world.scenario
+        bus = self.world.bus
+        bus.trouble = BusTrouble(
+            repeats=scenario.bus_repeats,
+            lags=scenario.bus_lags,
+            rewinds=scenario.bus_rewinds,
+            fails=scenario.bus_fails,
+        )
+        self.requester.submit(self._to_submit.pop(0))
+        for _ in range(scenario.steps):
+            self._make_trouble()
+            self._one_step()
+        for person in self._to_submit:
+            self.requester.submit(person)
+        self._heal()
+        unsettled = self._run_down()
+        self.watch.check()
+        check_end(self.world, self.requester, unsettled)
+
+    def _heal(self) -> None:
+        world = self.world
+        world.tell("healed")
+        world.bus.trouble = BusTrouble()
+        world.bus.lag_until.clear()
+        world.fuse.left = None
+        world.sandbox.clear_faults()
+
+    def _run_down(self) -> str | None:
+        """Until nothing is left to do; the reason if that does not come."""
+        world = self.world
+        until = world.clock() + LONGEST
+        for _ in range(MOST_STEPS):
+            if self._work():
+                self._one_step()
+                continue
+            if self.dpo.settle():
+                continue
+            finished = all(saga.is_finished for saga in world.sagas.values())
+            if finished and world.sandbox.store.next_due() is None and len(world.sagas) >= len(self.requester.asked):
+                return None
+            moment = self._next_moment()
+            if moment is None:
+                return None if finished else "nothing will ever happen again"
+            if moment > until:
+                return "it goes on for years" if not finished else None
+            self._advance(moment)
+        return f"still at work after {MOST_STEPS} steps"
+
+    # --- one step ---
+
+    def _one_step(self) -> None:
+        self._steps += 1
+        work = self._work()
+        if work:
+            self.rng.choice(work)()
+        else:
+            moment = self._next_moment()
+            if moment is not None:
+                self._advance(moment)
+        self.watch.check()
+
+    def _work(self) -> list[Callable[[], None]]:
+        """What there is to do at this moment."""
+        world = self.world
+        now = world.clock()
+        found: list[Callable[[], None]] = []
+        if self._orchestrator_has_work(now):
+            found.append(self._orchestrate)
+        if self._relay_is_due:
+            found.append(self._relay)
+        if now >= world.frozen_until:
+            if len(world.rounds) < 4 and world.worker_subscription.has_news():
+                found.append(self._begin)
+            if world.loop.is_ready:
+                found += [self._turn, self._turn]
+        next_mail = world.mailbox.next_try_at()
+        if self._mailbox_has_news() or (next_mail is not None and next_mail <= now):
+            found.append(self._post)
+        due_at = world.sandbox.store.next_due()
+        if due_at is not None and due_at <= now:
+            found.append(self._tick)
+        return found
+
+    def _orchestrator_has_work(self, now: int) -> bool:
+        subscription = self.world.orchestrator._subscription
+        if subscription is None or subscription.has_news():  # type: ignore[attr-defined]
+            return True
+        return any(saga.wake_at is not None and saga.wake_at <= now for saga in self.world.sagas.values())
+
+    def _mailbox_has_news(self) -> bool:
+        subscription = self.world.mailbox._subscription
+        return subscription is None or subscription.has_news()  # type: ignore[attr-defined, no-any-return]
+
+    def _next_moment(self) -> int | None:
+        world = self.world
+        now = world.clock()
+        moments = [saga.wake_at for saga in world.sagas.values() if saga.wake_at is not None]
+        frozen = now < world.frozen_until
+        loop_at = None if frozen else world.loop.next_due_at()
+        moments += [
+            moment
+            for moment in (
+                loop_at,
+                world.mailbox.next_try_at(),
+                world.sandbox.store.next_due(),
+                world.bus.next_release_at(),
+                world.frozen_until if frozen else None,
+            )
+            if moment is not None
+        ]
+        later = [moment for moment in moments if moment > now]
+        return min(later, default=None)
+
+    # --- the actors ---
+
+    def _orchestrate(self) -> None:
+        self.world.step("orchestrator", lambda: self.world.orchestrator.step(0.0))
+        self._relay_is_due = True
+
+    def _relay(self) -> None:
+        sent = self.world.step("orchestrator", self.world.relay.step)
+        self._relay_is_due = sent is None or sent > 0
+
+    def _begin(self) -> None:
+        self.world.begin_round(self.rng.randint(1, 4))
+        self._turn()
+
+    def _turn(self) -> None:
+        times = self.rng.choice((1, 5, 20, 60))
+        self.world.step("worker", lambda: self.world.turn(times))
+
+    def _post(self) -> None:
+        self.world.step("mailbox", lambda: self.world.mailbox.step(0.0))
+
+    def _tick(self) -> None:
+        coroutine = self.world.sandbox.tick()
+        try:
+            coroutine.send(None)
+        except StopIteration:
+            return
+        raise RuntimeError("the gate took time")
+
+    def _advance(self, moment: int) -> None:
+        self.world.clock.advance_to(moment)
+
+    # --- trouble ---
+
+    def _make_trouble(self) -> None:
+        world, rng, scenario = self.world, self.rng, self.world.scenario
+
+        def happens(chance: float) -> bool:
+            return chance > 0.0 and rng.random() < chance
+
+        if self._to_submit and happens(0.05):
+            self.requester.submit(self._to_submit.pop(0))
+        if world.fuse.left is None and happens(scenario.crashes):
+            world.fuse.left = rng.randrange(8)
+            world.kills_everything = rng.random() < 0.5
+        if happens(scenario.freezes) and world.rounds and not world.counts["effects under way"]:
+            hours = rng.choice((1, 13, 30, 100))
+            world.counts["worker stopped and woken"] += 1
+            world.tell(f"worker stopped for {hours} hours")
+            world.frozen_until = world.clock() + hours * HOUR
+        if happens(scenario.vendor_faults):
+            self.trouble.vendor()
+        if happens(scenario.mail_faults):
+            self.trouble.mail()
+        if happens(scenario.repeats):
+            self.requester.trouble()
+        if happens(scenario.reappearances):
+            self.trouble.reappear()
+        if happens(scenario.jumps):
+            jump = rng.choice((SECOND, 60 * SECOND, HOUR, 13 * HOUR, 3 * DAY, 20 * DAY))
+            world.counts["clock moved on"] += 1
+            self._advance(world.clock() + jump)
+        if self.dpo.is_asked() and happens(scenario.decisions):
+            self.dpo.act(scenario.wrong_decisions)
+
+    def summary(self) -> Counter[str]:
+        """What happened, counted."""
+        world = self.world
+        counts = Counter(world.counts)
+        del counts["effects under way"]
+        counts += world.bus.seen + self.watch.seen
+        counts += Counter({f"killed {point}": number for point, number in world.fuse.points.items()})
+        counts["schedules"] += 1
+        counts["steps"] += self._steps
+        counts["commits"] += sum(" saga " in line for line in world.trace)
+        counts["requests"] += len(world.sagas)
+        counts["mails"] += len(world.mails)
+        return +counts

@@ -1,0 +1,247 @@
+"""One world: the product's roles on one database and one bus, the vendors, the people, and a clock.
+
+A role can die and be started again: its objects are thrown away and made anew on what is durable.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable
+from email.message import EmailMessage
+from typing import Any
+
+import sqlalchemy as sa
+
+from handlers.registry import Context, Handler, find
+from handlers.sandbox.core import Sandbox
+from handlers.worker import Worker, directly
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.http import Clients
+from orchestrator.mailbox.mailbox import Mailbox
+from orchestrator.metrics import Metrics
+from orchestrator.saga.model import Saga
+from orchestrator.service.inbound import Reader
+from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
+from orchestrator.service.relay import Relay
+from orchestrator.store import StoredKeys, StoredSent, open_engine
+from orchestrator.store import tables as store_tables
+from tests.simulation import installation
+from tests.simulation.bus import StubBus
+from tests.simulation.lives import Fuse, Killed, Life
+from tests.simulation.loop import Clock, VirtualLoop
+from tests.simulation.people import Person
+from tests.simulation.ports import LivingKeys, LivingMailer, LivingStore, LivingTransport, LogLines
+from tests.simulation.scenario import Scenario
+
+#: 2026-06-01T00:00:00Z; worlds begin somewhere in the year after it.
+EPOCH = 1_780_272_000_000_000
+_engine: sa.Engine | None = None
+
+
+def _database() -> sa.Engine:
+    """One database in memory for the process, emptied for each world: opening one costs more than a world."""
+    global _engine
+    if _engine is None:
+        _engine = open_engine("sqlite://")
+    with _engine.begin() as connection:
+        for table in reversed(store_tables.metadata.sorted_tables):
+            if table.name != "schema_version":
+                connection.execute(sa.delete(table))
+    return _engine
+
+
+class World:
+    """What a schedule plays with. `trace` is what happened, without a word about anybody."""
+
+    def __init__(self, seed: int, scenario: Scenario) -> None:
+        self.seed = seed
+        self.scenario = scenario
+        self.rng = random.Random(f"{seed}/world")
+        self.clock = Clock(EPOCH + self.rng.randrange(365 * 86_400) * 1_000_000)
+        self.engine = _database()
+        self.bus = StubBus(self.clock, random.Random(f"{seed}/bus"))
+        self.sandbox = Sandbox(clock=self.clock, sleep=asyncio.sleep, deliver=None)
+        self.sandbox.seed(installation.accounts(self.clock()))
+        self.fuse = Fuse()
+        self.fuse.kills = self._kill
+        self.kills_everything = True
+        self.people: list[Person] = []
+        self.bystanders: list[Person] = []
+        self.mails: list[tuple[int, str, EmailMessage]] = []
+        self.sagas: dict[str, Saga] = {}
+        self.trace: list[str] = []
+        self.counts: Counter[str] = Counter()
+        self.log = LogLines()
+        self.metrics = Metrics(sorted(set(installation.KINDS.values())))
+        self.on_commit: list[Callable[[Saga], None]] = []
+        self.lives: dict[str, Life] = {}
+        self.frozen_until = 0
+        self._product_rng = random.Random(f"{seed}/product")
+        self._transport_rng = random.Random(f"{seed}/transport")
+        self.keyring = installation.keyring()
+        # What the world itself does in the product's name (intake, the console) never dies half-way.
+        self.outside = Life("outside", Fuse())
+        self.store = LivingStore(self.engine, self.clock, self.outside, self._committed)
+        self.keys = StoredKeys(self.store, self.keyring)
+        self.start_orchestrator()
+        self.start_worker()
+        self.start_mailbox()
+
+    # --- what happened ---
+
+    def tell(self, text: str) -> None:
+        self.trace.append(f"{self.clock.now / 1e6:.6f} {text}")
+
+    def _committed(self, saga: Saga) -> None:
+        self.sagas[saga.request_id] = saga
+        steps = " ".join(f"{step.system}={_state(step)}" for step in saga.steps)
+        questions = " ".join(f"{one.id}@{one.version}:{one.reason}" for one in saga.escalations)
+        self.tell(f"saga {saga.request_id[:8]} v{saga.version} {saga.status} {steps} {questions}".rstrip())
+        for hear in self.on_commit:
+            hear(saga)
+
+    # --- roles ---
+
+    def start_orchestrator(self) -> None:
+        life = self.lives["orchestrator"] = Life("orchestrator", self.fuse)
+        store = LivingStore(self.engine, self.clock, life, self._committed)
+        keys = LivingKeys(store, self.keyring)
+        bus = self.bus.of(life)
+        self.orchestrator = Orchestrator(
+            store=store,
+            bus=bus,
+            keys=keys,
+            keyring=self.keyring,
+            reader=Reader(keys, installation.digests(), self._product_rng.random),
+            rules=installation.rules(),
+            metrics=self.metrics,
+            random=self._product_rng.random,
+            batch=self._product_rng.choice((1, 3, 100)),
+        )
+        self.relay = Relay(store=store, bus=bus, batch=self._product_rng.choice((1, 5, 500)))
+
+    def start_worker(self) -> None:
+        life = self.lives["worker"] = Life("worker", self.fuse)
+        self.loop = VirtualLoop(self.clock)
+        self.frozen_until = 0
+        store = LivingStore(self.engine, self.clock, life, self._committed)
+        transport = LivingTransport(self.sandbox, life, self._transport_rng, self.counts)
+        clients = Clients(clock=self.clock, transport=transport)
+        mailer = LivingMailer(self.sandbox, life, self.mails)
+        classes = find()
+        handlers: dict[str, Handler] = {}
+        for name, system in installation.settings().systems.items():
+            if system.holds_nothing:
+                continue
+            context = Context(
+                system=name,
+                clock=self.clock,
+                clients=clients,
+                public_url=installation.PUBLIC,
+                controller="Controller AB",
+                domain="radera.controller.example",
+                sender="radera@controller.example",
+                links=installation.links(),
+                correlate=installation.digests().correlation,
+                mailer=mailer,
+                run_blocking=_call,
+            )
+            handlers[name] = classes[system.kind](system.own, context)
+        self.worker = Worker(
+            bus=self.bus.of(life),
+            keys=StoredKeys(store, self.keyring),
+            installation=self.keyring,
+            handlers=handlers,
+            clock=self.clock,
+            metrics=self.metrics,
+            run_blocking=directly,
+        )
+        self.rounds: list[asyncio.Task[int]] = []
+        self.worker_subscription = self.worker.subscribe()
+
+    def start_mailbox(self) -> None:
+        life = self.lives["mailbox"] = Life("mailbox", self.fuse)
+        store = LivingStore(self.engine, self.clock, life, self._committed)
+        self.mailbox = Mailbox(
+            bus=self.bus.of(life),
+            mailer=LivingMailer(self.sandbox, life, self.mails),
+            keys=StoredKeys(store, self.keyring),
+            sent=StoredSent(store, "mailbox"),
+            seal=lambda data: self.keyring.seal_installation(DEAD_LETTER, data),
+            settings=installation.settings(),
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    # --- deaths ---
+
+    def _kill(self, role: str) -> None:
+        doomed = list(self.lives) if self.kills_everything else [role]
+        self.tell(f"killed: {' '.join(doomed)}")
+        self.counts["process killed" if self.kills_everything else "role killed"] += 1
+        for name in doomed:
+            self.lives[name].is_alive = False
+
+    def bury_and_restart(self) -> None:
+        """Starts what is dead anew."""
+        if not self.lives["orchestrator"].is_alive:
+            self.start_orchestrator()
+        if not self.lives["mailbox"].is_alive:
+            self.start_mailbox()
+        if not self.lives["worker"].is_alive:
+            self.loop.discard()
+            self.start_worker()
+
+    # --- steps of the roles ---
+
+    def step(self, role: str, act: Callable[[], Any]) -> Any:
+        """One step of a role, whatever becomes of it; None when it died or the bus was away."""
+        try:
+            return act()
+        except Killed:
+            return None
+        except BusUnavailable:
+            self.counts["bus unavailable"] += 1
+            return None
+        finally:
+            self.bury_and_restart()
+
+    def begin_round(self, most: int) -> None:
+        """The worker polls, and begins what came."""
+        round_ = self.worker.step(self.worker_subscription, max_records=most)
+        self.rounds.append(self.loop.create_task(round_))
+
+    def turn(self, times: int) -> None:
+        """The worker's loop runs for some turns."""
+        for _ in range(times):
+            if not self.loop.is_ready or not self.lives["worker"].is_alive:
+                break
+            self.loop.turn()
+        for task in [task for task in self.rounds if task.done()]:
+            self.rounds.remove(task)
+            error = task.exception() if not task.cancelled() else None
+            if error is not None and self.lives["worker"].is_alive and not _is_away(error):
+                raise error
+
+    def close(self) -> None:
+        for life in self.lives.values():
+            life.is_alive = False
+        self.loop.discard()
+        self.sandbox.close()
+        logging.getLogger().removeHandler(self.log)
+
+
+async def _call(function: Callable[..., None], *args: Any) -> None:
+    function(*args)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether a round ended because the bus was away, for which the worker's owner polls again."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_away, error.exceptions))
+    return isinstance(error, BusUnavailable)
+
+
+def _state(step: Any) -> str:
+    return getattr(step.state, "end", None) or step.state.status
