@@ -33,6 +33,16 @@ class Ground:
     links: PartyLinks
     rules: Rules
 
+    def trim_bus(self, before: int) -> None:
+        """Deletes what all have read of the embedded bus; another bus has a retention of its own."""
+        if isinstance(self.bus, SqliteBus):
+            self.bus.trim(before)
+
+    def close(self) -> None:
+        """Lets go of the bus and the database."""
+        self.bus.close()
+        self.engine.dispose()
+
 
 def load_settings(config: Path) -> Settings:
     """The settings, with each handler's own part checked by its model. Raises ConfigError."""

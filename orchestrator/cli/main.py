@@ -57,6 +57,44 @@ def up(config: Path) -> None:
 
 
 @main.command()
+@CONFIG
+def orchestrator(config: Path) -> None:
+    """Runs the orchestrator alone: events, timers, outbox."""
+    from orchestrator.cli.up import run
+
+    sys.exit(run(config, ("orchestrator",)))
+
+
+@main.command()
+@CONFIG
+@click.option("--systems", help="The systems to serve, with commas; all of them when left out.")
+def worker(config: Path, systems: str | None) -> None:
+    """Runs the handlers alone, for all systems or for those named."""
+    from orchestrator.cli.up import run
+
+    named = None if systems is None else [name.strip() for name in systems.split(",") if name.strip()]
+    sys.exit(run(config, ("worker",), systems=named))
+
+
+@main.command()
+@CONFIG
+def mailbox(config: Path) -> None:
+    """Runs the mailbox alone: outcomes to mail."""
+    from orchestrator.cli.up import run
+
+    sys.exit(run(config, ("mailbox",)))
+
+
+@main.command()
+@CONFIG
+def serve(config: Path) -> None:
+    """Runs the HTTP side alone: answers, callbacks, health, metrics."""
+    from orchestrator.cli.up import run
+
+    sys.exit(run(config, ("serve",)))
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Ends with one JSON document on standard output.")
 @click.option(
     "--directory",

@@ -12,13 +12,16 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Literal
+
+from starlette.applications import Starlette
 
 from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
 from orchestrator.cli.assembly import Ground
 from orchestrator.http import Clients
-from orchestrator.intake import Server, build_app
+from orchestrator.intake import Server, build_app, build_status_app
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY
@@ -27,6 +30,7 @@ from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
+from orchestrator.settings import Settings
 from orchestrator.smtp import Mailer, SmtpMailer
 from orchestrator.store import StoredSent, StoreError
 
@@ -37,13 +41,24 @@ DRAIN = 6.0
 _WAIT = 0.2
 
 
-def make_handlers(ground: Ground, *, clients: Clients, mailer: Mailer) -> dict[str, Handler]:
-    """A handler for each configured system that holds something."""
+Role = Literal["orchestrator", "worker", "mailbox", "serve"]
+ALL: tuple[Role, ...] = ("orchestrator", "worker", "mailbox", "serve")
+
+
+def kinds_of(settings: Settings) -> set[str]:
+    """The handler kinds that are configured."""
+    return {system.kind for system in settings.systems.values() if not system.holds_nothing}
+
+
+def make_handlers(
+    ground: Ground, *, clients: Clients, mailer: Mailer, systems: Collection[str] | None = None
+) -> dict[str, Handler]:
+    """A handler for each configured system that holds something, or for each of `systems`."""
     settings = ground.settings
     classes = find()
     made: dict[str, Handler] = {}
     for name, system in settings.systems.items():
-        if system.holds_nothing:
+        if system.holds_nothing or (systems is not None and name not in systems):
             continue
         context = Context(
             system=name,
@@ -83,18 +98,43 @@ def _seconds(now: int, then: int | None) -> float | None:
 
 
 class Roles:
-    """Every role, started and stopped together. `on_fatal` hears of an error that nothing here can mend."""
+    """Some or all of the roles, started and stopped together.
 
-    def __init__(self, ground: Ground, *, on_fatal: Callable[[Exception], None]) -> None:
+    Every process answers `/healthz`, `/readyz` and `/metrics`; only one that serves takes anything in over
+    HTTP. `systems` narrows the worker to those; they must be all the configured systems of their kinds,
+    because a kind's workers share one topic. `on_fatal` hears of an error that nothing here can mend.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        names: Collection[Role] = ALL,
+        *,
+        systems: Collection[str] | None = None,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
         settings = ground.settings
         self._ground = ground
         self._on_fatal = on_fatal
         self._stop = threading.Event()
-        kinds = [system.kind for system in settings.systems.values() if not system.holds_nothing]
-        self.metrics = Metrics(kinds)
-        self.metrics.watch(lambda: figures_of(ground))
+        self.metrics = Metrics(sorted(kinds_of(settings)))
         mailer = SmtpMailer(settings.smtp)
-        self._orchestrator = Orchestrator(
+        make: Mapping[Role, Callable[[], Loop]] = {
+            "worker": lambda: self._worker(mailer, systems),
+            "orchestrator": self._orchestrator,
+            "mailbox": lambda: self._mailbox(mailer),
+        }
+        self._loops = [make[name]() for name in ("worker", "orchestrator", "mailbox") if name in names]
+        if "orchestrator" in names:
+            self.metrics.watch(lambda: figures_of(ground))
+        app = self._intake() if "serve" in names else build_status_app(self.metrics, self.readiness)
+        self.server = Server(app, host=settings.http.host, port=settings.http.port)
+
+    # --- the roles ---
+
+    def _orchestrator(self) -> Loop:
+        ground = self._ground
+        orchestrator = Orchestrator(
             store=ground.store,
             bus=ground.bus,
             keys=ground.keys,
@@ -104,39 +144,60 @@ class Roles:
             metrics=self.metrics,
             random=random.random,
         )
-        self._relay = Relay(store=ground.store, bus=ground.bus)
-        self._housekeeping = Housekeeping(
-            store=ground.store, retention=settings.retention, trim_bus=ground.bus.trim
+        relay = Relay(store=ground.store, bus=ground.bus)
+        housekeeping = Housekeeping(
+            store=ground.store, retention=ground.settings.retention, trim_bus=ground.trim_bus
         )
-        self._mailbox = Mailbox(
-            bus=ground.bus,
-            mailer=mailer,
-            keys=ground.keys,
-            sent=StoredSent(ground.store, "mailbox"),
-            seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
-            settings=settings,
-            clock=ground.store.now,
-            metrics=self.metrics,
-        )
+
+        def turn() -> None:
+            # What is committed goes out whatever happens next, since a turn begins with the relay.
+            sent = relay.step()
+            orchestrator.step(0.0 if sent else _WAIT)
+            housekeeping.step()
+
+        return Loop("orchestrator", turn, close=orchestrator.close, on_fatal=self._on_fatal)
+
+    def _worker(self, mailer: Mailer, systems: Collection[str] | None) -> Loop:
+        ground, settings = self._ground, self._ground.settings
         clients = Clients(clock=ground.store.now)
-        self._worker = Worker(
+        handlers = make_handlers(ground, clients=clients, mailer=mailer, systems=systems)
+        worker = Worker(
             bus=ground.bus,
             keys=ground.keys,
             installation=ground.keyring,
-            handlers=make_handlers(ground, clients=clients, mailer=mailer),
+            handlers=handlers,
             clock=ground.store.now,
             concurrency=settings.worker.concurrency,
             call_limit=settings.waits.call_limit.total_seconds(),
             drain=DRAIN,
             metrics=self.metrics,
         )
-        self._loops = (
-            Loop("worker", lambda: self._worker.run(self._stop), on_fatal=on_fatal, runs_on=True),
-            Loop("orchestrator", self._orchestrate, close=self._orchestrator.close, on_fatal=on_fatal),
-            Loop("mailbox", self._post, close=self._mailbox.close, on_fatal=on_fatal),
+        return Loop("worker", lambda: worker.run(self._stop), on_fatal=self._on_fatal, runs_on=True)
+
+    def _mailbox(self, mailer: Mailer) -> Loop:
+        ground = self._ground
+        mailbox = Mailbox(
+            bus=ground.bus,
+            mailer=mailer,
+            keys=ground.keys,
+            sent=StoredSent(ground.store, "mailbox"),
+            seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
+            settings=ground.settings,
+            clock=ground.store.now,
+            metrics=self.metrics,
         )
-        app = build_app(
-            settings=settings,
+
+        def turn() -> None:
+            if not mailbox.step(_WAIT):
+                # With its hands full the mailbox does not poll, and so does not wait by itself.
+                self._stop.wait(0.02)
+
+        return Loop("mailbox", turn, close=mailbox.close, on_fatal=self._on_fatal)
+
+    def _intake(self) -> Starlette:
+        ground = self._ground
+        return build_app(
+            settings=ground.settings,
             bus=ground.bus,
             links=ground.links,
             digests=ground.digests,
@@ -146,17 +207,8 @@ class Roles:
             metrics=self.metrics,
             ready=self.readiness,
         )
-        self.server = Server(app, host=settings.http.host, port=settings.http.port)
 
-    def _orchestrate(self) -> None:
-        """One turn: what is committed goes out whatever happens next, since a turn begins with the relay."""
-        sent = self._relay.step()
-        self._orchestrator.step(0.0 if sent else _WAIT)
-        self._housekeeping.step()
-
-    def _post(self) -> None:
-        if not self._mailbox.step(_WAIT):
-            self._stop.wait(0.02)
+    # --- together ---
 
     def start(self) -> None:
         """Starts everything; returns when requests over HTTP are answered. Raises CannotListen."""
@@ -173,8 +225,7 @@ class Roles:
             loop.stop()
         for loop in self._loops:
             ended = loop.join(max(0.1, until - time.monotonic())) and ended
-        self._ground.bus.close()
-        self._ground.engine.dispose()
+        self._ground.close()
         return ended
 
     def readiness(self) -> Mapping[str, bool]:

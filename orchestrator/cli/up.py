@@ -1,9 +1,10 @@
-"""`radera up`: everything in one process, until a signal says stop."""
+"""`radera up`, or one role by itself: runs until a signal says stop."""
 
 import logging
 import signal
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
 
@@ -11,14 +12,17 @@ import click
 
 from orchestrator import log
 from orchestrator.cli.assembly import ground_of, load_settings
-from orchestrator.cli.roles import Roles
+from orchestrator.cli.roles import ALL, Role, Roles
+from orchestrator.settings import Settings
 
 _logger = logging.getLogger(__name__)
 
 
-def run(config: Path) -> int:
-    """Runs until SIGTERM or SIGINT (0), or until an error that nothing here can mend (1)."""
+def run(config: Path, names: Collection[Role] = ALL, *, systems: Collection[str] | None = None) -> int:
+    """Runs the roles until SIGTERM or SIGINT (0), or until an error that nothing here can mend (1)."""
     settings = load_settings(config)
+    if systems is not None:
+        _check_systems(settings, systems)
     log.configure(settings.log.level, settings.log.format)
     stop = threading.Event()
     fatal: list[Exception] = []
@@ -32,9 +36,10 @@ def run(config: Path) -> int:
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    roles = Roles(ground_of(settings), on_fatal=on_fatal)
+    roles = Roles(ground_of(settings), names, systems=systems, on_fatal=on_fatal)
     roles.start()
-    click.echo(f"radera: up, http://{settings.http.host}:{settings.http.port}", err=True)
+    what = "up" if names is ALL else ", ".join(names)
+    click.echo(f"radera: {what}, http://{settings.http.host}:{settings.http.port}", err=True)
     # A bare wait() would not be interrupted by a signal that another thread got.
     while not stop.wait(0.5):
         pass
@@ -44,3 +49,17 @@ def run(config: Path) -> int:
         click.echo(f"radera: {error}", err=True)
     sys.stderr.flush()
     return 1 if fatal or not ended else 0
+
+
+def _check_systems(settings: Settings, systems: Collection[str]) -> None:
+    """A worker's systems are configured, and are all of their kinds: those share a topic, and a command for
+    one that is missing would find nobody.
+    """
+    known = {name: one.kind for name, one in settings.systems.items() if not one.holds_nothing}
+    unknown = sorted(set(systems) - set(known))
+    if unknown:
+        raise click.UsageError(f"no such system: {', '.join(unknown)}; configured are: {', '.join(known)}")
+    kinds = {known[name] for name in systems}
+    left_out = sorted(name for name, kind in known.items() if kind in kinds and name not in systems)
+    if left_out:
+        raise click.UsageError(f"a worker serves all systems of a kind; add: {', '.join(left_out)}")

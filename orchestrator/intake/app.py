@@ -12,7 +12,7 @@
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -87,6 +87,23 @@ def build_app(
         allowance or Allowance(per_second=20, burst=100),
     )
 
+    return Starlette(
+        routes=[
+            *_status_routes(metrics, ready),
+            Route("/answer/{token}", intake.show, methods=["GET"]),
+            Route("/answer/{token}", intake.answer, methods=["POST"]),
+            Route("/callbacks/{kind}", intake.webhook, methods=["POST"]),
+            Route("/callbacks/{kind}/{token}", intake.callback, methods=["POST"]),
+        ]
+    )
+
+
+def build_status_app(metrics: Metrics, ready: Callable[[], Mapping[str, bool]]) -> Starlette:
+    """The application of a process that takes nothing in: health and metrics."""
+    return Starlette(routes=_status_routes(metrics, ready))
+
+
+def _status_routes(metrics: Metrics, ready: Callable[[], Mapping[str, bool]]) -> list[Route]:
     async def healthz(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
@@ -97,34 +114,11 @@ def build_app(
     async def metrics_page(_: Request) -> Response:
         return Response(await to_thread.run_sync(metrics.text), media_type=CONTENT_TYPE)
 
-    return Starlette(
-        routes=[
-            Route("/healthz", healthz, methods=["GET"]),
-            Route("/readyz", readyz, methods=["GET"]),
-            Route("/metrics", metrics_page, methods=["GET"]),
-            Route("/answer/{token}", _guarded(intake.show), methods=["GET"]),
-            Route("/answer/{token}", _guarded(intake.answer), methods=["POST"]),
-            Route("/callbacks/{kind}", _guarded(intake.webhook), methods=["POST"]),
-            Route("/callbacks/{kind}/{token}", _guarded(intake.callback), methods=["POST"]),
-        ]
-    )
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-def _guarded(endpoint: Endpoint) -> Endpoint:
-    """Whatever fails (the store, the keyring), the caller is asked to come again, and gets no traceback."""
-
-    async def guarded(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except Exception:
-            _logger.exception("intake_failed")
-            kept = {**page.HEADERS, "Retry-After": "30"}
-            return JSONResponse({"error": "unavailable"}, 503, headers=kept)
-
-    return guarded
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics_page, methods=["GET"]),
+    ]
 
 
 class _Intake:
