@@ -1,0 +1,210 @@
+"""Late, twice, in any order: the orders of events that are easy to get wrong, and requests that repeat."""
+
+import pytest
+
+from orchestrator.saga.clocks import DAY
+from orchestrator.saga.rules import HOUR, SystemPlan
+from tests.unit.saga_world import (
+    AGENCY,
+    CRM,
+    MARKETING,
+    PAPER,
+    START,
+    WEB,
+    World,
+)
+
+
+def started(*plans: SystemPlan) -> World:
+    world = World(*plans)
+    world.request(tenant="acme")
+    return world
+
+
+def test_an_older_failure_never_overrides_a_newer_success() -> None:
+    """The first attempt failed and was retried; its late success counts, and the retry's failure does not."""
+    world = started(WEB)
+    world.answer("web", "located")
+    world.answer("web", "failed", retryable=True)
+    world.tick()
+    world.answer("web", "accepted", attempt=2)
+    assert "proving" == world.status("web")
+    world.answer("web", "failed", attempt=3)
+    assert "proving" == world.status("web")
+
+
+def test_a_failure_after_the_answer_of_the_same_command_says_nothing() -> None:
+    """A command delivered twice was answered; that the second delivery failed moves nothing."""
+    world = started(AGENCY)
+    world.answer("agency", "cannot_look")
+    world.answer("agency", "awaiting_party")
+    until = world.step("agency").state
+    world.answer("agency", "failed", retryable=True)
+    assert until == world.step("agency").state
+
+
+def test_a_success_after_the_failure_of_the_same_command_counts() -> None:
+    """The repeat of a failed proof proves after all."""
+    world = started(WEB)
+    world.erase("web")
+    world.answer("web", "failed", code="timeout")
+    world.answer("web", "proved")
+    assert ("erased", []) == (world.status("web"), world.questions())
+
+
+def test_a_command_of_another_life_is_not_the_current_one() -> None:
+    """After a restored backup an answer may carry our number and another command's id: it is only a fact."""
+    world = started(WEB)
+    world.answer("web", "absent", command_id="of-another-life")
+    assert "locating" == world.status("web")
+
+
+def test_an_absence_never_ends_a_step_that_has_references() -> None:
+    """Erased half, looked anew, found nothing: what was once found is erased and proved all the same."""
+    world = started(WEB)
+    world.answer("web", "located")
+    world.supplement(tenant="acme")
+    world.answer("web", "absent")
+    assert "erasing" == world.status("web")
+    assert (b"references of 1",) == world.command("web").references
+
+
+def test_seen_after_the_erasure_leads_to_a_proof() -> None:
+    """A look that ran again after the erasure may have found new consent: only a proof tells."""
+    world = started(WEB)
+    world.erase("web")
+    world.answer("web", "proved")
+    world.now += HOUR
+    world.answer("web", "located", attempt=1, references=b"newer")
+    assert "proving" == world.status("web")
+    assert (b"references of 1",) == world.command("web").references
+    world.answer("web", "reappeared")
+    assert ["reappeared"] == [reason for reason in world.questions() if reason == "reappeared"]
+    assert 1 == world.verbs("web").count("erase")
+
+
+def test_the_looks_again_count_from_the_latest_erasure() -> None:
+    """Found again at the second look and erased again: the next fortnight begins there; what counts as new
+    does not.
+    """
+    world = started(CRM)
+    world.erase("crm")
+    world.answer("crm", "proved")
+    world.until(START + 14 * DAY)
+    world.answer("crm", "still_present")
+    world.tick()
+    world.answer("crm", "accepted")
+    again = world.now
+    world.answer("crm", "proved")
+    assert "accepted" == world.status("crm")
+    world.until(again + 14 * DAY - 1)
+    assert "accepted" == world.status("crm")
+    world.until(again + 14 * DAY)
+    assert START == world.command("crm").erased_at
+
+
+def test_pending_without_a_date_is_asked_ever_less_often() -> None:
+    """A vendor that says pending, with a date in the past, is neither hammered nor asked for ever."""
+    world = started(CRM)
+    world.erase("crm")
+    looks = 0
+    while "proof_overdue" not in world.questions():
+        if world.status("crm") == "proving":
+            world.answer("crm", "pending", look_at=START)
+            looks += 1
+        else:
+            world.tick()
+    assert 50 < looks < 250
+
+
+def test_commands_that_always_expire_end_with_the_dpo() -> None:
+    """A worker whose clock is wrong finds each command too old; the DPO hears of it."""
+    world = started(WEB)
+    while not world.questions():
+        if world.status("web") == "locating":
+            world.answer("web", "expired")
+        else:
+            world.tick()
+    assert ("failed", "expired") == (world.open.escalations[0].reason, world.open.escalations[0].code)
+    assert world.now < START + 3 * DAY
+
+
+def test_a_vendor_that_has_purged_early_is_looked_at_early() -> None:
+    """A webhook is a reason to look, not an end."""
+    world = started(CRM)
+    world.erase("crm")
+    world.answer("crm", "proved")
+    world.callback("crm", "proved", grade="vendor_stated")
+    assert "proving" == world.status("crm")
+
+
+# --- supplement and conflict ---
+
+
+def test_a_supplement_starts_over_in_order() -> None:
+    """More identifiers: every system is looked at anew, in order, and the person is told anew."""
+    world = started(CRM, MARKETING)
+    world.erase("crm")
+    world.answer("marketing", "absent")
+    world.mailbox()
+    assert 1 == len(world.outcomes("acted"))
+    world.supplement(tenant="acme")
+    assert world.open.acted_at is None
+    assert ("locating", "waiting") == (world.status("crm"), world.status("marketing"))
+    world.finish("crm")
+    world.answer("marketing", "absent")
+    assert 2 == len(world.outcomes("notice"))
+    world.mailbox()
+    assert "completed" == world.open.status
+
+
+def test_an_older_attempts_answer_never_ends_a_supplemented_step() -> None:
+    """The look that had fewer identifiers finds nothing, or fails: the one with more is still out."""
+    for kind in ("absent", "not_identifiable", "failed", "expired", "located", "cannot_look"):
+        world = started(WEB)
+        world.supplement(tenant="acme")
+        world.answer("web", kind, attempt=1)
+        assert "locating" == world.status("web")
+        assert ["locate", "locate"] == world.verbs("web")
+
+
+def test_a_supplement_leaves_a_waived_step_alone() -> None:
+    """What the DPO let go stays so."""
+    world = started(WEB, PAPER)
+    world.answer("web", "failed")
+    world.dpo("waive", "failed")
+    world.supplement(tenant="acme")
+    assert "waived" == world.status("web")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"verified": False}, id="unverified"),
+        pytest.param({"tenant": "other"}, id="another tenant"),
+        pytest.param({"scope": ("crm", "web")}, id="a wider scope"),
+        pytest.param({"supplements": False}, id="other identifiers"),
+        pytest.param({"identifier_kinds": ()}, id="no identifiers"),
+    ],
+)
+def test_what_only_looks_like_a_supplement_is_a_conflict(fields: dict[str, object]) -> None:
+    """Whoever knows a request's id must not have somebody else erased with it."""
+    world = World(CRM)
+    world.request()
+    decision = world.supplement(**fields)
+    assert ("request_id_conflict", b"sealed") == (decision.parks_event, world.open.identifiers)
+    assert ["request_id_conflict"] == world.questions()
+
+
+def test_the_same_request_twice_is_one() -> None:
+    """A repeat changes nothing but the timeline."""
+    world = started(CRM)
+    decision = world.request(tenant="acme")
+    assert ((), None) == (decision.messages, decision.parks_event)
+
+
+def test_unreadable_bytes_under_a_known_id_are_kept() -> None:
+    """They may have been a supplement."""
+    world = started(CRM)
+    assert "request_id_conflict" == world.unreadable().parks_event
+    assert ["request_id_conflict"] == world.questions()
