@@ -18,6 +18,7 @@ from orchestrator.privacy.keyring import GenerationForgotten
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
+from orchestrator.saga.model import Saga
 from schemas import topics
 from schemas.codec import CodecError, UnknownSchema, decode
 from schemas.messages import Confirmation, Decision, Request
@@ -27,6 +28,11 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: What stands in the record for a reason that quoted the person.
 WITHHELD = "(withheld: it quoted the person)"
+
+#: An evidence's name gets the verb in front of it, and is a token then, too.
+_LONGEST_NAME = 70
+#: The first day of the year 9999: no calendar of ours goes further.
+_LATEST = 253_370_764_800_000_000
 
 #: Why identifiers can't be read, now or ever. What is wrong with the keyring as a whole is not among them:
 #: that is mended and waited for, and must not cost a single request.
@@ -39,7 +45,8 @@ class Inbound:
 
     `event` is what it means for a saga; its request may still have to be found by `correlation`. `dead` is
     the code under which the record is dead-lettered instead, or (with an event) as well. `request` and
-    `identifiers` stay with a request, to tell a supplement from a conflict.
+    `identifiers` stay with a request, to tell a supplement from a conflict. `key` is the request's, read here
+    because a transaction must not ask for another connection; None where it can't be had.
     """
 
     delivery: Delivery
@@ -50,6 +57,7 @@ class Inbound:
     correlations: tuple[str, ...] = ()
     request: Request | None = field(default=None, repr=False)
     identifiers: Identifiers | None = field(default=None, repr=False)
+    key: bytes | None = field(default=None, repr=False)
 
 
 class Reader:
@@ -80,15 +88,17 @@ class Reader:
         try:
             request = decode(delivery.value, Request)
         except CodecError as error:
-            return self._unreadable(delivery, _code_of(error))
+            return self.unreadable(delivery, _code_of(error))
+        key: bytes | None = None
         try:
-            identifiers = self._open(request.request_id, request.sealed_identifiers)
+            key = self._keys.key_of(request.request_id)
+            identifiers = _opened(key, request.request_id, request.sealed_identifiers)
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
         except _CLOSED as error:
             # Not under the event's own id: mended and sent again, it must not pass for a repeat.
-            return self._unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
+            return self.unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
         event = RequestReceived(
             event_id=request.event_id,
             request_id=request.request_id,
@@ -106,10 +116,11 @@ class Reader:
             subject_digest=self._digests.subject(identifiers),
         )
         return Inbound(
-            delivery=delivery, type="request", event=event, request=request, identifiers=identifiers
+            delivery=delivery, type="request", event=event, request=request, identifiers=identifiers, key=key
         )
 
-    def _unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
+    def unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
+        """A request that could not be taken in: it opens one by itself, under an id made of its place."""
         place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
         event = RequestUnreadable(
             event_id=event_id or f"unreadable:{place}",
@@ -126,20 +137,16 @@ class Reader:
             identifiers, scope=request.scope, capacity=request.capacity, tenant=request.tenant
         )
 
-    def supplements(self, inbound: Inbound, request_id: str, known: bytes, known_digest: str) -> bool:
+    def supplements(self, inbound: Inbound, saga: Saga) -> bool:
         """Whether a request repeats what is known under its id and adds identifiers to it."""
-        if inbound.request is None or inbound.identifiers is None:
+        if inbound.request is None or inbound.identifiers is None or inbound.key is None:
             return False
         try:
-            before = self._open(request_id, known)
-        except (KeyDestroyed, *_CLOSED):
+            before = _opened(inbound.key, saga.request_id, saga.identifiers)
+        except (SealBroken, IdentifiersBroken):
             return False
-        same_otherwise = self.content_digest(before, inbound.request) == known_digest
+        same_otherwise = self.content_digest(before, inbound.request) == saga.content_digest
         return same_otherwise and set(before.items) < set(inbound.identifiers.items)
-
-    def _open(self, request_id: str, sealed: bytes) -> Identifiers:
-        key = self._keys.key_of(request_id)
-        return Identifiers.from_bytes(unseal(key, request_id, IDENTIFIERS, sealed))
 
     # --- confirmations and decisions ---
 
@@ -166,13 +173,13 @@ class Reader:
             grade=said.grade,
             end=said.end,
             legal_basis=said.legal_basis,
-            retained_until=said.retained_until,
+            retained_until=None if said.retained_until is None else min(said.retained_until, _LATEST),
             missing=said.missing,
             look_at=said.look_at,
             code=said.code,
             retryable=said.retryable,
             retry_after=said.retry_after,
-            evidence=said.evidence,
+            evidence={name[:_LONGEST_NAME]: value for name, value in said.evidence.items()},
         )
         correlation = said.correlation if said.request_id is None else None
         return Inbound(
@@ -199,17 +206,29 @@ class Reader:
             decided_by=decision.decided_by,
             decided_at=decision.decided_at,
         )
-        return Inbound(delivery=delivery, type="decision", event=event)
-
-    def clean_reason(self, reason: str, request_id: str, sealed: bytes) -> str:
-        """A DPO's reason stays on the record when the key is gone, so it must not quote the person. Where we
-        don't know whom it might quote, it goes by its form.
-        """
         try:
-            quotes = find_personal(reason, self._open(request_id, sealed))
+            key = self._keys.key_of(decision.request_id)
         except (KeyDestroyed, *_CLOSED):
-            quotes = looks_personal(reason)
-        return WITHHELD if quotes else reason
+            key = None
+        return Inbound(delivery=delivery, type="decision", event=event, key=key)
+
+
+def clean_reason(reason: str, inbound: Inbound, saga: Saga) -> str:
+    """A DPO's reason stays on the record when the key is gone, so it must not quote the person. Where we
+    don't know whom it might quote, it goes by its form.
+    """
+    if inbound.key is not None:
+        try:
+            person = _opened(inbound.key, saga.request_id, saga.identifiers)
+        except (SealBroken, IdentifiersBroken):
+            pass
+        else:
+            return WITHHELD if find_personal(reason, person) else reason
+    return WITHHELD if looks_personal(reason) else reason
+
+
+def _opened(key: bytes, request_id: str, sealed: bytes) -> Identifiers:
+    return Identifiers.from_bytes(unseal(key, request_id, IDENTIFIERS, sealed))
 
 
 def key_for_dead_letter(inbound: Inbound) -> str:

@@ -23,7 +23,7 @@ from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
-from orchestrator.service.inbound import Inbound, Reader, key_for_dead_letter
+from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.store import (
     BrokenDocument,
@@ -53,6 +53,7 @@ class _Batch:
     changed: dict[str, Saga] = field(default_factory=dict)
     decisions: list[tuple[Event, Decision]] = field(default_factory=list)
     dead: list[tuple[Inbound, str]] = field(default_factory=list)
+    records: list[Outgoing] = field(default_factory=list)
     correlations: list[Correlation] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     handled: list[tuple[str, bool]] = field(default_factory=list)
@@ -135,23 +136,32 @@ class Orchestrator:
         return len(deliveries)
 
     def _commit_alone(self, one: Inbound) -> None:
-        """The fallback: one event, one transaction. What fails even so is kept as a dead letter."""
+        """The fallback: one event, one transaction. What fails even so is kept as a dead letter, and if it
+        is a request, as a person's all the same.
+        """
         try:
             self._commit([one])
+            return
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
-            self._commit([replace(one, event=None, dead="broken_document")])
+            code = "broken_document"
+            _logger.error(code, extra={"topic": one.delivery.topic})
         except Exception:
-            _logger.exception("event_failed", extra={"topic": one.delivery.topic})
-            self._commit([replace(one, event=None, dead="event_failed")])
+            code = "event_failed"
+            _logger.exception(code, extra={"topic": one.delivery.topic})
+        if one.type == "request":
+            self._commit([self._reader.unreadable(one.delivery, code)])
+        else:
+            self._commit([replace(one, event=None, dead=code)])
 
     def _commit(self, inbound: Sequence[Inbound]) -> None:
         with self._store.begin() as tx:
             now = tx.now()
-            new = tx.insert_inbox(GROUP, [one.event.event_id for one in inbound if one.event is not None])
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound]
+            # What has no request yet is not noted as seen: when it is repeated, it may have one.
+            new = tx.insert_inbox(GROUP, [one.event.event_id for one in found if one.event is not None])
             opening = [
                 one.event.request_id
                 for one in found
@@ -186,14 +196,10 @@ class Orchestrator:
         if saga is not None:
             event = self._in_the_light_of(saga, one, event)
         try:
-            decision = decide(saga, event, now, self._rules)
+            decision = self._decide(batch, saga, event, now, one.type)
         except UnknownRequest:
             batch.dead.append((one, "unknown_request"))
             return
-        except Exception:
-            _logger.exception("saga_quarantined", extra={"request_id": event.request_id, "type": one.type})
-            batch.quarantined += 1
-            decision = quarantine(saga, event, now, self._rules)
         if decision.parks_event is not None:
             batch.dead.append((one, decision.parks_event))
         system = getattr(event, "system", None)
@@ -204,14 +210,26 @@ class Orchestrator:
         ]
         self._keep(batch, event, decision)
 
+    def _decide(self, batch: _Batch, saga: Saga | None, event: Event, now: int, type_: str) -> Decision:
+        """Decides and words what follows. If either raises, the saga is quarantined instead."""
+        try:
+            decision = decide(saga, event, now, self._rules)
+            batch.records += outgoing(decision, now)
+        except UnknownRequest:
+            raise
+        except Exception:
+            _logger.exception("saga_quarantined", extra={"request_id": event.request_id, "type": type_})
+            batch.quarantined += 1
+            decision = quarantine(saga, event, now, self._rules)
+            batch.records += outgoing(decision, now)
+        return decision
+
     def _in_the_light_of(self, saga: Saga, one: Inbound, event: Event) -> Event:
         """What only the known state can tell about an event, and only with the request's key."""
         if isinstance(event, RequestReceived) and event.content_digest != saga.content_digest:
-            known = self._reader.supplements(one, saga.request_id, saga.identifiers, saga.content_digest)
-            return replace(event, supplements=known)
+            return replace(event, supplements=self._reader.supplements(one, saga))
         if isinstance(event, Decided) and event.reason:
-            reason = self._reader.clean_reason(event.reason, saga.request_id, saga.identifiers)
-            return replace(event, reason=reason)
+            return replace(event, reason=clean_reason(event.reason, one, saga))
         return event
 
     def _keep(self, batch: _Batch, event: Event, decision: Decision) -> None:
@@ -229,29 +247,42 @@ class Orchestrator:
 
     def fire_timers(self) -> int:
         """Applies what is due now, a batch at a time; gives how many sagas woke."""
-        with self._store.begin() as tx:
-            now = tx.now()
-            due = tx.due(now, self._batch)
-            if not due:
-                return 0
-            batch = _Batch({saga.request_id: saga for saga in due})
-            for saga in due:
-                event = TimerFired(
-                    event_id=f"timer/{saga.version}", request_id=saga.request_id, random=self._random()
-                )
-                try:
-                    decision = decide(saga, event, now, self._rules)
-                except Exception:
-                    _logger.exception(
-                        "saga_quarantined", extra={"request_id": saga.request_id, "type": "timer"}
+        return self._fire(self._batch)
+
+    def _fire(self, limit: int) -> int:
+        due: list[Saga] = []
+        try:
+            with self._store.begin() as tx:
+                now = tx.now()
+                due = tx.due(now, limit)
+                batch = _Batch({saga.request_id: saga for saga in due})
+                for saga in due:
+                    event = TimerFired(
+                        event_id=f"timer/{saga.version}", request_id=saga.request_id, random=self._random()
                     )
-                    batch.quarantined += 1
-                    decision = quarantine(saga, event, now, self._rules)
-                batch.handled.append(("timer", False))
-                self._keep(batch, event, decision)
-            self._write(tx, batch, now)
+                    decision = self._decide(batch, saga, event, now, "timer")
+                    batch.handled.append(("timer", False))
+                    self._keep(batch, event, decision)
+                self._write(tx, batch, now)
+        except StoreError:
+            raise
+        except Exception:
+            if not due:
+                raise
+            _logger.exception("timers_failed", extra={"count": len(due)})
+            return self._fire_alone(due)
         self._count(batch)
         return len(due)
+
+    def _fire_alone(self, due: Sequence[Saga]) -> int:
+        """The fallback: one saga, one transaction, in the order in which they are due. One that fails even
+        so must not stop the timers of all.
+        """
+        if len(due) > 1:
+            return sum(self._fire(1) for _ in due)
+        with self._store.begin() as tx:
+            tx.set_aside(due[0].request_id, tx.now())
+        return 1
 
     # --- writing ---
 
@@ -264,8 +295,7 @@ class Orchestrator:
                 for entry in decision.entries
             ]
         )
-        records = [one for _, decision in batch.decisions for one in outgoing(decision, now)]
-        tx.enqueue(records + [self._dead(one, code) for one, code in batch.dead])
+        tx.enqueue(batch.records + [self._dead(one, code) for one, code in batch.dead])
         tx.correlate(batch.correlations)
         destroyed = [decision.saga.request_id for _, decision in batch.decisions if decision.destroys_key]
         if destroyed:
