@@ -118,7 +118,7 @@ def test_the_locks_hold_all_that_the_project_asks_for() -> None:
     names = [re.match(r"[A-Za-z0-9-]+", requirement) for requirement in asked + dev]
     unlocked = {name[0] for name in names if name} - set(pins("requirements/dev.txt"))
     assert set() == unlocked
-    runtime_names = {re.split(r"[<>=~! ]", requirement)[0] for requirement in asked}
+    runtime_names = {re.split(r"[<>=~! \[]", requirement)[0] for requirement in asked}
     assert set() == runtime_names - set(pins("requirements/runtime.txt"))
 
 
