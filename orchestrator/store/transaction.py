@@ -14,6 +14,7 @@ overlapping batches wait for each other rather than deadlock.
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -28,6 +29,10 @@ from orchestrator.saga.timeline import Entry
 from orchestrator.store import dialect, tables
 from orchestrator.store.errors import BrokenDocument
 
+_logger = logging.getLogger(__name__)
+
+# How long a saga that can't be read, or carried on, is left alone: an hour.
+_ASIDE = 3600 * 1_000_000
 # Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
 _IN_ONE_STATEMENT = 10_000
 _DOCUMENT = TypeAdapter(Saga)
@@ -113,7 +118,7 @@ class Transaction:
 
     def due(self, now: int, limit: int) -> list[Saga]:
         """Lock and read sagas whose timer has come, the longest overdue first; what others hold is passed
-        over.
+        over, and so is one that can't be read: it is set aside, or it would stop the timers of all.
         """
         c = tables.sagas.c
         query = (
@@ -123,7 +128,23 @@ class Transaction:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return documents(self._connection.execute(query))
+        found: list[Saga] = []
+        for row in self._connection.execute(query).all():
+            try:
+                saga = read_document(row.request_id, row.document)
+            except BrokenDocument:
+                _logger.error("broken_document", extra={"request_id": row.request_id})
+                self.set_aside(row.request_id, now)
+                continue
+            if saga is not None:
+                found.append(saga)
+        return found
+
+    def set_aside(self, request_id: str, now: int) -> None:
+        """Count the saga as quarantined and let its timer rest a while, without a look at its document."""
+        c = tables.sagas.c
+        change = sa.update(tables.sagas).where(c.request_id == request_id)
+        self._connection.execute(change.values(quarantined=1, wake_at=now + _ASIDE))
 
     def of_subject(self, subject_digest: str) -> list[Saga]:
         """Every saga about the same subject, oldest request first; not locked."""
