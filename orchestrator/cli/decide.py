@@ -36,6 +36,7 @@ REFUSALS = {
     "already_closing": "the request is closing already",
     "already_extended": "the period has been extended already; the law allows it once",
     "already_acted": "the request was acted on in time; there is nothing to extend",
+    "quarantined": "the request stands still, since a rule failed on it; answer that question first",
     "too_late": "the first month is over; an extension had to be told within it",
 }
 
