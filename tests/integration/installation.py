@@ -31,7 +31,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.store import StoredSent, dialect
+from orchestrator.store import StoredSent, dialect, engine
 from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Command, Confirmation, Decision, Request
@@ -362,6 +362,9 @@ def installed(
 ) -> Iterator[Installation]:
     """An installation in a directory, on a clock of its own, closed at the end."""
     clock = stop_the_clock(monkeypatch)
+    # No power fails here, so that nothing has to be forced to the disk.
+    hurried = ("PRAGMA synchronous=OFF", *engine._PRAGMAS[1:])
+    monkeypatch.setattr(engine, "_PRAGMAS", hurried)
     # What a command publishes is seen at the next poll, not a fraction of a second later.
     monkeypatch.setattr(sqlite, "PROBE_INTERVAL", 0.0)
     installation = Installation(write_settings(directory, SETTINGS, *changes), clock)
