@@ -2,13 +2,13 @@
 
 Each class is one record type with an Avro schema of the same name beside this file. The rules they share:
 
-* Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No other field
-  may carry personal data, so every other string is a *token*: a short name made of characters that leave little room
-  for an address, a phone number or a sentence. The one exception is a decision's `reason`, which the DPO writes and which
-  intake refuses when it quotes an identifier.
+* Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No
+  other field may carry personal data, so every other string is a *token*: a short name made of characters
+  that leave little room for an address, a phone number or a sentence. The one exception is a decision's
+  `reason`, which the DPO writes and which intake refuses when it quotes an identifier.
 * Times are microseconds since the epoch, UTC.
-* `event_id` says which event this is. It is derived from what caused it, so that a repeat has the same id and the
-  receiver can drop it.
+* `event_id` says which event this is. It is derived from what caused it, so that a repeat has the same id
+  and the receiver can drop it.
 """
 
 from typing import Annotated, Literal
@@ -76,7 +76,11 @@ class Message(BaseModel):
 
 
 class Request(Message):
-    """A person asks to be erased (GDPR Art. 17). `scope` None means every configured system."""
+    """A person asks to be erased (GDPR Art. 17). `scope` None means every configured system.
+
+    A producer outside wraps the request's key to the installation's public key (`wrapped_key`, to
+    `key_generation`); one that files the key itself leaves both out.
+    """
 
     event_id: EventId
     request_id: RequestId
@@ -88,14 +92,17 @@ class Request(Message):
     language: Language = "en"
     scope: tuple[Token, ...] | None = None
     sealed_identifiers: bytes = Field(repr=False)
+    key_generation: Count | None = None
+    wrapped_key: Annotated[bytes, Field(max_length=1024)] | None = Field(default=None, repr=False)
 
 
 class Command(Message):
     """The orchestrator asks one handler for one verb on one system.
 
-    `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is the
-    controller's, for the processor channel. `reminder` says that the party was asked before and has not answered.
-    `sealed_references` holds one blob for each `located` or `still_present` that was confirmed: the handler acts on all.
+    `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is
+    the controller's, for the processor channel. `reminder` says that the party was asked before and has not
+    answered. `sealed_references` holds one blob for each `located` or `still_present` that was confirmed:
+    the handler acts on all.
     """
 
     event_id: EventId
@@ -120,9 +127,10 @@ class Command(Message):
 class Confirmation(Message):
     """What a handler, or the mailbox for a notice, reports back.
 
-    Answers a command (`command_id`), or stands for itself when it came by callback. Then `request_id` and `system`
-    may be unknown to the worker, and `correlation` (a keyed hash) finds them in the store. `correlations` are hashes to
-    remember for callbacks to come. `look_at` is when to look next: the proof due, the reminder due, or the next look.
+    Answers a command (`command_id`), or stands for itself when it came by callback. Then `request_id` and
+    `system` may be unknown to the worker, and `correlation` (a keyed hash) finds them in the store.
+    `correlations` are hashes to remember for callbacks to come. `look_at` is when to look next: the proof
+    due, the reminder due, or the next look.
     """
 
     event_id: EventId
@@ -151,7 +159,9 @@ class Confirmation(Message):
 
 
 class Decision(Message):
-    """The DPO decides. `escalation_id` and `escalation_version` name what was decided on; cancelling needs neither."""
+    """The DPO decides. `escalation_id` and `escalation_version` name what was decided on; cancelling needs
+    neither.
+    """
 
     event_id: EventId
     request_id: RequestId
@@ -193,9 +203,10 @@ class EscalationOutcome(Message):
 class Outcome(Message):
     """What the orchestrator has to say to the outside: to the DPO, or (kind `notice`) to the subject.
 
-    `timeline_head` is the last hash of the request's timeline (SHA-256, hex). `sealed_identifiers` is set for a notice
-    only, so that the mailbox finds the subject's address. `concerns` is the escalation that an escalated, reminded or
-    decision_refused outcome is about. `grade` is the weakest of the systems'.
+    `timeline_head` is the last hash of the request's timeline (SHA-256, hex). `sealed_identifiers` is set
+    for a notice only, so that the mailbox finds the subject's address. `reason` is the DPO's, for not
+    acting or for taking longer (Art. 12(3) and (4)). `concerns` is the escalation that an escalated,
+    reminded or decision_refused outcome is about. `grade` is the weakest of the systems'.
     """
 
     event_id: EventId
@@ -212,6 +223,7 @@ class Outcome(Message):
     escalations: tuple[EscalationOutcome, ...] = ()
     concerns: EventId | None = None
     code: Token | None = None
+    reason: Text | None = None
     timeline_head: Digest
     sealed_identifiers: bytes | None = Field(default=None, repr=False)
 

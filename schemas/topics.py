@@ -1,7 +1,7 @@
 """The topics, by name.
 
-One commands and one callbacks topic for each handler kind, so that one slow vendor holds up nobody else. Separate topics let ACLs
-say who may write what: intake writes only requests, a worker only confirmations.
+One commands and one callbacks topic for each handler kind, so that one slow vendor holds up nobody else.
+Separate topics let ACLs say who may write what: intake writes only requests, a worker only confirmations.
 """
 
 REQUESTS = "erasure.requests.v1"

@@ -96,11 +96,16 @@ class _Letter:
                         more = [self._say("identify")] if group == "not_identifiable" else []
                         yield [self._text[group], *lines, *more]
             case "rejected":
-                yield [self._say("rejected")]
+                yield [self._say("rejected"), *(self._reason() or [self._say("officer_knows")])]
             case "extended":
-                yield [self._say("extended", day=self._day(self._outcome.received_at))]
+                yield [self._say("extended", day=self._day(self._outcome.received_at)), *self._reason()]
             case _:
                 raise NoSuchNotice
+
+    def _reason(self) -> list[str]:
+        """The officer's reason, unless it looks as if it named somebody."""
+        text = self._outcome.reason
+        return [] if not text or harmless(text) != text else [self._say("decided_because", text=text)]
 
     def _line(self, system: SystemOutcome) -> str:
         known = self._settings.systems.get(system.system)
@@ -186,10 +191,9 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "needs": "we would need: {what}",
         "reason": "the reason: {text}",
         "identify": "If you give us what is missing, we will look again (GDPR Art. 11).",
-        "rejected": (
-            "We have decided not to act on the request. The data protection officer, whose address is "
-            "below, will give you the reasons."
-        ),
+        "rejected": "We have decided not to act on the request.",
+        "officer_knows": "The data protection officer, whose address is below, will give you the reasons.",
+        "decided_because": "The reason: {text}",
         "extended": (
             "We need more time to deal with the request, because it is complex or because of the number of "
             "requests (GDPR Art. 12(3)). You will hear from us no later than three months after {day}, the "
@@ -240,10 +244,9 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "needs": "vi skulle behöva: {what}",
         "reason": "skälet: {text}",
         "identify": "Om du ger oss det som saknas letar vi igen (art. 11 i dataskyddsförordningen).",
-        "rejected": (
-            "Vi har beslutat att inte tillmötesgå begäran. Dataskyddsombudet, vars adress finns nedan, "
-            "ger dig skälen."
-        ),
+        "rejected": "Vi har beslutat att inte tillmötesgå begäran.",
+        "officer_knows": "Dataskyddsombudet, vars adress finns nedan, ger dig skälen.",
+        "decided_because": "Skälet: {text}",
         "extended": (
             "Vi behöver mer tid för begäran, eftersom den är komplicerad eller på grund av antalet "
             "begäranden (art. 12.3 i dataskyddsförordningen). Du hör från oss senast tre månader "
@@ -294,10 +297,9 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "needs": "vi ville trenge: {what}",
         "reason": "begrunnelsen: {text}",
         "identify": "Hvis du gir oss det som mangler, leter vi igjen (personvernforordningen art. 11).",
-        "rejected": (
-            "Vi har besluttet ikke å etterkomme kravet. Personvernombudet, med adressen nedenfor, gir deg "
-            "begrunnelsen."
-        ),
+        "rejected": "Vi har besluttet ikke å etterkomme kravet.",
+        "officer_knows": "Personvernombudet, med adressen nedenfor, gir deg begrunnelsen.",
+        "decided_because": "Begrunnelsen: {text}",
         "extended": (
             "Vi trenger mer tid til kravet, fordi det er komplisert eller på grunn av antallet krav "
             "(personvernforordningen art. 12 nr. 3). Du hører fra oss senest tre måneder etter {day}, da vi "

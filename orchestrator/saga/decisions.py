@@ -40,6 +40,8 @@ def apply_decision(draft: Draft, event: Decided) -> None:
         by=event.decided_by,
         reason=event.reason or None,
     )
+    if event.action in escalations.STANDALONE:
+        draft.saga = replace(draft.saga, reason=event.reason)
     match event.action:
         case "reject":
             _stop(draft, event, "rejected")

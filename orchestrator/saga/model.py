@@ -298,7 +298,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saga:
-    """The state of one request. `version` rises with every event that was applied."""
+    """The state of one request. `version` rises with every event that was applied. `reason` is the DPO's, for
+    rejecting, cancelling or extending it.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
 
@@ -323,6 +325,7 @@ class Saga:
     acted_at: int | None = None
     extended: bool = False
     quarantined: bool = False
+    reason: str | None = None
     head: str = "0" * 64
     seq: int = 0
 

@@ -96,6 +96,7 @@ def outcome_of(saga: Saga, sent: SendOutcome, now: int) -> Outcome:
         ),
         concerns=sent.concerns,
         code=sent.code,
+        reason=saga.reason,
         timeline_head=saga.head,
         sealed_identifiers=saga.identifiers if sent.kind == "notice" else None,
     )

@@ -27,6 +27,8 @@ SAMPLES: tuple[Message, ...] = (
         language="sv",
         scope=("hubspot", "superoffice"),
         sealed_identifiers=b"\x01sealed identifiers",
+        key_generation=7,
+        wrapped_key=b"wrapped key",
     ),
     Command(
         event_id="command:1",
@@ -121,6 +123,7 @@ SAMPLES: tuple[Message, ...] = (
         ),
         concerns="escalation:1",
         code="refused",
+        reason="The person is not identified.",
         timeline_head="3d" * 32,
         sealed_identifiers=b"\x01sealed identifiers",
     ),
