@@ -43,9 +43,7 @@ def store(clock: Clock) -> Store:
             entry = append(GENESIS, 1, 1, "received", {})
             transaction.append_timeline([(saga.request_id, entry)])
             digest = saga.request_id[0] * 64
-            transaction.correlate(
-                [Correlation(digest=digest, request_id=saga.request_id, system="hubspot")]
-            )
+            transaction.correlate([Correlation(digest=digest, request_id=saga.request_id, system="hubspot")])
     return store
 
 
@@ -61,7 +59,8 @@ def test_subjects_are_forgotten(store: Store) -> None:
     assert 0 == forget_subjects(store, before=101)
 
     ended, still_open = store.saga("ended"), store.saga("open")
-    assert ended is not None and ("", "") == (ended.subject_digest, ended.content_digest)
+    assert ended is not None
+    assert ("", "") == (ended.subject_digest, ended.content_digest)
     assert OPEN == still_open
     assert {"o" * 64} == correlations(store)
     assert 1 == len(store.timeline("ended"))
