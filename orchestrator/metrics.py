@@ -4,16 +4,19 @@
   data can get into a label, and the number of series is bounded.
 * The figures about requests are read from the store when they are asked for, so they can't drift from it. A
   store that can't be read shows as `radera_store_up 0`; the other metrics go on.
+* A counter whose labels are known starts at 0 instead of appearing with its first event: `increase()` would
+  not see that one, and it may be the only one that ever comes.
 * Each process makes one `Metrics` and hands it round. There is no global registry: two tests in one process
   don't share counters.
 """
 
+import itertools
 import logging
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -67,9 +70,27 @@ class Metrics:
             registry=self.registry,
         )
         self._callbacks = self._counter("callbacks", "Callbacks and answers received.", "kind", "result")
+        ProcessCollector(registry=self.registry)
+        self._begin_at_zero()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"radera_{name}", text, labels, registry=self.registry)
+
+    def _begin_at_zero(self) -> None:
+        verbs, results = get_args(Verb), get_args(ConfirmationKind)
+        known: tuple[tuple[Counter | Histogram, tuple[Collection[str], ...]], ...] = (
+            (self._events, (_EVENTS,)),
+            (self._duplicates, (_EVENTS,)),
+            (self._refused, (get_args(DecisionAction),)),
+            (self._dead, (self._topics,)),
+            (self._mails, (get_args(OutcomeKind), _RECIPIENTS, _MAIL_RESULTS)),
+            (self._confirmed, (self._kinds, verbs, results)),
+            (self._took, (self._kinds, verbs)),
+            (self._callbacks, (self._kinds, _CALLBACK_RESULTS)),
+        )
+        for metric, values in known:
+            for labels in itertools.product(*values):
+                metric.labels(*labels)
 
     def text(self) -> bytes:
         """The page that Prometheus reads."""
