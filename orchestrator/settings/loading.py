@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.settings.sections import HOLDS_NOTHING, Settings, System
+from orchestrator.settings.sections import HOLDS_NOTHING, Settings, System, table_of
 from schemas.messages import Token
 
 PREFIX = "RADERA_"
@@ -66,7 +66,7 @@ def load(
     problems += _control_characters(source, raw)
     problems += _systems(source, raw, kinds)
     for name, field in Settings.model_fields.items():
-        if not field.is_required():
+        if not field.is_required() and field.default is not None:
             raw.setdefault(name, {})  # so that a default path is found beside the file as well
     settings: Settings | None = None
     try:
@@ -241,7 +241,8 @@ def _model_at(model: type[BaseModel], location: tuple[int | str, ...]) -> type[B
         elif current is dict:
             current = System
         elif isinstance(current, type) and issubclass(current, BaseModel) and part in current.model_fields:
-            current = current.model_fields[str(part)].annotation
+            annotation = current.model_fields[str(part)].annotation
+            current = table_of(annotation) or annotation
         else:
             return None
     return current if isinstance(current, type) and issubclass(current, BaseModel) else None

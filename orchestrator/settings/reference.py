@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Settings, System
+from orchestrator.settings.sections import Settings, System, table_of
 
 
 def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
@@ -21,8 +21,8 @@ def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
     """
     parts: list[str] = []
     for name, field in Settings.model_fields.items():
-        table = System if name == "systems" else field.annotation
-        if isinstance(table, type) and issubclass(table, BaseModel):
+        table = System if name == "systems" else table_of(field.annotation)
+        if table is not None:
             heading = "[systems.<name>]" if name == "systems" else f"[{name}]"
             parts.append("\n".join(_section(heading, table)))
     parts.extend(

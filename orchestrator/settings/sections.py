@@ -11,7 +11,7 @@ import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -303,6 +303,79 @@ class Worker(Section):
     """Tasks in flight at once, over all systems."""
 
 
+def _server(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise ValueError('not a broker; write it as in "kafka-1.example.com:9093"')
+    return value
+
+
+def _instance(value: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", value) is None:
+        raise ValueError("not a name that Kafka takes; use letters, digits, '.', '_' and '-'")
+    return value
+
+
+class Kafka(Section):
+    """The bus between processes. Without this table one process does it all, on the bus in its database."""
+
+    servers: Annotated[tuple[Annotated[str, AfterValidator(_server)], ...], Field(min_length=1)]
+    """Brokers to ask first, each as host:port; the others are found through them."""
+    security: Literal["tls", "none"] = "tls"
+    """How connections are protected. With "none", passwords go only to a broker on this machine."""
+    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    """The certificates to trust instead of the system's, for brokers with a private authority."""
+    certificate_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    """Our certificate with its chain (PEM), for brokers that know clients by theirs."""
+    key_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    """The key of our certificate (PEM, mode 0600)."""
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
+    """How we log in (SASL); none for brokers that know clients by certificate or network."""
+    username: Line | None = None
+    """The account to log in with, for PLAIN and SCRAM."""
+    password: SecretRef | None = None
+    """The account's password, by reference."""
+    token: SecretRef | None = None
+    """For OAUTHBEARER: the token, by reference; read for each connection, so a file may be renewed."""
+    instance: Annotated[str, AfterValidator(_instance)] | None = None
+    """A name for this process that no other has and that it keeps: then a restart within `session` moves
+    no work to others and back."""
+    session: Duration = timedelta(seconds=45)
+    """A reader that is not heard from for this long counts as dead, and others get its work."""
+    stall: Duration = timedelta(minutes=5)
+    """A reader that is heard from and asks for nothing for this long gives its work to others."""
+    publish_limit: Duration = timedelta(seconds=30)
+    """How long publishing tries before it reports the bus to be away; the outbox keeps what waits."""
+    partitions: Annotated[int, Field(ge=1, le=1000)] = 6
+    """Partitions of each topic that `radera topics apply` makes: so many processes can share its work."""
+    replication: Annotated[int, Field(ge=1, le=32)] = 3
+    """Copies of each topic, on as many brokers; all but one must have a record before it counts."""
+    retention: Duration = timedelta(days=14)
+    """How long records are kept on the topics. `retention.events` must be at least as long."""
+    retention_requests: Duration = timedelta(days=7)
+    """The same for the topic of requests, where a sealed request lies with its key (wrapped)."""
+    retention_dead_letters: Duration = timedelta(days=90)
+    """The same for the topics of dead letters, which somebody must find the time to look at."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        login = self.mechanism in ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+        if (self.username is not None, self.password is not None) != (login, login):
+            raise ValueError("mechanism: username and password go with PLAIN and SCRAM; give all or none")
+        if (self.token is not None) != (self.mechanism == "OAUTHBEARER"):
+            raise ValueError("mechanism: token goes with OAUTHBEARER; give both or neither")
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file come together; give both or neither")
+        if self.security == "none" and (self.ca_file is not None or self.certificate_file is not None):
+            raise ValueError('security: certificates need "tls"; use it, or remove them')
+        hosts = [server.rpartition(":")[0].strip("[]") for server in self.servers]
+        if self.security == "none" and self.mechanism is not None and not all(map(is_loopback, hosts)):
+            raise ValueError('security: passwords and tokens would travel readable by anyone; use "tls"')
+        if self.retention_requests > self.retention:
+            raise ValueError("retention_requests: longer than retention; requests are kept for days only")
+        return self
+
+
 class Log(Section):
     """What the processes write to stderr."""
 
@@ -366,7 +439,24 @@ class Settings(Section):
     retention: Retention = Retention()
     worker: Worker = Worker()
     log: Log = Log()
+    kafka: Kafka | None = None
     systems: dict[Token, System] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _replayable(self) -> Self:
+        if self.kafka is not None and self.retention.events < self.kafka.retention:
+            raise ValueError(
+                "retention: events shorter than kafka.retention, so a replay would count twice; make it as long"
+            )
+        return self
+
+
+def table_of(annotation: Any) -> type[BaseModel] | None:
+    """The model of a table, also of one that may be left out; None for a plain value."""
+    for one in get_args(annotation) or (annotation,):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
 
 
 def micros(duration: timedelta) -> int:
