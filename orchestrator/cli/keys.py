@@ -1,31 +1,41 @@
-"""`radera keys rotate`: a new master key, and the end of the old ones.
+"""`radera keys public`, and `radera keys rotate`: a new master key, and the end of the old ones.
 
-In this order, so that a crash anywhere loses nothing:
+Rotating goes in this order, so that a crash anywhere loses nothing:
 
-1. the new generation is on the disk: from here on everything is sealed under it; 2. every open request's
-key is wrapped again and committed; 3. callbacks that were sealed to the installation before are waited for:
-they die with their generation; 4. with the database's write lock held, so that nobody is about to file a
-key under them, the old generations are destroyed.
+* The new generation is on the disk: from here on everything is sealed under it.
+* Every open request's key is wrapped again and committed.
+* Requests and callbacks that were sealed to the installation before are waited for: they die with their
+  generation.
+* With the database's write lock held, so that nobody is about to file a key under them, the old generations
+  are destroyed; with `keep`, those that were replaced longer ago, because producers outside may still seal
+  to the others.
 
 From then on a backup of the database made before opens nothing. Whatever stands in the way, the old
 generations are kept and the command says why; running it again picks up where it was.
 """
 
 import time
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import click
 
-from handlers.worker import GROUP
+from handlers.worker import GROUP as WORKERS
 from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.roles import kinds_of
+from orchestrator.privacy import Exchange, Generation
+from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
+from orchestrator.settings import micros
 from schemas import topics
 
 #: How long to wait, in seconds, for the workers to read the callbacks that are there.
 PATIENCE = 20.0
 
 
-def rotate(config: Path, *, patience: float = PATIENCE) -> int:
-    """Rotates; 1 if the old generations had to be kept."""
+def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PATIENCE) -> int:
+    """Rotates; 1 if generations that should have gone had to be kept."""
     ground = open_ground(config)
     fresh = ground.keyring.rotate(ground.store.now())
     done = ground.keys.rewrap()
@@ -34,12 +44,12 @@ def rotate(config: Path, *, patience: float = PATIENCE) -> int:
             f"the keys of these requests can't be read: {', '.join(done.unreadable)}. "
             "Put back the keyring that they were made with"
         )
-    if not _callbacks_are_read(ground, patience):
-        return _kept("callbacks are waiting to be read that only they can open. Start `radera up`")
+    if not _all_is_read(ground, patience):
+        return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
     with ground.store.begin() as transaction:
         # Filing a key takes the same lock, and looks at the keyring under it.
         in_use = ground.keys.generations()
-        old = [one.number for one in ground.keyring.generations if one.number != fresh.number]
+        old = _replaced(ground.keyring.generations, before=transaction.now() - micros(keep))
         gone = [number for number in old if number not in in_use]
         ground.keyring.forget(gone, transaction.now())
     ground.keys.shred()
@@ -52,11 +62,29 @@ def rotate(config: Path, *, patience: float = PATIENCE) -> int:
     return 0
 
 
-def _callbacks_are_read(ground: Ground, patience: float) -> bool:
-    kinds = {system.kind for system in ground.settings.systems.values() if not system.holds_nothing}
-    waiting = [topics.callbacks(kind) for kind in kinds]
+def public(config: Path) -> int:
+    """Prints the present public key, as JSON."""
+    click.echo(Exchange(open_ground(config).keyring).public_key().to_json())
+    return 0
+
+
+def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:
+    """The generations that another one followed at `before` or earlier; where the time is not known, all
+    but the last.
+    """
+    return [
+        old.number
+        for old, following in pairwise(generations)
+        if following.created_at is None or following.created_at <= before
+    ]
+
+
+def _all_is_read(ground: Ground, patience: float) -> bool:
+    kinds = kinds_of(ground.settings)
     until = time.monotonic() + patience
-    while ground.bus.backlog(GROUP, waiting):
+    while ground.bus.backlog(WORKERS, [topics.callbacks(kind) for kind in kinds]) or ground.bus.backlog(
+        ORCHESTRATORS, [topics.REQUESTS]
+    ):
         if time.monotonic() > until:
             return False
         time.sleep(0.2)

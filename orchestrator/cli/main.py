@@ -3,16 +3,14 @@
 Commands load what they need when they run, so that `radera status` doesn't pay for a web server.
 """
 
+import re
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import click
 
-from orchestrator.bus.port import BusUnavailable
-from orchestrator.intake.server import CannotListen
-from orchestrator.privacy.errors import PrivacyError
-from orchestrator.settings import ConfigError
-from orchestrator.store import StoreError
+from orchestrator.cli.problems import problem
 
 CONFIG = click.option(
     "--config",
@@ -26,19 +24,24 @@ CONFIG = click.option(
 )
 
 
+def _short_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    """A name as messages carry it."""
+    if value is not None and re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,79}", value) is None:
+        raise click.BadParameter("not a short name; use lower-case letters, digits, '_', '-' and '.'")
+    return value
+
+
 class _Group(click.Group):
-    """Turns what can be wrong outside of us into one clear line and an exit code, never a traceback."""
+    """Turns whatever goes wrong into a clear line and an exit code, never a traceback."""
 
     def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]  # passes all of it on
         try:
             return super().main(*args, **kwargs)  # type: ignore[call-overload]  # click's own signature
-        except ConfigError as error:
-            for problem in error.problems:
-                click.echo(f"radera: {problem}", err=True)
-            sys.exit(2)
-        except (PrivacyError, StoreError, BusUnavailable, CannotListen) as error:
-            click.echo(f"radera: {error}", err=True)
-            sys.exit(1)
+        except Exception as error:
+            lines, code = problem(error)
+            for line in lines:
+                click.echo(f"radera: {line}", err=True)
+            sys.exit(code)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -124,7 +127,7 @@ def demo(as_json: bool, directory: Path) -> None:
     "--id", "request_id", help="The request's id (UUID); a repeat of the same request keeps its id."
 )
 @click.option("--scope", multiple=True, help="A system to erase from; all of them when none is named.")
-@click.option("--tenant", help="The tenant (controller) whose data it is.")
+@click.option("--tenant", callback=_short_name, help="The tenant (controller) whose data it is.")
 @click.option(
     "--capacity",
     type=click.Choice(["controller", "processor"]),
@@ -178,7 +181,14 @@ def timeline(config: Path, request_id: str) -> None:
 )
 @click.option("--escalation", help="The question it answers, as ID@VERSION; needed where several fit.")
 @click.option("--reason", default="", help="Why; it stays on the record, so it must not name the person.")
-@click.option("--by", "decided_by", default="dpo", show_default=True, help="Who decides (a short name).")
+@click.option(
+    "--by",
+    "decided_by",
+    callback=_short_name,
+    default="dpo",
+    show_default=True,
+    help="Who decides (a short name).",
+)
 def decide(
     config: Path, request_id: str, action: str, escalation: str | None, reason: str, decided_by: str
 ) -> None:
@@ -196,10 +206,14 @@ def config_group() -> None:
 @config_group.command("check")
 @CONFIG
 def config_check(config: Path) -> None:
-    """Reads the settings and says everything that is wrong with them."""
+    """Reads the settings and the secrets that they name, and says everything that is wrong with them."""
     from orchestrator.cli.assembly import load_settings
+    from orchestrator.cli.secrets import unavailable
+    from orchestrator.settings import ConfigError
 
     settings = load_settings(config)
+    if problems := unavailable(settings):
+        raise ConfigError([f"{config}: {one}" for one in problems])
     click.echo(f"{config}: all right; {len(settings.systems)} systems: {', '.join(settings.systems)}")
 
 
@@ -208,13 +222,30 @@ def keys() -> None:
     """The master keys."""
 
 
+@keys.command("public")
+@CONFIG
+def keys_public(config: Path) -> None:
+    """Prints the public key that a producer outside seals requests to."""
+    from orchestrator.cli.keys import public
+
+    sys.exit(public(config))
+
+
 @keys.command("rotate")
 @CONFIG
-def keys_rotate(config: Path) -> None:
+@click.option(
+    "--keep",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="DAYS",
+    help="Keep master keys for so long after they were replaced: producers may still seal to them.",
+)
+def keys_rotate(config: Path, keep: int) -> None:
     """Makes a new master key, wraps the open requests' keys again, destroys the old master keys."""
     from orchestrator.cli.keys import rotate
 
-    sys.exit(rotate(config))
+    sys.exit(rotate(config, keep=timedelta(days=keep)))
 
 
 @main.command()

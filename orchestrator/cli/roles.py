@@ -24,7 +24,7 @@ from orchestrator.http import Clients
 from orchestrator.intake import Server, build_app, build_status_app
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
-from orchestrator.privacy import CALLBACK_BODY
+from orchestrator.privacy import CALLBACK_BODY, Exchange
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
@@ -139,7 +139,7 @@ class Roles:
             bus=ground.bus,
             keys=ground.keys,
             keyring=ground.keyring,
-            reader=Reader(ground.keys, ground.digests, random.random),
+            reader=Reader(ground.keys, ground.digests, random.random, Exchange(ground.keyring)),
             rules=ground.rules,
             metrics=self.metrics,
             random=random.random,

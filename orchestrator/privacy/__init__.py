@@ -2,6 +2,7 @@
 
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.errors import PrivacyError
+from orchestrator.privacy.exchange import Exchange, PublicKey, PublicKeyUnreadable
 from orchestrator.privacy.guard import find_personal, looks_personal
 from orchestrator.privacy.identifiers import (
     KINDS,
@@ -50,6 +51,7 @@ __all__ = [
     "REFERENCES",
     "Cleaned",
     "Digests",
+    "Exchange",
     "Generation",
     "GenerationForgotten",
     "GenerationInUse",
@@ -72,6 +74,8 @@ __all__ = [
     "Link",
     "PartyLinks",
     "PrivacyError",
+    "PublicKey",
+    "PublicKeyUnreadable",
     "RequestKeys",
     "SealBroken",
     "Wrapped",

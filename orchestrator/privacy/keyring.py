@@ -139,13 +139,11 @@ class Keyring:
     def wrap(self, key: bytes, request_id: str) -> Wrapped:
         """The request's key, wrapped under the current generation."""
         number = self.current.number
-        return Wrapped(
-            number, seal_with(self._derived(number, "wrap"), _wrapped_for(number, request_id), key)
-        )
+        return Wrapped(number, seal_with(self.derived(number, "wrap"), _wrapped_for(number, request_id), key))
 
     def unwrap(self, wrapped: Wrapped, request_id: str) -> bytes:
         """The request's key. Raises SealBroken, GenerationForgotten or GenerationUnknown."""
-        derived = self._derived(wrapped.generation, "wrap")
+        derived = self.derived(wrapped.generation, "wrap")
         key = open_with(derived, _wrapped_for(wrapped.generation, request_id), wrapped.blob)
         if key is None or len(key) != KEY_BYTES:
             raise SealBroken(purpose="key")
@@ -155,7 +153,7 @@ class Keyring:
         """The data, sealed to this installation for the purpose, under the current generation."""
         number = self.current.number
         header = _INSTALLATION + struct.pack(">I", number)
-        return header + seal_with(self._derived(number, "installation"), _installed(header, purpose), data)
+        return header + seal_with(self.derived(number, "installation"), _installed(header, purpose), data)
 
     def unseal_installation(self, purpose: str, sealed: bytes) -> bytes:
         """What `seal_installation` was given. Raises SealBroken, GenerationForgotten or GenerationUnknown."""
@@ -163,7 +161,7 @@ class Keyring:
         if len(header) < _INSTALLATION_HEADER or not header.startswith(_INSTALLATION):
             raise SealBroken(purpose=purpose)
         (number,) = struct.unpack(">I", header[len(_INSTALLATION) :])
-        derived = self._derived(number, "installation")
+        derived = self.derived(number, "installation")
         data = open_with(derived, _installed(header, purpose), sealed[_INSTALLATION_HEADER:])
         if data is None:
             raise SealBroken(purpose=purpose)
@@ -222,7 +220,8 @@ class Keyring:
         self._material = material
         self._derivations: dict[tuple[int, str], bytes] = {}
 
-    def _derived(self, number: int, use: str) -> bytes:
+    def derived(self, number: int, use: str) -> bytes:
+        """The key of a generation for one use. Raises GenerationForgotten or GenerationUnknown."""
         material = self._fresh()
         derivations = self._derivations
         if (number, use) not in derivations:

@@ -9,14 +9,16 @@ import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from orchestrator.bus.port import Delivery
 from orchestrator.privacy.digest import Digests
+from orchestrator.privacy.exchange import Exchange
 from orchestrator.privacy.guard import find_personal, looks_personal
 from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
-from orchestrator.privacy.keyring import GenerationForgotten
+from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
-from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, unseal
+from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, seal, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
 from orchestrator.saga.model import Saga
 from schemas import topics
@@ -60,11 +62,27 @@ class Inbound:
     key: bytes | None = field(default=None, repr=False)
 
 
-class Reader:
-    """Reads deliveries. `random` draws the number that an event brings for back-off."""
+class FiledKeys(RequestKeys, Protocol):
+    """The requests' keys, with the side that files them."""
 
-    def __init__(self, keys: RequestKeys, digests: Digests, random: Callable[[], float]) -> None:
+    def insert(self, request_id: str, key: bytes) -> object:
+        """Files a key, unless the request has one or had one."""
+
+
+class Reader:
+    """Reads deliveries. `random` draws the number that an event brings for back-off; `exchange` opens what
+    producers outside wrapped to the installation's public key.
+    """
+
+    def __init__(
+        self,
+        keys: FiledKeys,
+        digests: Digests,
+        random: Callable[[], float],
+        exchange: Exchange | None = None,
+    ) -> None:
         self._keys = keys
+        self._exchange = exchange
         self._digests = digests
         self._random = random
 
@@ -90,9 +108,15 @@ class Reader:
         except CodecError as error:
             return self.unreadable(delivery, _code_of(error))
         key: bytes | None = None
+        sealed = request.sealed_identifiers
         try:
+            senders = self._senders_key(request)
             key = self._keys.key_of(request.request_id)
-            identifiers = _opened(key, request.request_id, request.sealed_identifiers)
+            identifiers = _opened(senders or key, request.request_id, sealed)
+            if senders not in (None, key):
+                # A producer makes a key each time; what we keep is under the first one, which is destroyed
+                # at the end.
+                sealed = seal(key, request.request_id, IDENTIFIERS, identifiers.to_bytes())
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
@@ -110,7 +134,7 @@ class Reader:
             language=request.language,
             verified=request.verified,
             scope=request.scope,
-            identifiers=request.sealed_identifiers,
+            identifiers=sealed,
             identifier_kinds=tuple(sorted({item.kind for item in identifiers.items})),
             content_digest=self.content_digest(identifiers, request),
             subject_digest=self._digests.subject(identifiers),
@@ -118,6 +142,18 @@ class Reader:
         return Inbound(
             delivery=delivery, type="request", event=event, request=request, identifiers=identifiers, key=key
         )
+
+    def _senders_key(self, request: Request) -> bytes | None:
+        """The key that a producer outside wrapped to us, filed unless the request has, or had, one."""
+        if self._exchange is None or request.wrapped_key is None or request.key_generation is None:
+            return None
+        try:
+            key = self._exchange.unwrap(request.wrapped_key, request.key_generation, request.request_id)
+        except GenerationUnknown:
+            # The number is the producer's word: a wrong one is this request's trouble, not the keyring's.
+            raise SealBroken(purpose="key") from None
+        self._keys.insert(request.request_id, key)
+        return key
 
     def unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
         """A request that could not be taken in: it opens one by itself, under an id made of its place."""
