@@ -1,0 +1,202 @@
+"""Killed fifty times, and nothing is lost and nothing is done twice."""
+
+import random
+import time
+from collections import Counter, defaultdict
+from typing import Any
+
+import pytest
+
+from orchestrator.smtp import message_id
+from schemas import topics
+from tests.integration.people import Effect, Person, make_people
+from tests.integration.settings import CONTROL, DOMAIN, DPO, NORD
+from tests.integration.world import World
+
+KILLS = 50
+REQUESTS = 50
+#: Effects of a vendor's own clock, and what the stand-ins note of what they said themselves.
+_SAID = ("said_", "failed_to_say_")
+
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "429", "vendor": "hubspot", "retry_after": 1, "skip": 10, "times": 3},
+    {"kind": "503", "vendor": "hubspot", "skip": 40, "times": 2},
+    {"kind": "lost_response", "vendor": "hubspot", "path": "gdpr-delete", "skip": 2, "times": 3},
+    {"kind": "slow", "vendor": "hubspot", "seconds": 1.0, "after_effect": True, "skip": 20, "times": 8},
+    {"kind": "500", "vendor": "superoffice", "skip": 15, "times": 3},
+    {"kind": "lost_response", "vendor": "superoffice", "method": "DELETE", "skip": 4, "times": 4},
+    {"kind": "malformed", "vendor": "superoffice", "method": "GET", "skip": 30, "times": 2},
+    {"kind": "slow", "vendor": "superoffice", "seconds": 0.7, "skip": 12, "times": 8},
+    {"kind": "lost_response", "vendor": "google", "path": "submitUserDeletion", "skip": 2, "times": 3},
+    {"kind": "429", "vendor": "google", "retry_after": 1, "skip": 6, "times": 2},
+    {"kind": "lost_response", "vendor": "tenant-api", "path": "erase", "skip": 1, "times": 3},
+    {"kind": "500", "vendor": "controllers", "skip": 1, "times": 3},
+    {"kind": "lost_response", "vendor": "controllers", "skip": 3, "times": 3},
+    {"kind": "451", "vendor": "mail", "skip": 5, "times": 4},
+    {"kind": "reset", "vendor": "mail", "skip": 12, "times": 2},
+    {"kind": "lost_response", "vendor": "mail", "skip": 16, "times": 4},
+)
+
+
+@pytest.mark.timeout(400)
+def test_killed_at_any_moment(world: World) -> None:
+    """Fifty SIGKILLs while requests are carried out at vendors who fail in every way: each request ends as
+    it should, each effect happens once, each outcome is mailed once, and no record of it is broken.
+    """
+    rng = random.Random(world.seed)
+    world.settle_bystanders(rng, 5)
+    world.settle(make_people(rng, REQUESTS))
+    for fault in FAULTS:
+        world.vendors.fault(**fault)
+    waiting = list(world.people)
+
+    kills = _kill_again_and_again(world, rng, waiting)
+    world.radera.start()
+    world.await_end(90.0)
+    world.await_mails(30.0)
+    world.radera.stop()
+
+    _check_ends(world)
+    _check_effects(world, kills)
+    _check_outcomes(world, kills)
+    _check_records(world)
+
+
+def _kill_again_and_again(world: World, rng: random.Random, waiting: list[Person]) -> list[int]:
+    """Starts and kills; submits as it goes, also while nobody is there. Gives the moments, in micros."""
+    kills: list[int] = []
+    for number in range(KILLS):
+        # The requests come over the first two thirds of the lives.
+        due = REQUESTS * min(1.0, (number + 1) / (KILLS * 2 / 3))
+        while len(world.people) - len(waiting) < due and waiting:
+            world.submit(waiting.pop(0))
+        world.radera.spawn()
+        if rng.random() < 0.25:
+            pause = rng.uniform(0.05, 1.2)
+            when = f"{pause:.2f} s after its start"
+        else:
+            world.radera.await_ready()
+            pause = min(2.0, 0.05 + rng.expovariate(2.5))
+            when = f"{pause:.2f} s after it was ready"
+        time.sleep(pause)
+        world.radera.kill()
+        kills.append(time.time_ns() // 1000)
+        world.note(f"killed {when}; {len(world.open_people())} requests open")
+    assert not waiting
+    return kills
+
+
+def _check_ends(world: World) -> None:
+    """Every request is completed, each step with the end that the person's records call for."""
+    for person in world.people:
+        saga = world.saga(person)
+        assert saga is not None
+        ends = {step.system: getattr(step.state, "end", step.state.status) for step in saga.steps}
+        assert ("completed", person.ends) == (saga.status, ends), person.request_id
+        assert () == saga.escalations
+
+
+def _check_effects(world: World, kills: list[int]) -> None:
+    """The vendors did what had to be done, once; what was asked again had a reason, and changed nothing.
+    Nobody else was touched.
+    """
+    first: dict[Effect, list[int]] = defaultdict(list)
+    again: dict[Effect, list[int]] = defaultdict(list)
+    for line in world.vendors.ledger():
+        if line["vendor"] == "mail" or line["effect"].startswith(_SAID):
+            continue
+        effect = (line["vendor"], line["effect"], str(line["record"]))
+        (again if line["repeated"] else first)[effect].append(line["at"])
+
+    assert {} == {effect: times for effect, times in first.items() if len(times) > 1}
+    expected = {effect for person in world.people for effect in person.effects}
+    own = {effect for effect in first if effect[0] != "controllers"}
+    assert (set(), set()) == (expected - own, own - expected)
+    # A controller is asked once and told once about each of its people.
+    tenants = sum("tenant_byggab" in person.scope for person in world.people)
+    told = Counter(effect for vendor, effect, _ in first if vendor == "controllers")
+    assert {"request_received": tenants, "confirmation_received": tenants} == dict(told)
+
+    _check_repeats(world, first, again, kills)
+    for person in world.people:
+        left = {(line["kind"], line["state"]) for line in world.vendors.holds(person.email)}
+        out_of_scope = set(person.held) - set(person.scope)
+        assert not out_of_scope
+        assert ({("sale", "bookkeeping")} if person.keeps_sale else set()) == left, person.request_id
+    for bystander in world.bystanders:
+        held = Counter(line["state"] for line in world.vendors.holds(bystander.email, bystander.ga_client_id))
+        assert {"live"} == set(held)
+    assert 3 == len(world.vendors.holds(CONTROL))
+
+
+def _check_repeats(
+    world: World, first: dict[Effect, list[int]], again: dict[Effect, list[int]], kills: list[int]
+) -> None:
+    """Each repeat is of an effect that happened, and has its reason: a death in between, or a retry that the
+    request's timeline tells of.
+    """
+    whose = {effect: person for person in world.people for effect in person.effects}
+    for effect, times in again.items():
+        assert effect in first, effect
+        since = first[effect][0]
+        for at in times:
+            died = any(since <= kill <= at for kill in kills)
+            person = whose.get(effect)
+            retried = person is None or _commands_before(world, person, at) > 1
+            assert died or retried, (effect, world.seed)
+
+
+def _commands_before(world: World, person: Person, at: int) -> int:
+    """The most commands of one system and verb that were sent for the person by then."""
+    sent = Counter(
+        (entry.data["system"], entry.data["verb"])
+        for entry in world.ground.store.timeline(person.request_id)
+        if entry.action == "command_sent" and entry.at <= at
+    )
+    return max(sent.values(), default=0)
+
+
+def _check_outcomes(world: World, kills: list[int]) -> None:
+    """One completion for each request, each outcome one mail; a mail that came twice is the same mail, and
+    there was a death or a lost answer between.
+    """
+    outcomes = world.outcomes()
+    completions = Counter(outcome.request_id for outcome in outcomes if outcome.kind == "completed")
+    assert {person.request_id: 1 for person in world.people} == dict(completions)
+    unwelcome = Counter(one.kind for one in outcomes) - Counter(
+        {"completed": 10**6, "acted": 10**6, "notice": 10**6}
+    )
+    assert Counter() == unwelcome
+
+    seen: dict[str, list[bytes]] = defaultdict(list)
+    for mail, data in zip(world.mails(), world.vendors.mails(), strict=True):
+        seen[str(mail["message-id"])].append(data)
+    repeated = {message: copies for message, copies in seen.items() if len(copies) > 1}
+    lost = sum(fault["times"] for fault in FAULTS if fault["kind"] == "lost_response")
+    assert len(repeated) <= len(kills) + lost
+    by_event = {message_id(DOMAIN, one.request_id, one.event_id): one for one in outcomes}
+    unknown = {message for message in seen if message not in by_event}
+    to = {str(mail["to"]) for mail in world.mails() if str(mail["message-id"]) in unknown}
+    assert to <= {NORD}
+    for outcome in outcomes:
+        copies = seen[message_id(DOMAIN, outcome.request_id, outcome.event_id)]
+        assert copies, (outcome.kind, outcome.request_id)
+        assert len({_text_of(data) for data in copies}) == 1
+    dpo = [mail for mail in world.mails() if str(mail["to"]) == DPO]
+    assert len({str(mail["message-id"]) for mail in dpo}) == sum(one.kind != "notice" for one in outcomes)
+
+
+def _text_of(data: bytes) -> bytes:
+    """The mail without its Date, which is of the moment of sending."""
+    head, _, body = data.partition(b"\r\n\r\n")
+    return b"\r\n".join(line for line in head.split(b"\r\n") if not line.startswith(b"Date:")) + body
+
+
+def _check_records(world: World) -> None:
+    """No dead letters, nothing left to send, every timeline's chain is whole."""
+    assert [] == world.records("%.dlq")
+    assert 0 == world.ground.store.figures().unsent
+    for person in world.people:
+        check = world.ground.store.verify_timeline(person.request_id)
+        assert check.is_intact, (person.request_id, check.broken_at)
+    assert topics.OUTCOMES in {topic for topic, *_ in world.records("erasure.%")}
