@@ -71,9 +71,7 @@ def test_one_type_in_anothers_topic_is_a_dead_letter(installation: Installation)
     request = installation.request(("email", PERSON))
     installation.publish(topics.CONFIRMATIONS, encode(request))
     installation.settle()
-    assert ["malformed_message"] == [one.code for one in installation.dead_letters(topics.CONFIRMATIONS)] or [
-        "unknown_schema"
-    ] == [one.code for one in installation.dead_letters(topics.CONFIRMATIONS)]
+    assert ["malformed_message"] == [one.code for one in installation.dead_letters(topics.CONFIRMATIONS)]
     assert [] == installation.sagas()
 
 
@@ -158,12 +156,12 @@ def test_an_answer_at_the_edge_of_its_schema_stops_nothing(
     installation: Installation, verb: str, fields: dict[str, Any]
 ) -> None:
     """Whatever a handler may say by the schema can be taken in, mailed and shown."""
-    usual: dict[str, Any] = {
+    usual: dict[str, dict[str, Any]] = {
         "locate": {"kind": "located", "found": 1},
         "erase": {"kind": "accepted", "erased": 1},
         "prove": {"kind": "proved", "grade": "seen_absent", "end": "erased"},
-    }[verb]
-    said = {**usual, **fields}
+    }
+    said = {**usual[verb], **fields}
     if said.get("end") == "retained" and verb != "prove":
         said["kind"] = "retained"
     command = _next_command(installation, verb)
