@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 
 from handlers.registry import settings_models
 from orchestrator.bus.sqlite import SqliteBus
+from orchestrator.cli.problems import NoInstallation
 from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import rules_of
@@ -50,8 +51,11 @@ def load_settings(config: Path) -> Settings:
 
 
 def open_store(config: Path) -> Store:
-    """The store alone, for reading."""
-    return Store(open_engine(load_settings(config).database.url))
+    """The store alone, for reading. Raises NoInstallation where there is none: looking must not make one."""
+    settings = load_settings(config)
+    if _is_new(settings):
+        raise NoInstallation(f"{config}: there is no database yet; `radera up` makes it")
+    return Store(open_engine(settings.database.url))
 
 
 def open_ground(config: Path) -> Ground:

@@ -13,6 +13,7 @@ import click
 
 from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import open_ground
+from orchestrator.cli.status import known
 from orchestrator.privacy import looks_personal
 from orchestrator.saga import escalations
 from orchestrator.saga.decide import decide
@@ -23,6 +24,8 @@ from schemas import topics
 from schemas.cloudevents import headers
 from schemas.codec import encode
 from schemas.messages import Decision
+
+LONGEST_REASON = 500
 
 #: What each refusal means, and what to do about it.
 REFUSALS = {
@@ -46,9 +49,11 @@ def run(
 ) -> int:
     """Sends the decision; 1 when it does not fit the request, 2 when it can't be read."""
     ground = open_ground(config)
-    saga = ground.store.saga(request_id)
+    saga = known(ground.store, request_id)
     if saga is None:
-        return _no(f"there is no request {request_id}; `radera status` lists the open ones", 1)
+        return 1
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        return _no(f"the reason is to be one line of text of at most {LONGEST_REASON} characters", 2)
     if reason.strip() in ("…", "..."):
         return _no("the reason is still the placeholder from the mail; write why, it stays on the record", 2)
     if reason and looks_personal(reason):
@@ -96,7 +101,7 @@ def run(
 def _named(saga: Saga, action: Action, escalation: str | None) -> tuple[str | None, int | None] | str:
     """The question meant: as given, or the only one that the action fits. A text says what is wrong."""
     if escalation is not None:
-        parts = re.fullmatch(r"([A-Za-z0-9]+)@(\d+)", escalation)
+        parts = re.fullmatch(r"([A-Za-z0-9]{1,20})@([0-9]{1,9})", escalation)
         if parts is None:
             return "write the escalation as ID@VERSION, as in --escalation e1@1"
         return parts[1], int(parts[2])

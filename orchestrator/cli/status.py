@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from orchestrator.cli.assembly import open_store
@@ -21,7 +22,7 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
     """Prints one request, or a list; 1 if the request is not known."""
     store = open_store(config)
     if request_id is not None:
-        saga = _known(store, request_id)
+        saga = known(store, request_id)
         if saga is None:
             return 1
         if as_json:
@@ -48,11 +49,13 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
 def run_timeline(config: Path, request_id: str) -> int:
     """Prints the timeline; 1 if the request is unknown or the chain is broken."""
     store = open_store(config)
-    if _known(store, request_id) is None:
+    if known(store, request_id) is None:
         return 1
     for entry in store.timeline(request_id):
         data = " ".join(f"{name}={value}" for name, value in sorted(entry.data.items()))
-        click.echo(f"{entry.seq:>4}  {iso(entry.at)}  {entry.action:<20} {data}")
+        # A reason that another client sent may have line breaks in it, and must not look like an entry.
+        line = "".join(char if char.isprintable() else " " for char in f"{entry.action:<20} {data}")
+        click.echo(f"{entry.seq:>4}  {iso(entry.at)}  {line}")
     check = store.verify_timeline(request_id)
     if not check.is_intact:
         click.echo(f"radera: the timeline was changed: entry {check.broken_at} does not fit", err=True)
@@ -72,7 +75,7 @@ def show(saga: Saga, console: Console) -> None:
         line = system_outcome(step)
         note = line.reason or line.legal_basis or ", ".join(line.missing)
         table.add_row(
-            line.system, line.status, line.grade or "", str(line.found), str(line.erased), note or ""
+            line.system, line.status, line.grade or "", str(line.found), str(line.erased), escape(note or "")
         )
     console.print(table)
     for one in saga.escalations:
@@ -83,8 +86,10 @@ def show(saga: Saga, console: Console) -> None:
         console.print(f"      decide: {actions}", highlight=False, markup=False)
 
 
-def _known(store: Store, request_id: str) -> Saga | None:
-    saga = store.saga(request_id)
+def known(store: Store, request_id: str) -> Saga | None:
+    """The request; where there is none, says so."""
+    # What isn't printable isn't text, and no database takes it.
+    saga = store.saga(request_id) if request_id.isprintable() else None
     if saga is None:
         click.echo(f"radera: there is no request {request_id}; `radera status --all` lists them", err=True)
     return saga

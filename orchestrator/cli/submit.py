@@ -22,10 +22,11 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
     """Submits; 2 when the request can't be made of what was given."""
     typed: list[tuple[str, str]] = [(kind, value) for kind in FLAGS for value in options[kind]]
     try:
-        if not typed and sys.stdin.isatty():
+        given = sys.stdin is not None and not sys.stdin.isatty()
+        if not typed and not given:
             raise CannotSubmit("name the person: give identifiers by flag, or on standard input")
-        if not sys.stdin.isatty():
-            typed += read_lines(sys.stdin.read().splitlines())
+        if given:
+            typed += read_lines(_text(sys.stdin.buffer.read()).splitlines())
         identifiers = [identifier_of(kind, value) for kind, value in typed]
         request_id = submit_to(
             open_ground(config),
@@ -44,6 +45,14 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
         return 2
     click.echo(request_id)
     return 0
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+    raise CannotSubmit(f"line {line} of standard input is not UTF-8; write it again as text")
 
 
 def read_lines(lines: Sequence[str]) -> list[tuple[str, str]]:
@@ -111,4 +120,7 @@ def submit_to(
 def _received_at(given: datetime | None) -> int | None:
     if given is None:
         return None
-    return micros(given if given.tzinfo is not None else given.replace(tzinfo=UTC))
+    given = given if given.tzinfo is not None else given.replace(tzinfo=UTC)
+    if given.year < 1970:
+        raise CannotSubmit("the time of receipt lies before 1970; correct it")
+    return micros(given)
