@@ -15,13 +15,18 @@ What every adapter promises:
   for no order.
 * **The consumer's own positions win.** Who keeps positions in a database of its own (in the transaction
   that keeps the effects) hands them to `subscribe`; they override what the bus has stored for those
-  partitions, forwards and back, so that a restored backup replays what it missed.
+  partitions, forwards and back, so that a restored backup replays what it missed. Given as a mapping they
+  are those of the time of subscribing, and count when a partition first comes to the subscription. Given as
+  a function they are looked up, in the subscription's thread, each time that partitions come to it.
+* **A busy reader stays a reader.** Who has its hands full polls for 0 records now and then: that delivers
+  nothing, stores the position and keeps the reader in its group. Who doesn't poll at all counts as dead
+  after a while, and others get its records.
 
 A subscription belongs to one thread; publishing is safe from any. Call neither while a database transaction
 of yours is open: the bus has its own, and in the same database it would wait for yours.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -31,8 +36,17 @@ Headers = tuple[tuple[str, bytes], ...]
 Positions = Mapping[tuple[str, int], int]
 
 
+def looked_up(positions: "Positions | Callable[[], Positions] | None") -> Positions:
+    """The positions as they are now, in whichever way they were given."""
+    return (positions() if callable(positions) else positions) or {}
+
+
 class BusUnavailable(Exception):
     """The bus cannot be reached or did not take the records; nothing is lost, try again later."""
+
+
+class RecordTooLarge(Exception):
+    """The bus takes no record of this size, now or later; nothing of the call is relied on."""
 
 
 class SubscriptionClosed(Exception):
@@ -66,7 +80,12 @@ class Subscription(Protocol):
     """A consumer's share of a group's records."""
 
     def poll(self, timeout: float, max_records: int) -> list[Delivery]:
-        """Up to `max_records` records; waits at most `timeout` seconds for the first. Empty if none came."""
+        """Up to `max_records` records; waits at most `timeout` seconds for the first. Empty if none came.
+
+        Raises:
+            BusUnavailable: the bus cannot be reached, or did not store the position; what is held stays
+                held, and polling again is how to wait.
+        """
         ...
 
     def ack(self, delivery: Delivery) -> None:
@@ -88,11 +107,15 @@ class Bus(Protocol):
     """Carries records between the roles."""
 
     def publish(self, records: Iterable[Record]) -> None:
-        """Make the records durable, or raise `BusUnavailable`."""
+        """Make the records durable, or raise `BusUnavailable`, or `RecordTooLarge`."""
         ...
 
     def subscribe(
-        self, group: str, topics: Collection[str], *, positions: Positions | None = None
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        positions: Positions | Callable[[], Positions] | None = None,
     ) -> Subscription:
         """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty."""
         ...

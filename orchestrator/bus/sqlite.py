@@ -29,7 +29,15 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.bus.port import BusUnavailable, Delivery, Headers, Positions, Record, SubscriptionClosed
+from orchestrator.bus.port import (
+    BusUnavailable,
+    Delivery,
+    Headers,
+    Positions,
+    Record,
+    SubscriptionClosed,
+    looked_up,
+)
 from orchestrator.bus.sharing import Line
 
 PARTITION = 0
@@ -199,14 +207,20 @@ class SqliteBus:
             shared.news.notify_all()
 
     def subscribe(
-        self, group: str, topics: Collection[str], *, positions: Positions | None = None
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        positions: Positions | Callable[[], Positions] | None = None,
     ) -> "SqliteSubscription":
         """Join `group`; `positions` move no topic that an open subscription of the group reads already."""
         topics = tuple(dict.fromkeys(topics))
+        # Before the lock: looking them up may wait for the database.
+        wanted = looked_up(positions)
         shared = self._shared
         with shared.news:
             fresh = [topic for topic in topics if (group, topic) not in shared.lines]
-            starts = shared.starts(group, fresh, positions or {}) if fresh else {}
+            starts = shared.starts(group, fresh, wanted) if fresh else {}
             shared.lines.update({(group, topic): Line(start) for topic, start in starts.items()})
             subscription = SqliteSubscription(shared, group, topics)
             for topic in topics:

@@ -96,7 +96,9 @@ class Orchestrator:
             StoreError: the database failed; nothing was acknowledged, and the events come again.
         """
         if self._subscription is None:
-            self._subscription = self._bus.subscribe(GROUP, TOPICS, positions=self._store.positions(GROUP))
+            self._subscription = self._bus.subscribe(
+                GROUP, TOPICS, positions=lambda: self._store.positions(GROUP)
+            )
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
             applied = self._consume(deliveries)

@@ -336,6 +336,35 @@ class BusSuite:
             assert ["2", "3"] == values(receive(subscription, 2))
             assert [] == subscription.poll(SILENCE, 10)
 
+    def test_the_consumers_own_positions_are_looked_up(self, factory: BusFactory) -> None:
+        """Positions given as a function are those of the time when they are needed."""
+        topic, group = unique("t"), unique("g")
+        bus = factory.open()
+        bus.publish([record(topic, "k", str(n)) for n in range(3)])
+        with bus.subscribe(group, [topic]) as subscription:
+            got = receive(subscription, 3)
+        positions = {(topic, got[2].partition): got[2].offset}
+
+        with bus.subscribe(group, [topic], positions=lambda: positions) as subscription:
+            assert ["2"] == values(receive(subscription, 1))
+            assert [] == subscription.poll(SILENCE, 10)
+
+    def test_a_poll_for_nothing(self, factory: BusFactory) -> None:
+        """A busy reader polls for no records: it gets none, loses none, and its position is stored."""
+        topic, group = unique("t"), unique("g")
+        dying = factory.open()
+        dying.publish([record(topic, "k", str(n)) for n in range(3)])
+        subscription = dying.subscribe(group, [topic])
+        [first] = receive(subscription, 1)
+        subscription.ack(first)
+        assert [] == subscription.poll(0, 0)
+        assert [] == subscription.poll(SILENCE, 0)
+        assert ["1"] == values(receive(subscription, 1))
+        factory.crash(dying)
+
+        with factory.open().subscribe(group, [topic]) as subscription:
+            assert ["1", "2"] == values(receive(subscription, 2))
+
     def test_a_waiting_poll_is_woken(self, factory: BusFactory) -> None:
         """A record that is published while a poll waits ends the waiting."""
         topic = unique("t")

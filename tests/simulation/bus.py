@@ -8,12 +8,12 @@ group may be thrown back to its stored position (a rebalance), publishing may fa
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, SubscriptionClosed
+from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, SubscriptionClosed, looked_up
 from tests.simulation.lives import Life
 from tests.simulation.loop import SECOND, Clock
 
@@ -42,6 +42,7 @@ class StubBus:
         self.records: defaultdict[Place, list[Delivery]] = defaultdict(list)
         self.positions: dict[tuple[str, str, int], int] = {}
         self.lag_until: dict[tuple[str, Place], int] = {}
+        self.on_add: Callable[[Record], None] = lambda record: None
 
     def of(self, life: Life) -> "ProcessBus":
         return ProcessBus(self, life)
@@ -55,6 +56,7 @@ class StubBus:
         return (one for records in self.records.values() for one in records)
 
     def add(self, record: Record) -> None:
+        self.on_add(record)
         number = zlib.crc32(record.key.encode()) % PARTITIONS
         line = self.records[record.topic, number]
         line.append(
@@ -103,10 +105,14 @@ class ProcessBus:
             raise BusUnavailable("the simulated bus took none, some or all of it")
 
     def subscribe(
-        self, group: str, topics: Collection[str], *, positions: Positions | None = None
+        self,
+        group: str,
+        topics: Collection[str],
+        *,
+        positions: Positions | Callable[[], Positions] | None = None,
     ) -> "StubSubscription":
         self._life.check()
-        return StubSubscription(self._bus, self._life, group, tuple(topics), positions or {})
+        return StubSubscription(self._bus, self._life, group, tuple(topics), looked_up(positions))
 
     def close(self) -> None:
         """Nothing here is the process's own."""
@@ -134,11 +140,12 @@ class StubSubscription:
     def has_news(self) -> bool:
         """Whether a poll would bring something now."""
         now = self._bus.clock()
-        return any(
-            self._next[place] < len(self._bus.records.get(place, ()))
-            and self._bus.lag_until.get((self._group, place), 0) <= now
-            for place in self._places
-        )
+        records, lag_until = self._bus.records, self._bus.lag_until
+        for place, following in self._next.items():
+            if place in records and following < len(records[place]):
+                if lag_until.get((self._group, place), 0) <= now:
+                    return True
+        return False
 
     def poll(self, timeout: float, max_records: int) -> list[Delivery]:
         self._life.check()
