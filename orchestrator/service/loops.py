@@ -1,9 +1,9 @@
 """How a role runs: step after step, until told to stop, whatever fails around it.
 
-What passes by itself (a locked database, a full disk, a broker away) is waited out with growing pauses, and
-the role is not ready for as long. What does not (a database that is not ours, keys that don't fit) ends the
-process with its reason. Anything else is a fault of
-ours: it is logged and the role goes on, because one bad record must not stop the rest.
+What passes by itself or is put right outside (a locked database, a full disk, a broker away, a key file that
+is gone or exposed) is waited out with growing pauses, and the role is not ready for as long. What does not (a
+database that is not ours) ends the process with its reason. Anything else is a fault of ours: it is logged
+and the role goes on, because one bad record must not stop the rest.
 """
 
 import logging
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from orchestrator.bus.port import BusUnavailable
+from orchestrator.privacy.errors import PrivacyError
 from orchestrator.store import StoreUnavailable, StoreUnusable
 
 _logger = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Loop:
                     self._failing = True
                     self._on_fatal(error)
                     return
-                except (StoreUnavailable, BusUnavailable) as error:
+                except (StoreUnavailable, BusUnavailable, PrivacyError) as error:
                     self._failing = True
                     code = type(error).__name__
                     _logger.warning("role_waits", extra={"role": self.name, "code": code, "seconds": pause})
