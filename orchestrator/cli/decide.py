@@ -12,9 +12,16 @@ from typing import cast, get_args
 import click
 
 from orchestrator.bus.port import Record
-from orchestrator.cli.assembly import open_ground
+from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.cli.status import known
-from orchestrator.privacy import looks_personal
+from orchestrator.privacy import (
+    IDENTIFIERS,
+    Identifiers,
+    PrivacyError,
+    find_personal,
+    looks_personal,
+    unseal,
+)
 from orchestrator.saga import escalations
 from orchestrator.saga.decide import decide
 from orchestrator.saga.draft import SendOutcome
@@ -62,6 +69,8 @@ def run(
             "say it without",
             2,
         )
+    if reason and _names_subject(ground, saga, reason):
+        return _no("the reason names the person, and it stays on record for years; say it without", 2)
     if action not in get_args(Action):
         return _no(f"there is no decision {action!r}", 2)
     named = _named(saga, cast(Action, action), escalation)
@@ -96,6 +105,16 @@ def run(
     about = f" on {event.escalation_id}@{event.escalation_version}" if event.escalation_id else ""
     click.echo(f"{action}{about}: recorded; a running `radera up` applies it")
     return 0
+
+
+def _names_subject(ground: Ground, saga: Saga, reason: str) -> bool:
+    """Whether the reason quotes the person whom the request is about; without the key nobody can tell."""
+    try:
+        key = ground.keys.key_of(saga.request_id)
+        sealed = unseal(key, saga.request_id, IDENTIFIERS, saga.identifiers)
+        return find_personal(reason, Identifiers.from_bytes(sealed))
+    except PrivacyError:
+        return False
 
 
 def _named(saga: Saga, action: Action, escalation: str | None) -> tuple[str | None, int | None] | str:

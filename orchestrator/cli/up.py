@@ -48,7 +48,7 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     for error in fatal:
         click.echo(f"radera: {error}", err=True)
     sys.stderr.flush()
-    # A stop that was cut short is one that was asked for, too: what did not end is on the disk, and comes again.
+    # Cut short or not, it was asked for: what did not end is on the disk, and comes again.
     return 1 if fatal else 0
 
 
