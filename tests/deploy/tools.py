@@ -1,0 +1,55 @@
+"""The programs and packages with which deployments are checked.
+
+What is missing makes its tests skip, visibly; under CI it makes them fail, since there a check that is not
+made would pass for one that was.
+"""
+
+import importlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+
+
+def program(name: str) -> str:
+    """The path of a program, which is looked for beside Go's too."""
+    places = os.pathsep.join(
+        [os.environ.get("PATH", ""), os.environ.get("GOBIN", ""), str(Path.home() / "go" / "bin")]
+    )
+    found = shutil.which(name, path=places)
+    if found is None:
+        _missing(f"the program {name}")
+    return str(found)
+
+
+def package(name: str) -> Any:
+    """A package that only these tests use."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        _missing(f"the package {name}")
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """The YAML documents of a text."""
+    found: list[dict[str, Any]] = [one for one in package("yaml").safe_load_all(text) if one]
+    return found
+
+
+def run(*words: str, cwd: Path | None = None) -> str:
+    """The standard output of a program that must end well."""
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=110, check=False)
+    assert 0 == done.returncode, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing", pytrace=False)
+    pytest.skip(f"{what} is missing: deploy/README.md says how it is had")
