@@ -92,6 +92,10 @@ def _read(path: Path) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         # Its text has a position and at most one character of the file.
         raise ConfigError([f"{path}: not valid TOML: {error}"]) from None
+    except (ValueError, RecursionError):
+        raise ConfigError(
+            [f"{path}: has a number too long, or nests too deep, to be read; mend it"]
+        ) from None
 
 
 def _overlay(raw: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[tuple[str, ...], str], list[str]]:
