@@ -41,6 +41,15 @@ class Person:
     def tenant(self) -> str | None:
         return "byggab" if "tenant_byggab" in self.scope else None
 
+    @property
+    def leaves(self) -> set[tuple[str, str]]:
+        """What may still be held in the end, as the outcome says: the kinds of record and their states."""
+        left = {("sale", "bookkeeping")} if self.keeps_sale else set()
+        if "web_analytics" in self.scope:
+            # Without the cookie nobody can tell whose visits they were (Art. 11).
+            left.add(("visitor", "submitted" if self.gives_cookie else "live"))
+        return left
+
     def settle(self, vendors: Vendors) -> None:
         """Puts the person's records at the vendors, and notes what has to become of them."""
         ids = vendors.seed(self._seed())
@@ -59,8 +68,7 @@ class Person:
                     self.effects.add(("hubspot", effect, contact))
         if "web_analytics" in self.scope and self.gives_cookie:
             for visitor in ids.get("google.visitor", ()):
-                for effect in ("deletion_submitted", "visitor_purged"):
-                    self.effects.add(("google", effect, visitor))
+                self.effects.add(("google", "deletion_submitted", visitor))
         if "agency_nord" in self.scope:
             for candidate in ids.get("agency.candidate", ()):
                 self.effects.add(("agencies", "candidate_erased", candidate))

@@ -216,6 +216,28 @@ def vendors(directory: Path) -> Iterator[Vendors]:
             process.kill()
 
 
+_HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def locked(database: Path) -> Iterator[None]:
+    """Another process holds the database's write lock, as a tool does that somebody left open."""
+    holder = [sys.executable, "-c", _HOLD, str(database)]
+    with subprocess.Popen(holder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "held\n" == process.stdout.readline()
+            yield
+        finally:
+            process.kill()
+
+
 def command(config: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
     """One run of a `radera` command to its end, `given` on its standard input."""
     length = 2 if words[0] in ("keys", "config") else 1

@@ -107,7 +107,8 @@ control_email = "{control}"
 remind_after = "PT3S"
 """
 
-#: The accounts, before any person: everybody answers soon, and what is erased is soon purged.
+#: The accounts, before any person: everybody answers soon, and what is erased is soon purged (by Google within
+#: two months, as in life).
 ACCOUNTS = {
     "superoffice": {
         "retain_deleted": "PT1S",
@@ -115,7 +116,7 @@ ACCOUNTS = {
         "persons": [{"name": "Control Record", "email": CONTROL}],
     },
     "hubspot": {"purge": "PT1S", "contacts": [{"email": CONTROL}]},
-    "google": {"purge": "PT1S", "daily_quota": 100_000},
+    "google": {"daily_quota": 100_000},
     "agencies": [
         {"name": "Nord", "address": NORD, "answer": "erased", "delay": "PT0.5S"},
         {"name": "Syd", "address": SYD, "answer": "refused", "reason": "not_responsible", "delay": "PT0.5S"},

@@ -23,9 +23,12 @@ from orchestrator.smtp import message_id
 from schemas import topics
 from schemas.codec import decode
 from schemas.messages import Outcome
-from tests.integration.people import Person, make_bystander
+from tests.integration.people import Effect, Person, make_bystander
 from tests.integration.processes import Radera, Vendors, eventually, free_port, tail, vendors
-from tests.integration.settings import DOMAIN, open_accounts, write_settings
+from tests.integration.settings import CONTROL, DOMAIN, open_accounts, write_settings
+
+#: What the stand-ins note of what they said themselves.
+_SAID = ("said_", "failed_to_say_")
 
 
 @dataclass(slots=True)
@@ -142,6 +145,40 @@ class World:
             return len(ids - sent)
 
         eventually("every outcome has become a mail", lambda: not missing(), within=within, every=0.2)
+
+    def check_nobody_is_held(self) -> None:
+        """The vendors hold nothing of those who asked but what was reported; all others are as they were."""
+        for person in self.people:
+            left = {(line["kind"], line["state"]) for line in self.vendors.holds(person.email)}
+            assert person.leaves == left, person.request_id
+        for bystander in self.bystanders:
+            held = self.vendors.holds(bystander.email, bystander.ga_client_id)
+            assert {"live"} == {line["state"] for line in held}
+        assert 3 == len(self.vendors.holds(CONTROL))
+
+    def first_effects(self) -> Counter[Effect]:
+        """What the vendors did for the first time, and how often each of it."""
+        return Counter(
+            (line["vendor"], line["effect"], str(line["record"]))
+            for line in self.vendors.ledger()
+            if line["vendor"] != "mail" and not line["repeated"] and not line["effect"].startswith(_SAID)
+        )
+
+    def check_effects(self) -> None:
+        """The vendors did all that had to be done, once, and nothing else."""
+        done = self.first_effects()
+        assert {} == {effect: times for effect, times in done.items() if times > 1}
+        expected = {effect for person in self.people for effect in person.effects}
+        own = {effect for effect in done if effect[0] != "controllers"}
+        assert (set(), set()) == (expected - own, own - expected)
+
+    def check_records(self) -> None:
+        """No dead letters, nothing left to send, every timeline's chain is whole."""
+        assert [] == self.records("%.dlq")
+        assert 0 == self.ground.store.figures().unsent
+        for person in self.people:
+            check = self.ground.store.verify_timeline(person.request_id)
+            assert check.is_intact, (person.request_id, check.broken_at)
 
     def probe(self, path: str) -> int:
         """The status of one of our own pages; 0 if nobody answers."""

@@ -1,0 +1,116 @@
+"""The database locked by somebody else, or put back from a backup: seen, borne, and nothing is lost."""
+
+import random
+import shutil
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+
+from tests.integration.people import make_people
+from tests.integration.processes import eventually, locked
+from tests.integration.world import World
+
+
+def test_locked_while_running(world: World) -> None:
+    """Somebody holds the database for longer than our patience. We say that we aren't ready and that we are
+    alive; when it is free again all goes on by itself, and nothing is lost.
+    """
+    rng = random.Random(world.seed)
+    world.settle_bystanders(rng, 2)
+    world.settle(make_people(rng, 10))
+    for person in world.people:
+        world.submit(person)
+    world.radera.start()
+    assert (200, 200) == (world.probe("/healthz"), world.probe("/readyz"))
+
+    with locked(world.database):
+        began = time.monotonic()
+        eventually("we are not ready", lambda: world.probe("/readyz") == 503, within=20)
+        world.note(f"not ready after {time.monotonic() - began:.1f} s")
+        for _ in range(10):
+            assert (200, 503) == (world.probe("/healthz"), world.probe("/readyz"))
+            time.sleep(0.1)
+        assert world.open_people()
+    eventually("we are ready again", lambda: world.probe("/readyz") == 200, within=20)
+
+    world.await_end(60)
+    world.await_mails(20)
+    assert world.radera.is_alive
+    assert b"role_waits" in world.radera.said()
+    _check(world)
+
+
+def test_locked_while_starting(world: World) -> None:
+    """A restart meets a database that somebody holds for some seconds: it waits, and then carries on."""
+    rng = random.Random(world.seed)
+    world.settle(make_people(rng, 5))
+    for person in world.people:
+        world.submit(person)
+    world.radera.start()
+    time.sleep(0.3)
+    world.radera.kill()
+
+    with locked(world.database):
+        world.radera.spawn()
+        time.sleep(5.0)
+        assert world.radera.is_alive
+        assert not world.radera.is_ready
+    world.radera.await_ready()
+
+    world.await_end(60)
+    world.await_mails(20)
+    _check(world)
+
+
+def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
+    """The database of some moments ago is put back after everything has ended: what it doesn't know of is
+    carried out again, to the same end, and changes nothing at the vendors.
+    """
+    rng = random.Random(world.seed)
+    world.settle_bystanders(rng, 2)
+    world.settle(make_people(rng, 15))
+    for person in world.people:
+        world.submit(person)
+    world.radera.start()
+    eventually("some requests have ended", lambda: len(world.open_people()) < 12, within=60)
+    backup = tmp_path / "backup.db"
+    _back_up(world.database, backup)
+    world.await_end(60)
+    world.await_mails(20)
+    done = world.first_effects()
+    world.radera.stop()
+
+    world.ground.engine.dispose()
+    for name in ("radera.db-wal", "radera.db-shm"):
+        (world.directory / name).unlink(missing_ok=True)
+    shutil.copyfile(backup, world.database)
+    again = [person.request_id for person in world.open_people()]
+    world.note(f"put back: {len(again)} requests are open again")
+    assert again
+    world.radera.start()
+    world.await_end(60)
+    world.await_mails(20)
+
+    # A controller may be told in other words what it was told before; nothing else is done a second time.
+    vendors = {effect for effect in world.first_effects() - done if effect[0] != "controllers"}
+    assert set() == vendors
+    _check(world)
+
+
+def _back_up(database: Path, copy: Path) -> None:
+    """A backup while everybody works, as SQLite makes it."""
+    with (
+        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+
+
+def _check(world: World) -> None:
+    """All requests are completed, once, and nobody else was touched."""
+    sagas = [world.saga(person) for person in world.people]
+    assert {"completed"} == {saga.status for saga in sagas if saga is not None}
+    world.check_effects()
+    world.check_nobody_is_held()
+    world.check_records()
