@@ -26,7 +26,7 @@ A subscription belongs to one thread; publishing is safe from any. Call neither 
 of yours is open: the bus has its own, and in the same database it would wait for yours.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
@@ -118,6 +118,12 @@ class Bus(Protocol):
         positions: Positions | Callable[[], Positions] | None = None,
     ) -> Subscription:
         """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty."""
+        ...
+
+    def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
+        """Every record that these topics hold now, each partition's in order. It joins no group, and moves no
+        position. Raises BusUnavailable.
+        """
         ...
 
     def close(self) -> None:

@@ -241,6 +241,26 @@ class SqliteBus:
                 limits.update((topic, floor) for topic, floor in connection.execute(floors))
             return sum(self._trim_topic(topic, floor, before) for topic, floor in limits.items())
 
+    def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
+        c = _RECORDS.c
+        query = (
+            sa.select(c.topic, c.offset, c.key, c.value, c.headers, c.timestamp)
+            .where(c.topic.in_(sorted(topics)))
+            .order_by(c.offset)
+        )
+        with _reachable(), self._shared.reading.connect() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            yield Delivery(
+                topic=row.topic,
+                key=row.key,
+                value=row.value,
+                headers=_headers_from_text(row.headers),
+                partition=PARTITION,
+                offset=row.offset,
+                timestamp=row.timestamp,
+            )
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions
         tell.

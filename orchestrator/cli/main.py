@@ -218,6 +218,50 @@ def config_check(config: Path) -> None:
 
 
 @main.group()
+def dlq() -> None:
+    """Records that could not be read or applied."""
+
+
+@dlq.command("list")
+@CONFIG
+def dlq_list(config: Path) -> None:
+    """Lists those that nobody has dealt with."""
+    from orchestrator.cli.dlq import run_list
+
+    sys.exit(run_list(config))
+
+
+@dlq.command("show")
+@CONFIG
+@click.argument("name")
+def dlq_show(config: Path, name: str) -> None:
+    """Shows where one came from and why it is here; never what it holds."""
+    from orchestrator.cli.dlq import run_show
+
+    sys.exit(run_show(config, name))
+
+
+@dlq.command("replay")
+@CONFIG
+@click.argument("name")
+def dlq_replay(config: Path, name: str) -> None:
+    """Sends one to its topic again, once what was wrong is mended."""
+    from orchestrator.cli.dlq import run_replay
+
+    sys.exit(run_replay(config, name))
+
+
+@dlq.command("discard")
+@CONFIG
+@click.argument("name")
+def dlq_discard(config: Path, name: str) -> None:
+    """Says that nothing is to be done about one."""
+    from orchestrator.cli.dlq import run_discard
+
+    sys.exit(run_discard(config, name))
+
+
+@main.group()
 def keys() -> None:
     """The master keys."""
 

@@ -8,7 +8,7 @@ Nothing here touches the saga's state.
 import re
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from orchestrator.bus.port import Delivery
@@ -27,6 +27,9 @@ from schemas.messages import Confirmation, Decision, Request
 
 _NAMESPACE = uuid.UUID("3c1d1c53-4a53-5d35-8d3b-8b4f0f5b1a4e")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+#: The header of a dead letter that was sent again: how often.
+REPLAYED = "radera-attempt"
 
 #: What stands in the record for a reason that quoted the person.
 WITHHELD = "(withheld: it quoted the person)"
@@ -90,6 +93,15 @@ class Reader:
         """Never raises for what the record holds; only for a store that can't be reached, or for master keys
         that can't be read.
         """
+        inbound = self._understood(delivery)
+        attempt = delivery.header(REPLAYED)
+        if attempt is None or inbound.event is None:
+            return inbound
+        # Seen before and set aside; the operator wants it applied now, so it must not pass for a repeat.
+        event_id = f"{inbound.event.event_id}/replay-{attempt.decode('ascii', 'replace')}"
+        return replace(inbound, event=replace(inbound.event, event_id=event_id))
+
+    def _understood(self, delivery: Delivery) -> Inbound:
         match delivery.topic:
             case topics.REQUESTS:
                 return self._request(delivery)

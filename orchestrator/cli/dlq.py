@@ -1,0 +1,154 @@
+"""`radera dlq`: the records that nobody could read or apply, for the operator.
+
+A dead letter is sealed to the installation and says in its headers where it came from and why it is here.
+Its payload is never printed. `replay` opens it and publishes it to the topic it came from, once what was
+wrong is mended; `discard` says that nothing is to be done. Either way it is dealt with and no longer
+listed; the record itself goes with its topic's retention.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Column, Table
+
+from orchestrator.bus.port import Delivery, Record
+from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.report import iso
+from orchestrator.cli.roles import kinds_of
+from orchestrator.privacy import GenerationForgotten, SealBroken
+from orchestrator.service.inbound import REPLAYED
+from orchestrator.service.orchestrator import DEAD_LETTER
+from orchestrator.store import StoredSent
+from schemas import topics
+
+DEALT_WITH = "dead-letters"
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A dead letter and the name that commands know it by."""
+
+    delivery: Delivery
+
+    @property
+    def name(self) -> str:
+        return f"{self.delivery.topic}/{self.delivery.partition}/{self.delivery.offset}"
+
+    def said(self, header: str) -> str:
+        return (self.delivery.header(header) or b"").decode("ascii", "replace")
+
+    @property
+    def origin(self) -> str:
+        return "/".join(self.said(f"radera-{part}") for part in ("topic", "partition", "offset"))
+
+    @property
+    def attempt(self) -> int:
+        text = self.said(REPLAYED)
+        return int(text) if text.isdecimal() else 0
+
+
+def run_list(config: Path) -> int:
+    """Prints the dead letters that nobody has dealt with."""
+    table = Table(Column("dead letter", no_wrap=True), "code", "from", "at", "request", "replays")
+    for letter in _open_letters(open_ground(config)):
+        table.add_row(
+            letter.name,
+            letter.said("radera-code"),
+            letter.origin,
+            iso(letter.delivery.timestamp),
+            letter.delivery.key,
+            str(letter.attempt),
+        )
+    Console().print(table)
+    return 0
+
+
+def run_show(config: Path, name: str) -> int:
+    """Prints all that is known of one, its payload's size but not the payload."""
+    ground = open_ground(config)
+    letter = _find(ground, name)
+    if letter is None:
+        return 1
+    click.echo(f"dead letter  {letter.name}")
+    click.echo(f"code         {letter.said('radera-code')}")
+    click.echo(f"from         {letter.origin}")
+    click.echo(f"at           {iso(letter.delivery.timestamp)}")
+    click.echo(f"request      {letter.delivery.key or 'not known'}")
+    click.echo(f"replays      {letter.attempt}")
+    payload = _payload(ground, letter)
+    click.echo(
+        f"payload      {len(payload)} bytes" if payload is not None else "payload      can't be opened"
+    )
+    return 0
+
+
+def run_replay(config: Path, name: str) -> int:
+    """Publishes one to the topic it came from; 1 if it can't be opened."""
+    ground = open_ground(config)
+    letter = _find(ground, name)
+    if letter is None:
+        return 1
+    payload = _payload(ground, letter)
+    if payload is None:
+        return _no("its master key is destroyed or is not this installation's; it can't be opened any more")
+    target = letter.said("radera-topic")
+    if target not in _topics(ground):
+        return _no(f"it came from a topic that nobody reads here: {target}")
+    attempt = str(letter.attempt + 1).encode()
+    ground.bus.publish(
+        [Record(topic=target, key=letter.delivery.key, value=payload, headers=((REPLAYED, attempt),))]
+    )
+    StoredSent(ground.store, DEALT_WITH).record(letter.name)
+    click.echo(f"replayed to {target}")
+    return 0
+
+
+def run_discard(config: Path, name: str) -> int:
+    """Marks one as dealt with."""
+    ground = open_ground(config)
+    letter = _find(ground, name)
+    if letter is None:
+        return 1
+    StoredSent(ground.store, DEALT_WITH).record(letter.name)
+    click.echo(f"discarded {letter.name}")
+    return 0
+
+
+def _topics(ground: Ground) -> list[str]:
+    """The topics whose readers may leave dead letters."""
+    by_kind = [
+        name(kind)
+        for kind in sorted(kinds_of(ground.settings))
+        for name in (topics.commands, topics.callbacks)
+    ]
+    return [topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, *by_kind]
+
+
+def _open_letters(ground: Ground) -> Iterator[_Letter]:
+    dealt_with = StoredSent(ground.store, DEALT_WITH)
+    for delivery in ground.bus.browse([topics.dead_letters(topic) for topic in _topics(ground)]):
+        letter = _Letter(delivery)
+        if not dealt_with.seen(letter.name):
+            yield letter
+
+
+def _find(ground: Ground, name: str) -> _Letter | None:
+    letter = next((one for one in _open_letters(ground) if one.name == name), None)
+    if letter is None:
+        _no(f"there is no open dead letter {name}; `radera dlq list` names them")
+    return letter
+
+
+def _payload(ground: Ground, letter: _Letter) -> bytes | None:
+    try:
+        return ground.keyring.unseal_installation(DEAD_LETTER, letter.delivery.value)
+    except (SealBroken, GenerationForgotten):
+        return None
+
+
+def _no(text: str) -> int:
+    click.echo(f"radera: {text}", err=True)
+    return 1

@@ -1,0 +1,82 @@
+"""The operator's way with dead letters: to see why they are there, to send them again, to let them go."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.codec import encode
+from tests.integration.installation import PERSON, Installation, installed
+
+
+@pytest.fixture
+def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    with installed(tmp_path, monkeypatch) as made:
+        yield made
+
+
+def only_letter(installation: Installation) -> str:
+    """The name of the one dead letter that is listed."""
+    said = installation.cli("dlq", "list")
+    assert 0 == said.exit_code
+    names = [line.split("│")[1].strip() for line in said.output.splitlines() if "│" in line]
+    assert 1 == len(names)
+    return names[0]
+
+
+def test_a_dead_letter_says_where_it_came_from_and_never_what_it_holds(installation: Installation) -> None:
+    """The operator sees code and origin; the payload, which may name a person, stays sealed."""
+    installation.publish(topics.CONFIRMATIONS, f"no avro, but {PERSON}".encode(), key=PERSON)
+    installation.settle()
+
+    name = only_letter(installation)
+    said = installation.cli("dlq", "show", name)
+    assert 0 == said.exit_code
+    assert "malformed_message" in said.output
+    assert f"{topics.CONFIRMATIONS}/0/" in said.output
+    assert PERSON not in said.output
+
+
+def test_a_replay_applies_what_was_set_aside(installation: Installation) -> None:
+    """A confirmation that came before its request counts when it is sent again, once."""
+    request = installation.request(("email", PERSON))
+    installation.systems.says["crm", "locate"] = [None]
+    installation.confirm(
+        request_id=request.request_id, system="crm", verb="locate", kind="located", found=3, command_id="lost"
+    )
+    installation.settle()
+    name = only_letter(installation)
+    installation.publish(topics.REQUESTS, encode(request), request.request_id)
+    installation.settle()
+    assert 0 == installation.saga(request.request_id).steps[0].found
+
+    assert 0 == installation.cli("dlq", "replay", name).exit_code
+    installation.settle()
+
+    assert 3 == installation.saga(request.request_id).steps[0].found
+    assert 1 == installation.cli("dlq", "replay", name).exit_code
+
+
+def test_what_is_discarded_is_not_listed(installation: Installation) -> None:
+    """Dealt with is dealt with."""
+    installation.publish(topics.DECISIONS, b"rubbish")
+    installation.settle()
+    name = only_letter(installation)
+
+    assert 0 == installation.cli("dlq", "discard", name).exit_code
+    assert name not in installation.cli("dlq", "list").output
+    assert 1 == installation.cli("dlq", "show", name).exit_code
+
+
+def test_a_letter_whose_master_key_is_gone_can_only_be_discarded(installation: Installation) -> None:
+    """After a rotation nobody can open it, and the command says so."""
+    installation.publish(topics.DECISIONS, b"rubbish")
+    installation.settle()
+    name = only_letter(installation)
+    assert 0 == installation.cli("keys", "rotate").exit_code
+
+    said = installation.cli("dlq", "replay", name)
+    assert 1 == said.exit_code
+    assert "can't be opened any more" in said.output
+    assert "can't be opened" in installation.cli("dlq", "show", name).output
