@@ -2,7 +2,7 @@
 
 A row is marked sent only after the bus has taken the record, so a crash in between sends it again, under
 the same id, and the receiver drops the repeat. The bus away means that the outbox grows; it drains in order
-when the bus is back.
+when the bus is back. Several processes may relay at once: the store gives each its own part.
 """
 
 from orchestrator.bus.port import Bus, Record
@@ -24,11 +24,10 @@ class Relay:
             BusUnavailable: the bus took nothing that is relied on; the rows stay.
             StoreError: the database failed; what was published is published again.
         """
-        rows = self._store.unsent(self._batch)
-        if not rows:
-            return 0
-        self._bus.publish(
-            Record(topic=row.topic, key=row.key, value=row.value, headers=row.headers) for row in rows
-        )
-        self._store.mark_sent([row.event_id for row in rows])
+        with self._store.relay(self._batch) as rows:
+            if rows:
+                self._bus.publish(
+                    Record(topic=row.topic, key=row.key, value=row.value, headers=row.headers)
+                    for row in rows
+                )
         return len(rows)

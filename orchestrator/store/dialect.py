@@ -1,9 +1,19 @@
-"""What SQLite and PostgreSQL spell differently; everything else in the store is one text for both."""
+"""What SQLite and PostgreSQL spell differently; everything else in the store is one text for both.
 
-from typing import cast
+SQLite's writers take turns from their first statement on, so that there is nothing more to lock: what is a
+lock on PostgreSQL is nothing here, and the outbox is one shard.
+"""
+
+import json
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+
+from orchestrator.store.tables import SHARDS
 
 # Milliseconds: SQLite's clock has no finer digit before 3.42.
 _NOW_SQLITE = sa.text("SELECT CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000")
@@ -11,17 +21,94 @@ _NOW_POSTGRESQL = sa.text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1
 
 
 Insert = sqlite.Insert
+#: What is added to an INSERT, such as what it does about rows that are there.
+Then = Callable[[Insert], sa.Insert]
 
 
-def insert(bind: sa.Engine | sa.Connection, table: sa.Table) -> Insert:
-    """The database's own INSERT, which knows ON CONFLICT."""
+def waits_for_rows(bind: sa.Engine | sa.Connection) -> bool:
+    """Whether writers go on side by side and lock single rows."""
+    return bind.dialect.name == "postgresql"
+
+
+def put(
+    connection: sa.Connection,
+    table: sa.Table,
+    rows: Sequence[Mapping[str, object]],
+    then: Then,
+) -> sa.CursorResult[Any]:
+    """Insert the rows, in their order, as one statement; `then` adds to it what follows a conflict."""
+    if connection.dialect.name != "postgresql":
+        return connection.execute(then(sqlite.insert(table)), rows)
+    names = tuple(rows[0])
+    arrays = {
+        _BIND + name: [json.dumps(row[name]) for row in rows]
+        if isinstance(table.c[name].type, sa.JSON)
+        else [row[name] for row in rows]
+        for name in names
+    }
+    return connection.execute(then(_from_arrays(table, names)), arrays)
+
+
+# Names of bound values that are not those of columns.
+_BIND = "all_"
+
+
+@cache
+def _from_arrays(table: sa.Table, names: tuple[str, ...]) -> Insert:
+    """An INSERT whose text doesn't depend on the number of rows: one array for each column.
+
+    A placeholder for each value would have the driver look for thousands of them in the statement.
+    """
+    carried = {
+        name: sa.Text() if isinstance(table.c[name].type, sa.JSON) else table.c[name].type for name in names
+    }
+    arrays = (sa.bindparam(_BIND + name, type_=postgresql.ARRAY(carried[name])) for name in names)
+    columns = (sa.column(name, carried[name]) for name in names)
+    rows = sa.func.unnest(*arrays).table_valued(*columns, with_ordinality="nth").render_derived()
+    values = (
+        sa.cast(rows.c[name], sa.JSON) if isinstance(table.c[name].type, sa.JSON) else rows.c[name]
+        for name in names
+    )
+    chosen = sa.select(*values).order_by(rows.c.nth)
+    # Both have the same methods with the same arguments, and no common type that says so.
+    return cast(Insert, postgresql.insert(table).from_select(names, chosen))
+
+
+def among(
+    bind: sa.Engine | sa.Connection, column: sa.Column[str], values: Sequence[str]
+) -> sa.ColumnElement[bool]:
+    """Whether the column has one of the values."""
     if bind.dialect.name == "postgresql":
-        # Both have the same methods with the same arguments, and no common type that says so.
-        return cast(Insert, postgresql.insert(table))
-    return sqlite.insert(table)
+        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+    return column.in_(values)
 
 
 def now(connection: sa.Connection) -> int:
     """The database's clock, in microseconds, UTC."""
     statement = _NOW_POSTGRESQL if connection.dialect.name == "postgresql" else _NOW_SQLITE
     return int(connection.execute(statement).scalar_one())
+
+
+def reading(engine: sa.Engine) -> sa.Engine:
+    """The engine for reads of one statement, which wait for nobody and begin nothing."""
+    if engine.dialect.name == "postgresql":
+        # BEGIN and ROLLBACK would be two more questions to the server.
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return engine.execution_options(read_only=True)
+
+
+def one_moment(connection: sa.Connection) -> None:
+    """Let all reads of a connection of `reading` see the same moment, as they do on SQLite anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execution_options(isolation_level="REPEATABLE READ")
+
+
+def lock_table(connection: sa.Connection, table: sa.Table, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:
+    """Lock the table until the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN {mode} MODE")
+
+
+def shard_of(bind: sa.Engine | sa.Connection, key: str) -> int:
+    """The part of the outbox that the key's records are in."""
+    return zlib.crc32(key.encode()) % SHARDS if bind.dialect.name == "postgresql" else 0

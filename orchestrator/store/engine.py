@@ -13,23 +13,30 @@ What holds on every connection to SQLite:
   same thread can't have it: that is a mistake in the caller, which on a file would wait for its own lock
   just so.
 
+And to PostgreSQL, through psycopg:
+
+* **Durable**: `synchronous_commit` is on, whatever the server's default.
+* **Nobody is waited for without end**: not for a lock, not for a server that has gone silent. Nor does
+  anyone keep others waiting: the server ends the transaction of a process that was stopped in the middle.
+* Only single rows are locked (READ COMMITTED, `FOR UPDATE`).
+
 Parameters of statements are kept out of errors. What the driver says about the database's condition comes
 out as one of `store.errors`.
 """
 
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.store.dialect import insert
-from orchestrator.store.errors import NewerSchema, Unreachable, typed
-from orchestrator.store.tables import SCHEMA_VERSION, metadata, schema_version
+from orchestrator.store.errors import NewerSchema, NoSchema, OlderSchema, Unreachable, typed
+from orchestrator.store.tables import REVISION, metadata, schema_version
 
 LOCK_TIMEOUT = 10.0
 _PRAGMAS = (
@@ -39,22 +46,38 @@ _PRAGMAS = (
     "PRAGMA temp_store=MEMORY",
 )
 
+#: How long, in seconds, a transaction on PostgreSQL may stand idle. Longer than a bus takes for a batch.
+IDLE_LIMIT = 120
+# For how long, in seconds, a silent server is believed to be there. The URL may say otherwise.
+_PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "20",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
 
 def open_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
-    """An engine on the database at `url`, with our tables in it. Raises one of `store.errors`."""
-    target = make_url(url)
-    is_sqlite = target.get_backend_name() == "sqlite"
-    engine = _sqlite(target, lock_timeout) if is_sqlite else sa.create_engine(target, hide_parameters=True)
+    """An engine on the database at `url`, with our tables in it. Raises one of `store.errors`.
 
-    @sa.event.listens_for(engine, "handle_error", retval=True)
-    def handle_error(context: sa.engine.ExceptionContext) -> BaseException | None:
-        return typed(context, database_name(target))
-
+    SQLite gets the tables here when it has none. A server's are made by its owner, with `radera db upgrade`.
+    """
+    engine = bare_engine(url, lock_timeout=lock_timeout)
     try:
         _prepare(engine)
     except BaseException:
         engine.dispose()
         raise
+    return engine
+
+
+def bare_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
+    """The same, whatever tables there are: for migrations, and for roles that may not look."""
+    target = make_url(url)
+    make = _sqlite if target.get_backend_name() == "sqlite" else _postgresql
+    engine = make(target, lock_timeout)
+    sa.event.listen(engine, "handle_error", partial(typed, database=database_name(target)), retval=True)
     return engine
 
 
@@ -98,6 +121,24 @@ def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
     return engine
 
 
+def _postgresql(url: URL, lock_timeout: float) -> sa.Engine:
+    given = url.query.get("options", ())
+    options = (
+        *((given,) if isinstance(given, str) else given),
+        f"-c lock_timeout={int(lock_timeout * 1000)}",
+        f"-c idle_in_transaction_session_timeout={IDLE_LIMIT * 1000}",
+        "-c synchronous_commit=on",
+    )
+    query = {"application_name": "radera", **_PATIENCE, **url.query, "options": " ".join(options)}
+    return sa.create_engine(
+        url.set(drivername="postgresql+psycopg", query=query),
+        hide_parameters=True,
+        pool_size=8,
+        max_overflow=24,
+        pool_timeout=lock_timeout,
+    )
+
+
 def _create_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
@@ -108,26 +149,33 @@ def _create_private(path: Path) -> None:
 
 
 def _prepare(engine: sa.Engine) -> None:
-    """Create what is missing, in one transaction; refuse a database that a newer version has written."""
+    """Create SQLite's tables where there are none; refuse a database that another version has written."""
     with engine.connect().execution_options(read_only=True) as connection:
-        found = _version(connection)
-    if found is None:
+        found = revision_of(connection)
+    if found is None and engine.dialect.name == "sqlite":
         with engine.begin() as connection:
             for statement in _statements(engine.dialect.name):
                 connection.exec_driver_sql(statement)
             # Another process may have been first.
-            put = insert(engine, schema_version).values(id=1, version=SCHEMA_VERSION).on_conflict_do_nothing()
-            connection.execute(put)
-            found = _version(connection)
-    if found is not None and found > SCHEMA_VERSION:
-        raise NewerSchema(database=database_name(engine.url), found=found, known=SCHEMA_VERSION)
+            connection.execute(
+                sqlite.insert(schema_version).values(version_num=REVISION).on_conflict_do_nothing()
+            )
+            found = revision_of(connection)
+    name = database_name(engine.url)
+    if found is None:
+        raise NoSchema(database=name)
+    # Revisions are numbered, so that a version can tell that one which it doesn't know is newer.
+    if found > REVISION:
+        raise NewerSchema(database=name, found=found, known=REVISION)
+    if found < REVISION:
+        raise OlderSchema(database=name, found=found, known=REVISION)
 
 
-def _version(connection: sa.Connection) -> int | None:
+def revision_of(connection: sa.Connection) -> str | None:
+    """The last migration that was applied to the database; None where there are no tables."""
     if not sa.inspect(connection).has_table(schema_version.name):
         return None
-    found = connection.execute(sa.select(sa.func.max(schema_version.c.version))).scalar()
-    return int(found) if found is not None else None
+    return connection.execute(sa.select(sa.func.max(schema_version.c.version_num))).scalar()
 
 
 @cache
@@ -135,7 +183,7 @@ def _statements(dialect_name: str) -> tuple[str, ...]:
     """The schema, compiled once for a process: simulations open thousands of databases in memory."""
     dialect = URL.create(dialect_name).get_dialect()()
     made: list[str] = []
-    for table in metadata.sorted_tables:
+    for table in (*metadata.sorted_tables, schema_version):
         made.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect)))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
         made += (str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect)) for index in indexes)

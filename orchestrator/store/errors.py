@@ -12,7 +12,7 @@ import sqlite3
 from inspect import cleandoc
 
 from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 
 class StoreError(SQLAlchemyError):
@@ -29,7 +29,19 @@ class StoreUnavailable(StoreError):
 
 class Locked(StoreUnavailable):
     """Another process has held the database {database} locked for too long. It is tried again; if this
-    lasts, look for a second `radera` or a tool that has the file open.
+    lasts, look for a second `radera` or a tool that has it open.
+    """
+
+
+class Collided(StoreUnavailable):
+    """Two processes were in each other's way in the database {database}, and one had to give in. It is tried
+    again.
+    """
+
+
+class Full(StoreUnavailable):
+    """The server of the database {database} takes no more connections. Raise its `max_connections`, or run
+    fewer processes; it is tried again.
     """
 
 
@@ -41,7 +53,13 @@ class DiskFull(StoreUnavailable):
 
 class Unreachable(StoreUnavailable):
     """The database {database} can't be opened or read. Check that its directory exists, that this user may
-    write there, and that the disk (or the server) is up.
+    write there, and that the disk is up.
+    """
+
+
+class ServerAway(StoreUnavailable):
+    """The server of the database {database} can't be reached, or has cut us off: {said}. Check that it is
+    up, and that the name, the user and the password are right; it is tried again.
     """
 
 
@@ -50,8 +68,24 @@ class StoreUnusable(StoreError):
 
 
 class ReadOnly(StoreUnusable):
-    """The database {database} may not be written to. Give this user the right to write the file and its
-    directory.
+    """The database {database} may not be written to. Of a file, give this user the right to write it and its
+    directory; of a server, name the primary and not a standby.
+    """
+
+
+class NotAllowed(StoreUnusable):
+    """This process's user may not do in the database {database} what its role has to do. Give it the role,
+    and the role its rights: see deploy/postgresql.
+    """
+
+
+class NoSchema(StoreUnusable):
+    """The database {database} has no tables of Radera. Make them, as its owner: `radera db upgrade`."""
+
+
+class OlderSchema(StoreUnusable):
+    """The database {database} was written by an older Radera (schema {found}; this one needs {known}). Stop
+    every role, make a backup, and run `radera db upgrade`.
     """
 
 
@@ -63,7 +97,8 @@ class NotADatabase(StoreUnusable):
 
 class NewerSchema(StoreUnusable):
     """The database {database} was written by a newer Radera (schema {found}; this one knows {known}). Upgrade
-    Radera, or restore the database from before the upgrade."""
+    Radera, or restore the database from before the upgrade.
+    """
 
 
 class BrokenDocument(StoreUnusable):
@@ -71,6 +106,20 @@ class BrokenDocument(StoreUnusable):
     hand.
     """
 
+
+# PostgreSQL's conditions, by SQLSTATE or its class (the first two characters).
+_BY_STATE: dict[str, type[StoreError]] = {
+    "08": ServerAway,
+    "57": ServerAway,  # shut down, crashed or starting; a statement that was cancelled
+    "58": ServerAway,  # its disk
+    "25P03": ServerAway,  # the transaction stood idle for too long
+    "53": Full,
+    "53100": DiskFull,
+    "40": Collided,  # deadlock, serialization
+    "55P03": Locked,
+    "25006": ReadOnly,
+    "42501": NotAllowed,
+}
 
 _BY_CODE: dict[int, type[StoreError]] = {
     sqlite3.SQLITE_BUSY: Locked,
@@ -85,12 +134,32 @@ _BY_CODE: dict[int, type[StoreError]] = {
 }
 
 
-def typed(context: ExceptionContext, database: str) -> StoreError | None:
+def typed(context: ExceptionContext, database: str) -> BaseException | None:
     """Our error for one of the driver's, or None where it is not about the database's condition."""
-    code = getattr(context.original_exception, "sqlite_errorcode", None)
-    if isinstance(code, int):
+    error = context.original_exception
+    if isinstance(error, sqlite3.Error):
         # The low byte is the kind; the rest only tells which system call failed.
-        kind = _BY_CODE.get(code & 0xFF)
+        kind = _BY_CODE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         return kind(database=database) if kind is not None else None
-    lost = context.is_disconnect or isinstance(context.sqlalchemy_exception, OperationalError)
-    return Unreachable(database=database) if lost else None
+    state = getattr(error, "sqlstate", None) or ""
+    kind = _BY_STATE.get(state) or _BY_STATE.get(state[:2])
+    if kind is not None and kind is not ServerAway:
+        return kind(database=database)
+    if kind is ServerAway or context.is_disconnect or type(error).__name__ == "OperationalError":
+        return ServerAway(database=database, said=_reason(error))
+    return _without_values(context.sqlalchemy_exception, error) if state else None
+
+
+def _reason(error: BaseException) -> str:
+    """What the server, or the way to it, says about its condition."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")
+
+
+def _without_values(wrapped: object, error: BaseException) -> BaseException | None:
+    """The same error without the server's DETAIL, which quotes the row."""
+    said = getattr(getattr(error, "diag", None), "message_primary", None) or type(error).__name__
+    error.args = (said,)
+    if not isinstance(wrapped, DBAPIError):
+        return None
+    return type(wrapped)(wrapped.statement, None, error, hide_parameters=True)

@@ -41,7 +41,7 @@ class StoredKeys:
     def __init__(self, store: Store, keyring: Keyring) -> None:
         self._store = store
         self._keyring = keyring
-        self._reading = store.engine.execution_options(read_only=True)
+        self._reading = store.reading
 
     def key_of(self, request_id: str) -> bytes:
         """The request's key. Raises KeyUnknown or KeyDestroyed."""
@@ -62,6 +62,7 @@ class StoredKeys:
 
     def insert_within(self, transaction: Transaction, keys: Mapping[str, bytes]) -> dict[str, Filed]:
         """File keys, by request id, as part of a batch."""
+        transaction.share_keys()
         wrapped = {request_id: self._keyring.wrap(key, request_id) for request_id, key in keys.items()}
         return transaction.insert_keys(wrapped)
 
@@ -87,6 +88,7 @@ class StoredKeys:
         count, unreadable, after = 0, [], ""
         while True:
             with self._store.begin() as transaction:
+                transaction.share_keys()
                 page = transaction.keys_to_rewrap(self._keyring.current.number, after, _PAGE)
                 fresh: dict[str, Wrapped] = {}
                 for request_id, wrapped in page.items():

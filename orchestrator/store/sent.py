@@ -18,7 +18,7 @@ class StoredSent:
         query = sa.select(sa.literal(1)).where(
             inbox.c.consumer == self._consumer, inbox.c.event_id == event_id
         )
-        with self._store.engine.execution_options(read_only=True).connect() as connection:
+        with self._store.reading.connect() as connection:
             return connection.execute(query).first() is not None
 
     def record(self, event_id: str) -> None:

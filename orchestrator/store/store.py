@@ -5,7 +5,7 @@ change what they read loads it in a transaction. Neither may be asked for while 
 thread is open: in memory there is one connection.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
-from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction, documents, headers_from_text
+from orchestrator.store.relay import take, waiting
+from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction, documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +55,16 @@ class Store:
 
     def __init__(self, engine: sa.Engine, clock: Callable[[], int] | None = None) -> None:
         self.engine = engine
-        self._reading = engine.execution_options(read_only=True)
+        self.reading = dialect.reading(engine)
         self._clock = clock
 
     def now(self) -> int:
-        """The time, in microseconds, UTC: the database's clock, which all processes share."""
+        """The time, in microseconds, UTC: the database's clock, which all processes share. Needs no right to
+        any table.
+        """
         if self._clock is not None:
             return self._clock()
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return dialect.now(connection)
 
     @contextmanager
@@ -73,7 +76,7 @@ class Store:
     # --- sagas ---
 
     def saga(self, request_id: str) -> Saga | None:
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return _saga(connection, request_id)
 
     def sagas(
@@ -85,7 +88,7 @@ class Store:
         if statuses is not None:
             query = query.where(c.status.in_(sorted(statuses)))
         query = query.order_by(c.due_at, c.request_id).limit(limit).offset(offset)
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return documents(connection.execute(query))
 
     def due(self, now: int, limit: int) -> list[Saga]:
@@ -97,12 +100,12 @@ class Store:
             .order_by(c.wake_at, c.request_id)
             .limit(limit)
         )
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return documents(connection.execute(query))
 
     def next_wake_at(self) -> int | None:
         """When the next timer fires."""
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return connection.execute(sa.select(sa.func.min(tables.sagas.c.wake_at))).scalar()
 
     def figures(self) -> Figures:
@@ -116,7 +119,7 @@ class Store:
             sa.func.coalesce(sa.func.sum(s.quarantined), 0),
         ).where(s.status.not_in(FINAL_STATUSES))
         unsent = sa.select(sa.func.count(), sa.func.min(o.created_at)).where(o.sent_at.is_(None))
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             open_requests, oldest, next_due_at, next_wake_at, escalations, quarantined = connection.execute(
                 open_sagas
             ).one()
@@ -135,17 +138,16 @@ class Store:
     # --- the timeline ---
 
     def timeline(self, request_id: str) -> list[Entry]:
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return _timeline(connection, request_id)
 
     def verify_timeline(self, request_id: str) -> TimelineCheck:
         """Recompute the hash chain: each entry by itself, its place, and that the saga's head is the last of
         them.
         """
-        with self._reading.connect() as connection:
-            if connection.dialect.name == "postgresql":
-                # Both reads have to see the same moment, as they do in SQLite.
-                connection.execution_options(isolation_level="REPEATABLE READ")
+        with self.reading.connect() as connection:
+            # Both reads have to see the same moment.
+            dialect.one_moment(connection)
             entries = _timeline(connection, request_id)
             saga = _saga(connection, request_id)
         previous, broken_at = GENESIS, None
@@ -166,35 +168,21 @@ class Store:
         """The next offset that `group` reads, by (topic, partition)."""
         c = tables.positions.c
         query = sa.select(c.topic, c.partition, c.next).where(c.group == group)
-        with self._reading.connect() as connection:
+        with self.reading.connect() as connection:
             return {(row.topic, row.partition): row.next for row in connection.execute(query)}
 
     def unsent(self, limit: int) -> list[Outgoing]:
-        """The outbox's oldest records that were not sent, in the order in which they were put there."""
-        c = tables.outbox.c
-        query = (
-            sa.select(c.event_id, c.topic, c.key, c.headers, c.value)
-            .where(c.sent_at.is_(None))
-            .order_by(c.seq)
-            .limit(limit)
-        )
-        with self._reading.connect() as connection:
-            rows = connection.execute(query).all()
-        return [
-            Outgoing(
-                event_id=row.event_id,
-                topic=row.topic,
-                key=row.key,
-                value=row.value,
-                headers=headers_from_text(row.headers),
-            )
-            for row in rows
-        ]
+        """The outbox's oldest records that were not sent, to be looked at; `relay` is for sending them."""
+        with self.reading.connect() as connection:
+            return waiting(connection, limit)
 
-    def mark_sent(self, event_ids: Iterable[str]) -> None:
-        """The bus has these records."""
-        with self.begin() as transaction:
-            transaction.mark_sent(event_ids)
+    @contextmanager
+    def relay(self, limit: int) -> Iterator[list[Outgoing]]:
+        """Up to `limit` records of the outbox, to be published within; see `store.relay`. At the end they are
+        marked as sent, unless an exception passes.
+        """
+        with take(self.engine, limit, self._clock) as records:
+            yield records
 
 
 def _saga(connection: sa.Connection, request_id: str) -> Saga | None:

@@ -2,26 +2,37 @@
 
 A saga's row is its document, with beside it the few columns that are searched. Its document is null between
 the moment when its request was first heard of, and a row was made to be locked, and the first saved state.
+
+Ids sort by their bytes on both databases, as they do in Python: whoever takes several rows takes them in one
+order, whatever language the server sorts in.
+
+What is changed here is changed by a migration, too: see `store.migrations`.
 """
 
 import sqlalchemy as sa
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
-SCHEMA_VERSION = 1
+#: The newest migration, which leads to the tables below.
+REVISION = "0001"
+
+#: How many parts the outbox is relayed in; see `store.relay`.
+SHARDS = 16
 
 metadata = sa.MetaData()
 
+# Which migration the database is at. Alembic's own table, so it stands apart from those it migrates.
 schema_version = sa.Table(
     "schema_version",
-    metadata,
-    Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("version", Integer, nullable=False),
+    sa.MetaData(),
+    Column("version_num", String(32), primary_key=True),
 )
+
+_ID = Text().with_variant(Text(collation="C"), "postgresql")
 
 sagas = sa.Table(
     "sagas",
     metadata,
-    Column("request_id", Text, primary_key=True),
+    Column("request_id", _ID, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("status", Text),
     Column("received_at", BigInteger),
@@ -41,8 +52,8 @@ Index("sagas_subject_digest", sagas.c.subject_digest)
 inbox = sa.Table(
     "inbox",
     metadata,
-    Column("consumer", Text, primary_key=True),
-    Column("event_id", Text, primary_key=True),
+    Column("consumer", _ID, primary_key=True),
+    Column("event_id", _ID, primary_key=True),
     Column("seen_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -51,8 +62,8 @@ inbox = sa.Table(
 positions = sa.Table(
     "positions",
     metadata,
-    Column("group", Text, primary_key=True),
-    Column("topic", Text, primary_key=True),
+    Column("group", _ID, primary_key=True),
+    Column("topic", _ID, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next", BigInteger, nullable=False),
 )
@@ -61,17 +72,19 @@ outbox = sa.Table(
     "outbox",
     metadata,
     Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("event_id", Text, nullable=False, unique=True),
-    Column("topic", Text, nullable=False),
+    Column("event_id", _ID, nullable=False, unique=True),
+    Column("topic", _ID, nullable=False),
     Column("key", Text, nullable=False),
     Column("headers", Text, nullable=False),
     Column("value", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("sent_at", BigInteger),
+    Column("shard", SmallInteger, nullable=False),
     sqlite_autoincrement=True,
 )
 Index(
     "outbox_unsent",
+    outbox.c.shard,
     outbox.c.seq,
     sqlite_where=outbox.c.sent_at.is_(None),
     postgresql_where=outbox.c.sent_at.is_(None),
@@ -80,7 +93,7 @@ Index(
 timeline = sa.Table(
     "timeline",
     metadata,
-    Column("request_id", Text, sa.ForeignKey(sagas.c.request_id), primary_key=True),
+    Column("request_id", _ID, sa.ForeignKey(sagas.c.request_id), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),
     Column("action", Text, nullable=False),
@@ -95,7 +108,7 @@ timeline = sa.Table(
 subject_keys = sa.Table(
     "subject_keys",
     metadata,
-    Column("request_id", Text, primary_key=True),
+    Column("request_id", _ID, primary_key=True),
     Column("generation", Integer),
     Column("wrapped", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
@@ -106,8 +119,8 @@ subject_keys = sa.Table(
 correlations = sa.Table(
     "correlations",
     metadata,
-    Column("digest", Text, primary_key=True),
-    Column("request_id", Text, nullable=False),
+    Column("digest", _ID, primary_key=True),
+    Column("request_id", _ID, nullable=False),
     Column("system", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )

@@ -9,7 +9,8 @@ overlapping batches wait for each other rather than deadlock.
 * A saga's row is made before it is locked: a row that doesn't exist can't be locked, and two processes
   would both begin the request.
 * The outbox takes each event id once; a repeat changes nothing.
-* A transaction has one time: the database's, at its first question for it.
+* A transaction has one time: the database's, at its first question for it. Where single rows are locked it
+  is asked for anew once `load` has them, so that no request's time runs backwards: ask `now` after that.
 """
 
 import base64
@@ -18,7 +19,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
@@ -87,8 +88,9 @@ class Transaction:
         ]
         if not rows:
             return set()
-        put = self._insert(tables.inbox).on_conflict_do_nothing().returning(tables.inbox.c.event_id)
-        return set(self._connection.execute(put, rows).scalars())
+        returned = tables.inbox.c.event_id
+        new = self._put(tables.inbox, rows, lambda put: put.on_conflict_do_nothing().returning(returned))
+        return set(new.scalars())
 
     def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
         """Make rows to lock for requests that were never heard of."""
@@ -98,7 +100,7 @@ class Transaction:
             for request_id in sorted(set(request_ids))
         ]
         if rows:
-            self._connection.execute(self._insert(tables.sagas).on_conflict_do_nothing(), rows)
+            self._put(tables.sagas, rows)
 
     def load(self, request_ids: Iterable[str]) -> dict[str, Saga | None]:
         """Lock the sagas and read them; None for a request without a state, with or without a row."""
@@ -108,12 +110,15 @@ class Transaction:
         for some in _chunks(wanted):
             query = (
                 sa.select(c.request_id, c.document)
-                .where(c.request_id.in_(some))
+                .where(self._among(c.request_id, some))
                 .order_by(c.request_id)
                 .with_for_update()
             )
             for row in self._connection.execute(query):
                 found[row.request_id] = read_document(row.request_id, row.document)
+        if dialect.waits_for_rows(self._connection):
+            # Who was waited for wrote at a later time than this transaction's beginning.
+            self._now = None
         return found
 
     def due(self, now: int, limit: int) -> list[Saga]:
@@ -174,7 +179,7 @@ class Transaction:
                 "updated_at": now,
                 "document": _DOCUMENT.dump_json(saga).decode(),
             }
-            for saga in sorted(sagas, key=lambda saga: saga.request_id)
+            for _, saga in sorted({saga.request_id: saga for saga in sagas}.items())
         ]
         self._upsert(tables.sagas, rows)
 
@@ -193,7 +198,7 @@ class Transaction:
             for request_id, entry in entries
         ]
         if rows:
-            self._connection.execute(sa.insert(tables.timeline), rows)
+            self._put(tables.timeline, rows, lambda put: put)
 
     def enqueue(self, outgoing: Iterable[Outgoing]) -> None:
         """Put records into the outbox, in this order."""
@@ -201,6 +206,7 @@ class Transaction:
         rows = [
             {
                 "event_id": one.event_id,
+                "shard": dialect.shard_of(self._connection, one.key),
                 "topic": one.topic,
                 "key": one.key,
                 "headers": _headers_to_text(one.headers),
@@ -210,8 +216,7 @@ class Transaction:
             for one in outgoing
         ]
         if rows:
-            put = self._insert(tables.outbox).on_conflict_do_nothing(index_elements=["event_id"])
-            self._connection.execute(put, rows)
+            self._put(tables.outbox, rows)
 
     def correlate(self, correlations: Iterable[Correlation]) -> None:
         """Remember for callbacks to come. A later request about the same record takes its callbacks over."""
@@ -228,7 +233,7 @@ class Transaction:
         c = tables.correlations.c
         found: dict[str, tuple[str, str]] = {}
         for some in _chunks(sorted(set(digests))):
-            query = sa.select(c.digest, c.request_id, c.system).where(c.digest.in_(some))
+            query = sa.select(c.digest, c.request_id, c.system).where(self._among(c.digest, some))
             found.update(
                 (row.digest, (row.request_id, row.system)) for row in self._connection.execute(query)
             )
@@ -249,11 +254,16 @@ class Transaction:
             }
             for request_id, wrapped in sorted(keys.items())
         ]
-        put = self._insert(tables.subject_keys).on_conflict_do_nothing().returning(c.request_id)
-        new = set(self._connection.execute(put, rows).scalars())
+        new = set(
+            self._put(
+                tables.subject_keys,
+                rows,
+                lambda put: put.on_conflict_do_nothing().returning(c.request_id),
+            ).scalars()
+        )
         filed: dict[str, Filed] = {request_id: "new" if request_id in new else "known" for request_id in keys}
         for some in _chunks(sorted(keys.keys() - new)):
-            query = sa.select(c.request_id).where(c.request_id.in_(some), c.wrapped.is_(None))
+            query = sa.select(c.request_id).where(self._among(c.request_id, some), c.wrapped.is_(None))
             filed.update(
                 (request_id, "destroyed") for request_id in self._connection.execute(query).scalars()
             )
@@ -270,17 +280,19 @@ class Transaction:
         ]
         if not rows:
             return
-        put = self._insert(tables.subject_keys)
         c = tables.subject_keys.c
-        put = put.on_conflict_do_update(
-            index_elements=["request_id"],
-            set_={
-                "generation": sa.null(),
-                "wrapped": sa.null(),
-                "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
-            },
+        self._put(
+            tables.subject_keys,
+            rows,
+            lambda put: put.on_conflict_do_update(
+                index_elements=["request_id"],
+                set_={
+                    "generation": sa.null(),
+                    "wrapped": sa.null(),
+                    "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
+                },
+            ),
         )
-        self._connection.execute(put, rows)
 
     def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
         """The next offset that `group` reads, by (topic, partition)."""
@@ -290,16 +302,17 @@ class Transaction:
         ]
         self._upsert(tables.positions, rows)
 
-    def mark_sent(self, event_ids: Iterable[str]) -> None:
-        """The bus has these records of the outbox."""
-        now = self.now()
-        c = tables.outbox.c
-        for some in _chunks(sorted(set(event_ids))):
-            self._connection.execute(
-                sa.update(tables.outbox).where(c.event_id.in_(some), c.sent_at.is_(None)).values(sent_at=now)
-            )
-
     # --- upkeep ---
+
+    def share_keys(self) -> None:
+        """Keys are about to be wrapped and filed: until the end of the transaction no master key may go."""
+        dialect.lock_table(self._connection, tables.subject_keys, "ROW EXCLUSIVE")
+
+    def own_keys(self) -> None:
+        """Wait for all who are filing keys, and let nobody file one until the end of the transaction: a
+        master key that wraps none may go now.
+        """
+        dialect.lock_table(self._connection, tables.subject_keys, "SHARE")
 
     def keys_to_rewrap(self, current: int, after: str, limit: int) -> dict[str, Wrapped]:
         """Lock and read keys of another generation than `current`, in the order of request ids, from beyond
@@ -342,11 +355,16 @@ class Transaction:
         and correlations; the keys' tombstones stay. Returns how many.
         """
         c = tables.sagas.c
-        old = sa.select(c.request_id).where(c.status.in_(FINAL_STATUSES), c.updated_at < before)
+        old = (
+            sa.select(c.request_id)
+            .where(c.status.in_(FINAL_STATUSES), c.updated_at < before)
+            .order_by(c.request_id)
+            .with_for_update()
+        )
         ids = sorted(self._connection.execute(old).scalars())
         for some in _chunks(ids):
             for table in (tables.timeline, tables.correlations, tables.sagas):
-                self._connection.execute(sa.delete(table).where(table.c.request_id.in_(some)))
+                self._connection.execute(sa.delete(table).where(self._among(table.c.request_id, some)))
         return len(ids)
 
     def forget_subjects(self, before: int) -> int:
@@ -354,8 +372,11 @@ class Transaction:
         their correlations. Returns how many.
         """
         c = tables.sagas.c
-        old = sa.select(c.request_id, c.document).where(
-            c.status.in_(FINAL_STATUSES), c.updated_at < before, c.subject_digest.is_not(None)
+        old = (
+            sa.select(c.request_id, c.document)
+            .where(c.status.in_(FINAL_STATUSES), c.updated_at < before, c.subject_digest.is_not(None))
+            .order_by(c.request_id)
+            .with_for_update()
         )
         sagas = documents(self._connection.execute(old))
         for saga in sagas:
@@ -368,21 +389,36 @@ class Transaction:
             )
         for some in _chunks([saga.request_id for saga in sagas]):
             correlations = tables.correlations
-            self._connection.execute(sa.delete(correlations).where(correlations.c.request_id.in_(some)))
+            self._connection.execute(
+                sa.delete(correlations).where(self._among(correlations.c.request_id, some))
+            )
         return len(sagas)
 
     # --- statements ---
 
-    def _insert(self, table: sa.Table) -> dialect.Insert:
-        return dialect.insert(self._connection, table)
+    def _among(self, column: sa.Column[str], some: Sequence[str]) -> sa.ColumnElement[bool]:
+        return dialect.among(self._connection, column, some)
 
     def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         if not rows:
             return
         keys = [column.name for column in table.primary_key]
-        put = self._insert(table)
-        changes = {name: put.excluded[name] for name in rows[0] if name not in keys}
-        self._connection.execute(put.on_conflict_do_update(index_elements=keys, set_=changes), rows)
+        changed = [name for name in rows[0] if name not in keys]
+        self._put(
+            table,
+            rows,
+            lambda put: put.on_conflict_do_update(
+                index_elements=keys, set_={name: put.excluded[name] for name in changed}
+            ),
+        )
+
+    def _put(
+        self,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, object]],
+        then: dialect.Then = lambda put: put.on_conflict_do_nothing(),
+    ) -> sa.CursorResult[Any]:
+        return dialect.put(self._connection, table, rows, then)
 
 
 def read_document(request_id: str, document: str | None) -> Saga | None:

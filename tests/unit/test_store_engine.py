@@ -17,13 +17,14 @@ from orchestrator.store.errors import (
     Locked,
     NewerSchema,
     NotADatabase,
+    OlderSchema,
     ReadOnly,
     StoreError,
     StoreUnavailable,
     StoreUnusable,
     Unreachable,
 )
-from orchestrator.store.tables import SCHEMA_VERSION, inbox, metadata, schema_version
+from orchestrator.store.tables import REVISION, inbox, metadata, schema_version
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_the_schema_is_what_the_tables_say(engine: sa.Engine) -> None:
     found = sa.inspect(engine)
     indexes = {index["name"] for table in metadata.tables for index in found.get_indexes(table)}
 
-    assert set(metadata.tables) == set(found.get_table_names())
+    assert {*metadata.tables, schema_version.name} == set(found.get_table_names())
     assert {index.name for table in metadata.tables.values() for index in table.indexes} <= indexes
 
 
@@ -276,15 +277,17 @@ class TestErrors:
         with pytest.raises(Unreachable, match="does/not/exist"):
             open_engine(f"sqlite:///{tmp_path}/does/not/exist/radera.db")
 
-    def test_written_by_a_newer_version(self, engine: sa.Engine, path: Path) -> None:
-        """A database with a later schema is refused with both numbers."""
+    @pytest.mark.parametrize(("found", "kind"), [("0000", OlderSchema), ("9999", NewerSchema)])
+    def test_written_by_another_version(
+        self, engine: sa.Engine, path: Path, found: str, kind: type[StoreError]
+    ) -> None:
+        """A database with another schema is refused with both numbers, and left as it is."""
         with engine.begin() as connection:
-            connection.execute(sa.update(schema_version).values(version=SCHEMA_VERSION + 1))
+            connection.execute(sa.update(schema_version).values(version_num=found))
 
-        with pytest.raises(
-            NewerSchema, match=rf"schema {SCHEMA_VERSION + 1}; this one knows {SCHEMA_VERSION}"
-        ):
+        with pytest.raises(kind, match=rf"schema {found}; this one (knows|needs) {REVISION}") as caught:
             open_engine(f"sqlite:///{path}")
+        assert isinstance(caught.value, StoreUnusable)
 
     def test_what_is_no_condition_of_the_database_stays_itself(self, engine: sa.Engine) -> None:
         """A broken rule is a mistake in the program, and not to be retried."""
