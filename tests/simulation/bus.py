@@ -8,7 +8,7 @@ group may be thrown back to its stored position (a rebalance), publishing may fa
 import random
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -114,6 +114,11 @@ class ProcessBus:
         self._life.check()
         return StubSubscription(self._bus, self._life, group, tuple(topics), looked_up(positions))
 
+    def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
+        self._life.check()
+        for topic in topics:
+            yield from self._bus.all_of(topic)
+
     def close(self) -> None:
         """Nothing here is the process's own."""
 
@@ -142,9 +147,9 @@ class StubSubscription:
         now = self._bus.clock()
         records, lag_until = self._bus.records, self._bus.lag_until
         for place, following in self._next.items():
-            if place in records and following < len(records[place]):
-                if lag_until.get((self._group, place), 0) <= now:
-                    return True
+            is_behind = place in records and following < len(records[place])
+            if is_behind and lag_until.get((self._group, place), 0) <= now:
+                return True
         return False
 
     def poll(self, timeout: float, max_records: int) -> list[Delivery]:

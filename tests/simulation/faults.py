@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from tests.simulation.people import DAY, Person
+from tests.simulation.people import Person
 from tests.simulation.world import World
 
 VENDORS = ("superoffice", "hubspot", "google", "teamtailor", "controllers", "tenant-api")
@@ -56,7 +56,8 @@ class Trouble:
             case "slow after the effect":
                 name, match["seconds"], match["after_effect"] = "slow", rng.choice((5.0, 40.0)), True
             case "wrong_account" | "no_rights":
-                match["times"] = rng.choice((1, 3, 10))
+                self._spell(kind, vendor)
+                return
             case "recreate":
                 match = {"vendor": "hubspot", "seconds": rng.choice((5.0, 4000.0, 90_000.0))}
             case "rename":
@@ -67,6 +68,30 @@ class Trouble:
         world.counts[f"fault: {kind}"] += 1
         world.tell(f"fault {kind} at {match.get('vendor')}")
         world.sandbox.fault(name, **match)
+
+    def _spell(self, kind: str, vendor: str) -> None:
+        """Credentials that are wrong for a while: from one command to another, never within one.
+
+        A control vouches for the moment at which it is shown, and can't for a right that comes and goes.
+        """
+        world = self._world
+        if world.rounds:
+            return
+        world.counts[f"fault: {kind}"] += 1
+        world.tell(f"fault {kind} at {vendor}, for a while")
+        world.spells.append(world.sandbox.fault(kind, vendor=vendor, times=None))
+
+    def end_spells(self) -> None:
+        self._world.tell("credentials are right again")
+        for number in self._world.spells:
+            self._world.sandbox.store.drop("faults", number)
+        self._world.spells.clear()
+
+    def clear(self) -> None:
+        """No more faults; a spell ends when no command is under way."""
+        for row in self._world.sandbox.store.rows("faults"):
+            if row["id"] not in self._world.spells:
+                self._world.sandbox.store.drop("faults", row["id"])
 
     def _rename(self) -> None:
         """Somebody's address changes between the look and the erasure."""
@@ -114,7 +139,7 @@ class Trouble:
         world.counts["person came back"] += 1
         world.tell("person came back")
         for table, ids in world.sandbox.seed(seed).items():
-            person.later |= {(table.partition(".")[0], number) for number in ids}
+            person.later |= {(table.partition(".")[0], number): world.clock() for number in ids}
 
     def parties(self) -> None:
         """How the agencies and the controller of this world behave."""
@@ -158,6 +183,3 @@ class Trouble:
 
 def _ids(person: Person) -> set[str]:
     return {record for _, record in person.records}
-
-
-__all__ = ["DAY", "KINDS", "Trouble"]

@@ -6,6 +6,7 @@ the world has come to rest. The judge is the vendors' ledger, never the product'
 
 import base64
 import calendar
+import re
 from collections import Counter, defaultdict
 from datetime import UTC, date, datetime, timedelta
 from typing import cast
@@ -14,6 +15,7 @@ from zoneinfo import ZoneInfo
 import holidays
 import sqlalchemy as sa
 
+from orchestrator.bus.port import Record
 from orchestrator.privacy.keys import KeyDestroyed
 from orchestrator.saga.model import AwaitingDecision, Ended, Finished, Saga, Step, waits
 from orchestrator.store import tables
@@ -21,8 +23,10 @@ from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Command, Outcome
 from tests.simulation import installation
+from tests.simulation.history import read
 from tests.simulation.people import Person
-from tests.simulation.robots import Asked, Requester, decoded_outcomes
+from tests.simulation.robots import Asked, Requester
+from tests.simulation.violations import Violated, expect
 from tests.simulation.world import World
 
 CALL_LIMIT = 120_000_000
@@ -43,19 +47,6 @@ ERASING = {
 THEIRS = {"candidate_erased": "agency_mail", "candidate_destroyed": "agency_tt"}
 
 
-class Violated(AssertionError):
-    """An invariant does not hold."""
-
-    def __init__(self, name: str, text: str) -> None:
-        super().__init__(f"{name}: {text}")
-        self.name = name
-
-
-def expect(holds: bool, name: str, text: str) -> None:
-    if not holds:
-        raise Violated(name, text)
-
-
 class Watch:
     """Checks each saved state of a saga."""
 
@@ -65,17 +56,45 @@ class Watch:
         world.on_commit.append(self.saved)
         self.seen: Counter[str] = Counter()
         self.fresh: list[Saga] = []
+        self.erased_at: dict[tuple[str, str], int] = {}
+        self._before: dict[str, Saga] = {}
+        self._broken: Violated | None = None
+        world.bus.on_add = self.published
 
     def saved(self, saga: Saga) -> None:
         self.fresh.append(saga)
         for one in saga.escalations:
             self.seen[f"escalation: {one.reason}"] += 1
+        for step in saga.steps:
+            if step.erased_at is not None:
+                self.erased_at.setdefault((saga.request_id, step.system), step.erased_at)
+
+    def published(self, record: Record) -> None:
+        """A command goes out only once the state that sent it is committed."""
+        if not record.topic.startswith("erasure.commands."):
+            return
+        try:
+            command = decode(record.value, Command)
+        except CodecError:
+            return
+        saga = self._world.sagas.get(command.request_id)
+        step = saga.step(command.system) if saga is not None else None
+        known = step is not None and step.attempt >= command.attempt
+        if not known:
+            # Kept for the next check: raised here, the product itself would handle it.
+            self._broken = Violated("order", f"{command.verb} was sent before its cause was committed")
 
     def check(self) -> None:
         """What was committed since the last time."""
+        if self._broken is not None:
+            raise self._broken
+        errors = self._world.log.errors
+        expect(not errors, "errors", f"the product logged an error of its own: {errors[:1]}")
         fresh, self.fresh = self.fresh, []
         for saga in fresh:
             self._waits(saga)
+            self._nothing_is_early(self._before.get(saga.request_id), saga)
+            self._before[saga.request_id] = saga
             self._questions(saga)
             if saga.status == "closing":
                 self._key_is_there(saga)
@@ -91,9 +110,27 @@ class Watch:
         waiting += sum(notice.state.status == "pending" for notice in saga.notices)
         expect(len(timers) == waiting, "timers", "something waits without a timer")
         for what, until in timers:
-            sound = isinstance(until, int) and 0 < until < 2**60
+            sound = 0 < until < 2**60
             expect(sound, "timers", f"the timer of {what} will never fire")
-        expect(saga.wake_at == min(until for _, until in timers), "timers", "wake_at is not the soonest timer")
+        expect(
+            saga.wake_at == min(until for _, until in timers), "timers", "wake_at is not the soonest timer"
+        )
+
+    def _nothing_is_early(self, before: Saga | None, saga: Saga) -> None:
+        """No reminder and no alarm comes before its time."""
+        now = self._world.clock()
+        for step in saga.steps:
+            was = before.step(step.system) if before is not None else None
+            if was is None or isinstance(was.state, Ended) or was.state.until <= now:
+                continue
+            expect(step.reminders <= was.reminders, "timers", f"{step.system} was reminded before its time")
+            alarmed = any((one.reason, one.system) == ("no_answer", step.system) for one in saga.escalations)
+            known = before is not None and any(
+                (one.reason, one.system) == ("no_answer", step.system) for one in before.escalations
+            )
+            expect(
+                known or not alarmed, "timers", f"the silence of {step.system} was alarmed before its time"
+            )
 
     def _questions(self, saga: Saga) -> None:
         causes = Counter((one.reason, one.system) for one in saga.escalations)
@@ -162,13 +199,13 @@ def still_held(world: World, saga: Saga, step: Step, asked: Asked) -> None:
 # --- the end ---
 
 
-def check_end(world: World, requester: Requester, unsettled: str | None) -> None:
+def check_end(world: World, requester: Requester, watch: Watch, unsettled: str | None) -> None:
     """Everything that must hold when the world is at rest."""
     _nobody_is_lost(world, requester, unsettled)
-    outcomes = [one for one in decoded_outcomes(world) if isinstance(one, Outcome)]
+    outcomes = list(read(world, topics.OUTCOMES, Outcome))
     _each_end_is_told_once(world, outcomes)
     _rows_agree(world)
-    _effects(world, requester)
+    _effects(world, requester, watch)
     _bystanders(world)
     _due_dates(world)
     for request_id in world.sagas:
@@ -182,7 +219,10 @@ def _nobody_is_lost(world: World, requester: Requester, unsettled: str | None) -
         expect(asked.request_id in world.sagas, "lost", "a submitted request has no saga")
     if unsettled is not None:
         open_ones = [saga for saga in world.sagas.values() if not saga.is_finished]
-        states = [f"{saga.status}: " + " ".join(f"{s.system}={s.state.status}" for s in saga.steps) for saga in open_ones]
+        states = [
+            f"{saga.status}: " + " ".join(f"{s.system}={s.state.status}" for s in saga.steps)
+            for saga in open_ones
+        ]
         raise Violated("lost", f"{unsettled}; open: {'; '.join(states)}")
     for saga in world.sagas.values():
         expect(saga.is_finished, "lost", f"a request stays {saga.status} for ever")
@@ -199,15 +239,21 @@ def _each_end_is_told_once(world: World, outcomes: list[Outcome]) -> None:
             if one is not None:
                 questions[outcome.request_id, one.escalation_id, one.version].add(outcome.event_id)
     for request_id, saga in world.sagas.items():
-        expect(len(ends[request_id]) == 1, "outcomes", f"{len(ends[request_id])} ends of one request were told")
+        expect(
+            len(ends[request_id]) == 1, "outcomes", f"{len(ends[request_id])} ends of one request were told"
+        )
         expect({kind for kind, _ in ends[request_id]} == {saga.status}, "outcomes", "another end was told")
     for told in questions.values():
         expect(len(told) == 1, "escalations", "the same question was put twice")
-    sent = Counter((str(message["To"]), str(message["Message-ID"])) for _, _, message in world.mails)
+    # An agency is asked again with its command, which may be carried out twice like any other.
+    ours = [message for _, recipient, message in world.mails if not recipient.endswith("@agency.example")]
+    sent = Counter((str(message["To"]), str(message["Message-ID"])) for message in ours)
     twice = sum(count - 1 for count in sent.values())
     excuses = world.counts["process killed"] + world.counts["role killed"]
     excuses += 3 * world.counts["mail fault: lost_response"] + world.counts["bus unavailable"]
-    expect(twice <= excuses or world.bus.seen["group_thrown_back"] > 0, "mail", f"{twice} mails went out twice")
+    expect(
+        twice <= excuses or world.bus.seen["group_thrown_back"] > 0, "mail", f"{twice} mails went out twice"
+    )
     finals = Counter(
         message["Subject"].split()[1].rstrip(":")
         for (_, recipient, message) in {str(m[2]["Message-ID"]): m for m in world.mails}.values()
@@ -225,13 +271,15 @@ def _rows_agree(world: World) -> None:
         saga = world.sagas.get(row.request_id)
         expect(saga is not None, "lost", "a row without a state was left")
         if saga is not None:
-            expect((saga.wake_at, saga.status) == (row.wake_at, row.status), "timers", "row and document differ")
+            expect(
+                (saga.wake_at, saga.status) == (row.wake_at, row.status), "timers", "row and document differ"
+            )
 
 
-def _effects(world: World, requester: Requester) -> None:
+def _effects(world: World, requester: Requester, watch: Watch) -> None:
     owners: dict[tuple[str, str], Person] = {}
     for person in (*world.people, *world.bystanders):
-        owners |= dict.fromkeys(person.records | person.later, person)
+        owners |= dict.fromkeys(person.records | person.later.keys(), person)
     by_person = {asked.person.number: asked for asked in requester.asked}
     allowed: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for kind in set(installation.KINDS.values()):
@@ -242,8 +290,11 @@ def _effects(world: World, requester: Requester) -> None:
                 continue
             if command.verb == "erase":
                 allowed[command.request_id, command.system].append((command.issued_at, command.not_after))
-    made_by_sync = {
-        (line["vendor"], line["record"]) for line in world.sandbox.ledger() if line["effect"] == "contact_recreated"
+    made = {place: at for person in world.people for place, at in person.later.items()}
+    made |= {
+        (line["vendor"], line["record"]): line["at"]
+        for line in world.sandbox.ledger()
+        if line["effect"] == "contact_recreated"
     }
     once: Counter[tuple[str, str, str]] = Counter()
     for line in world.sandbox.ledger():
@@ -255,9 +306,11 @@ def _effects(world: World, requester: Requester) -> None:
         if not line["repeated"]:
             once[line["vendor"], line["record"], effect] += 1
         owner = owners.get(place)
-        if place in made_by_sync and owner is None:
+        if place in made and owner is None:
             continue
-        expect(owner is not None and owner in world.people, "bystanders", f"{effect} of somebody else's record")
+        expect(
+            owner is not None and owner in world.people, "bystanders", f"{effect} of somebody else's record"
+        )
         if owner is None:
             continue
         asked = by_person.get(owner.number)
@@ -267,30 +320,25 @@ def _effects(world: World, requester: Requester) -> None:
         windows = allowed[asked.request_id, system]
         in_time = any(start <= line["at"] <= end + CALL_LIMIT for start, end in windows)
         expect(in_time, "not_after", f"{effect} at a time for which there was no command")
-        if place in owner.later:
-            _newer(world, asked, effect, line["at"])
+        before = watch.erased_at.get((asked.request_id, system))
+        if place in made and before is not None and made[place] > before:
+            expect(
+                _is_wanted(world, asked, line["at"]),
+                "consent",
+                f"{effect} of a record newer than the erasure",
+            )
     for (_, _, effect), count in once.items():
         repeats = effect in ("unsubscribed", "consent_removed")
         expect(count == 1 or repeats, "doubled", f"{effect} {count} times")
 
 
-def _newer(world: World, asked: Asked, effect: str, at: int) -> None:
+def _is_wanted(world: World, asked: Asked, at: int) -> bool:
     """A record that came after the erasure goes only when the DPO says so, or the person asks once more."""
-    entries = world.store.timeline(asked.request_id)
-    said = any(
-        (entry.action == "decided" and entry.data.get("action") in ("erase",)) or entry.action == "supplemented"
-        for entry in entries
+    return any(
+        entry.action == "supplemented" or (entry.action == "decided" and entry.data.get("action") == "erase")
+        for entry in world.store.timeline(asked.request_id)
         if entry.at <= at
     )
-    first = min(
-        (
-            line["at"]
-            for line in world.sandbox.ledger()
-            if (line["vendor"], line["record"]) in asked.person.records and line["effect"] == effect
-        ),
-        default=at,
-    )
-    expect(said or first >= at, "consent", f"{effect} of a record newer than the erasure")
 
 
 def _bystanders(world: World) -> None:
@@ -333,20 +381,48 @@ def _nothing_is_readable(world: World, requester: Requester) -> None:
         places = {"the database": driver.serialize() if driver is not None else b""}
         keys = connection.execute(sa.select(tables.subject_keys)).all()
     places["the bus"] = b"\n".join(
-        b"\n".join((one.key.encode(), one.value, *(value for _, value in one.headers))) for one in world.bus.every()
+        b"\n".join((one.key.encode(), one.value, *(value for _, value in one.headers)))
+        for one in world.bus.every()
     )
     places["the log"] = "\n".join(world.log.lines).encode()
     places["the metrics"] = world.metrics.text()
     places["the trace"] = "\n".join(world.trace).encode()
-    places["a mail"] = b"\n".join(_visible(recipient, message.as_bytes()) for _, recipient, message in world.mails)
+    places["a mail"] = b"\n".join(
+        _visible(recipient, message.as_bytes()) for _, recipient, message in world.mails
+    )
     for where, content in places.items():
-        found = [number for number, text in enumerate(canaries) if any(form in content for form in _forms(text))]
-        expect(not found, "readable", f"an identifier can be read in {where}")
+        found = [number for number, text in enumerate(canaries) if _readable_in(text, content)]
+        if found:
+            raise Violated(
+                "readable", f"an identifier can be read in {where}: {_around(content, canaries[found[0]])}"
+            )
     for row in keys:
         saga = world.sagas.get(row.request_id)
         if saga is not None and saga.is_finished:
             gone = row.wrapped is None and row.generation is None and row.destroyed_at is not None
             expect(gone, "key", "the key of a finished request is still there")
+
+
+def _readable_in(text: str, content: bytes) -> re.Match[bytes] | None:
+    """The text itself, or in base64 at any of its three offsets."""
+    plain = text.encode()
+    if text.isdigit():
+        # The digits of a hash are no vendor's id.
+        return re.search(rb"(?<![0-9a-fA-F])" + plain + rb"(?![0-9a-fA-F])", content)
+    shifted = [base64.b64encode(b"\0" * shift + plain) for shift in range(3)]
+    # Without the groups that the neighbours would change.
+    forms = [plain, *(form[4:-4] for form in shifted if len(form) > 16)]
+    if not any(form in content for form in forms):
+        return None
+    return re.search(b"|".join(map(re.escape, forms)), content)
+
+
+def _around(content: bytes, text: str) -> str:
+    """The place, with the identifier itself left out."""
+    found = _readable_in(text, content)
+    if found is None:
+        return ""
+    return repr(content[max(0, found.start() - 60) : found.start()] + b"<...>" + content[found.end() :][:40])
 
 
 def _visible(recipient: str, mail: bytes) -> bytes:
@@ -355,10 +431,3 @@ def _visible(recipient: str, mail: bytes) -> bytes:
         return b""
     lines = mail.replace(b"=\r\n", b"").replace(b"=\n", b"").splitlines()
     return b"\n".join(line for line in lines if not line.lower().startswith(b"to: "))
-
-
-def _forms(text: str) -> list[bytes]:
-    plain = text.encode()
-    shifted = [base64.b64encode(b"\0" * shift + plain) for shift in range(3)]
-    # Without the groups that the neighbours would change.
-    return [plain, *(form[4:-4] for form in shifted if len(form) > 16)]

@@ -9,11 +9,14 @@ process.
 import asyncio
 import heapq
 import selectors
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-from typing_extensions import override
+from typing_extensions import TypeVarTuple, Unpack, override
+
+Args = TypeVarTuple("Args")
 
 SECOND = 1_000_000
 
@@ -40,6 +43,8 @@ class _NeverWaiting(selectors.SelectSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop on a `Clock`."""
 
+    _ready: deque[asyncio.Handle]  # asyncio's own, and the one way to know whether a turn would do anything
+
     def __init__(self, clock: Clock) -> None:
         self._micros = clock
         self._origin = clock.now
@@ -54,7 +59,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     @override
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         handle = super().call_at(when, callback, *args, context=context)
         self._made += 1
@@ -65,7 +74,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def is_ready(self) -> bool:
         """Whether a turn would do anything now."""
         due_at = self.next_due_at()
-        return bool(getattr(self, "_ready")) or (due_at is not None and due_at <= self._micros.now)
+        return bool(self._ready) or (due_at is not None and due_at <= self._micros.now)
 
     def next_due_at(self) -> int | None:
         """When the next timer fires, in microseconds; None without one."""
@@ -83,6 +92,9 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def discard(self) -> None:
         """Ends the loop of a process that is dead: its tasks are cancelled and can do nothing any more."""
         self.set_exception_handler(lambda loop, context: None)
+        # Begun first: a coroutine that is thrown away before its first step is warned of.
+        for _ in range(3):
+            self.turn()
         for _ in range(50):
             pending = asyncio.all_tasks(self)
             if not pending:

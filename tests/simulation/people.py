@@ -28,8 +28,8 @@ class Person:
     tenant_id: str
     held: tuple[str, ...]
     records: set[tuple[str, str]] = field(default_factory=set)
-    later: set[tuple[str, str]] = field(default_factory=set)
-    """Records made after the erasure: new consent, or a sync."""
+    later: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Records made when those of the beginning were being erased, and when: they may be new consent."""
     renamed: set[tuple[str, str]] = field(default_factory=set)
 
     def values(self) -> list[str]:
@@ -82,7 +82,11 @@ def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int) -> Non
     if "agency_tt" in person.held:
         parts["teamtailor"] = {"candidates": [{**candidate, "id": base + 30}]}
     if "agency_mail" in person.held:
-        agency = {"name": "mail", "address": "mail@agency.example", "candidates": [{**candidate, "id": base + 40}]}
+        agency = {
+            "name": "mail",
+            "address": "mail@agency.example",
+            "candidates": [{**candidate, "id": base + 40}],
+        }
         parts["agencies"] = [agency]
     if "tenant" in person.held:
         identities = [
@@ -95,7 +99,9 @@ def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int) -> Non
     if not parts:
         return
     for table, ids in sandbox.seed(parts).items():
-        vendor = {"agency": "agencies", "tenant": "tenant-api"}.get(table.partition(".")[0], table.partition(".")[0])
+        vendor = {"agency": "agencies", "tenant": "tenant-api"}.get(
+            table.partition(".")[0], table.partition(".")[0]
+        )
         person.records |= {(vendor, number) for number in ids}
 
 

@@ -20,7 +20,7 @@ from orchestrator.privacy import KeyDestroyed, Keyring, KeyUnknown, Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import MailDeferred, MailRefused
 from orchestrator.smtp.message import wire
-from orchestrator.store import Store, StoredKeys, Transaction
+from orchestrator.store import Outgoing, Store, StoredKeys, Transaction
 from orchestrator.store.tables import subject_keys
 from tests.simulation.lives import Life
 
@@ -65,6 +65,17 @@ class LivingStore(Store):
         for saga in transaction.saved:
             self._committed(saga)
         self._life.after("commit")
+
+    @override
+    @contextmanager
+    def relay(self, limit: int) -> Iterator[list[Outgoing]]:
+        self._life.check()
+        with super().relay(limit) as rows:
+            yield rows
+            if rows:
+                self._life.before("commit")
+        if rows:
+            self._life.after("commit")
 
 
 class LivingKeys(StoredKeys):
@@ -163,13 +174,20 @@ def is_look(request: httpx.Request) -> bool:
     )
 
 
+#: Errors that are the world's, not the product's.
+_EXPECTED = frozenset({"dead_letter", "dpo_mail_refused"})
+
+
 class LogLines(logging.Handler):
     """Every line that was logged, as it would have been written."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.lines: list[str] = []
+        self.errors: list[str] = []
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         self.lines.append(repr(entry(record)))
+        if record.levelno >= logging.ERROR and record.getMessage() not in _EXPECTED:
+            self.errors.append(self.lines[-1])

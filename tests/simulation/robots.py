@@ -20,7 +20,7 @@ from orchestrator.saga.model import Capacity, Escalation, Saga
 from orchestrator.store import StoredSent
 from schemas import topics
 from schemas.cloudevents import headers
-from schemas.codec import decode, encode
+from schemas.codec import encode
 from schemas.messages import Callback, Confirmation, Decision, Request
 from tests.simulation import installation
 from tests.simulation.people import Person
@@ -60,10 +60,16 @@ class Requester:
         kinds = ALL_KINDS
         if rng.random() < scenario.incomplete:
             kinds = rng.choice(
-                (("email",), ("email", "tenant_user_id"), ("phone",), ("name", "phone"), ("email", "ga_client_id"))
+                (
+                    ("email",),
+                    ("email", "tenant_user_id"),
+                    ("phone",),
+                    ("name", "phone"),
+                    ("email", "ga_client_id"),
+                )
             )
         names = [name for name in installation.VENDORS if name != "tenant"]
-        scope = scenario.systems or tuple(rng.sample(names, rng.randint(2, min(5, len(names)))))
+        scope = scenario.systems or tuple(rng.sample(names, rng.choice((2, 2, 3, 3, 4, 5))))
         capacity: Capacity = "controller"
         tenant = None
         if not scenario.systems and rng.random() < 0.3:
@@ -127,7 +133,9 @@ class Requester:
                 self.unreadable += 1
                 self._put(topics.REQUESTS, asked.request_id, b"\xc3\x01" + rng.randbytes(30))
             case "garbage":
-                topic = rng.choice((topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, topics.commands("hubspot")))
+                topic = rng.choice(
+                    (topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, topics.commands("hubspot"))
+                )
                 self._put(topic, asked.request_id, rng.randbytes(20))
             case "stranger":
                 self._stranger(asked)
@@ -261,7 +269,8 @@ class Dpo:
         self._bus = world.bus.of(world.outside)
         self._tried: dict[tuple[str, str, str | None], int] = {}
         self._answered: dict[tuple[str, str, int], int] = {}
-        self._made = 0
+        self.made: dict[str, tuple[str | None, int | None]] = {}
+        """What each decision was about, by its reason, which no other has."""
 
     def is_asked(self) -> bool:
         return any(saga.escalations for saga in self._world.sagas.values() if not saga.is_finished)
@@ -293,7 +302,9 @@ class Dpo:
                 case 2:
                     self._decide(saga, one.id, version, rng.choice(("verify", "extend", "erase")))
                 case _:
-                    self._decide(saga, one.id, version, "waive" if "waive" in actions else actions[0], reason="")
+                    self._decide(
+                        saga, one.id, version, "waive" if "waive" in actions else actions[0], reason=""
+                    )
             return
         if rng.random() < 0.02:
             self._decide(saga, None, None, rng.choice(("cancel", "reject", "extend")))
@@ -327,12 +338,15 @@ class Dpo:
         return next(action for action in ("waive", "retry", "reject", "cancel") if action in actions)
 
     def _decide(
-        self, saga: Saga, escalation: str | None, version: int | None, action: str, reason: str = "as discussed"
+        self, saga: Saga, escalation: str | None, version: int | None, action: str, reason: str | None = None
     ) -> None:
-        self._made += 1
+        number = len(self.made) + 1
+        if reason is None:
+            reason = f"as discussed, note {number}"
+        self.made[reason or f"none {number}"] = (escalation, version)
         decision = Decision.model_validate(
             {
-                "event_id": f"decision:{self._made}",
+                "event_id": f"decision:{number}",
                 "request_id": saga.request_id,
                 "action": action,
                 "escalation_id": escalation,
@@ -347,15 +361,3 @@ class Dpo:
         record = Record(topic=topics.DECISIONS, key=saga.request_id, value=encode(decision))
         with contextlib.suppress(BusUnavailable):
             self._bus.publish([record])
-
-
-def decoded_outcomes(world: World) -> list[object]:
-    """The readable outcomes on the bus, in order of time."""
-    from schemas.codec import CodecError
-    from schemas.messages import Outcome
-
-    found: list[object] = []
-    for delivery in world.bus.all_of(topics.OUTCOMES):
-        with contextlib.suppress(CodecError):
-            found.append(decode(delivery.value, Outcome))
-    return found

@@ -40,6 +40,8 @@ class Scenario:
     """Chance that a request lacks some of the person's identifiers."""
     stubborn: float = 0.0
     """Chance that an agency or controller refuses, keeps, or stays silent."""
+    hour: int | None = None
+    """The hour, UTC, at which the world begins, where a test wants a certain one."""
     faults: tuple[str, ...] = ()
     """The kinds of vendor faults to choose from; all when empty."""
 
@@ -48,9 +50,9 @@ def draw(rng: random.Random) -> Scenario:
     """A seed's own mixture: some worlds are calm, some have one trouble, some have all."""
     mood = rng.random()
     scenario = Scenario(
-        requests=rng.choices((1, 2, 3), (70, 22, 8))[0],
+        requests=rng.choices((1, 2, 3), (82, 14, 4))[0],
         share=rng.choice((0.85, 0.85, 0.6, 0.0 if rng.random() < 0.3 else 0.85)),
-        steps=rng.choice((60, 120, 200)),
+        steps=rng.choice((40, 80, 140)),
         unverified=0.15,
         incomplete=0.2,
         stubborn=0.3,

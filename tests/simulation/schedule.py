@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orchestrator.bus.port import Subscription
 from tests.simulation import people
+from tests.simulation.bus import StubSubscription
 from tests.simulation.bus import Trouble as BusTrouble
 from tests.simulation.faults import Trouble
-from tests.simulation.invariants import Violated, Watch, check_end
+from tests.simulation.history import check_history
+from tests.simulation.invariants import Watch, check_end
 from tests.simulation.loop import SECOND
 from tests.simulation.robots import Dpo, Gate, Requester
 from tests.simulation.scenario import Scenario, draw
-from tests.simulation.world import World
+from tests.simulation.violations import Violated
+from tests.simulation.world import World, quick_keys
 
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
@@ -62,7 +66,8 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
     logger.setLevel(logging.INFO)
     try:
         schedule = Schedule(world)
-        schedule.play()
+        with quick_keys():
+            schedule.play()
         return Report(seed, schedule.summary(), tuple(world.trace))
     except Exception as error:
         raise Failed(seed, world.trace, error) from error
@@ -86,6 +91,7 @@ class Schedule:
         self._to_submit: list[people.Person] = []
         self._relay_is_due = True
         self._steps = 0
+        self._is_healed = False
         self._populate()
 
     def _populate(self) -> None:
@@ -120,7 +126,8 @@ class Schedule:
         self._heal()
         unsettled = self._run_down()
         self.watch.check()
-        check_end(self.world, self.requester, unsettled)
+        check_end(self.world, self.requester, self.watch, unsettled)
+        check_history(self.world, self.dpo.made)
 
     def _heal(self) -> None:
         world = self.world
@@ -128,7 +135,8 @@ class Schedule:
         world.bus.trouble = BusTrouble()
         world.bus.lag_until.clear()
         world.fuse.left = None
-        world.sandbox.clear_faults()
+        self._is_healed = True
+        self.trouble.clear()
 
     def _run_down(self) -> str | None:
         """Until nothing is left to do; the reason if that does not come."""
@@ -141,7 +149,8 @@ class Schedule:
             if self.dpo.settle():
                 continue
             finished = all(saga.is_finished for saga in world.sagas.values())
-            if finished and world.sandbox.store.next_due() is None and len(world.sagas) >= len(self.requester.asked):
+            quiet = world.sandbox.store.next_due() is None and world.mailbox.next_try_at() is None
+            if finished and quiet and not world.rounds:
                 return None
             moment = self._next_moment()
             if moment is None:
@@ -155,6 +164,8 @@ class Schedule:
 
     def _one_step(self) -> None:
         self._steps += 1
+        if self.world.spells and not self.world.rounds and (self._is_healed or self.rng.random() < 0.1):
+            self.trouble.end_spells()
         work = self._work()
         if work:
             self.rng.choice(work)()
@@ -174,12 +185,12 @@ class Schedule:
         if self._relay_is_due:
             found.append(self._relay)
         if now >= world.frozen_until:
-            if len(world.rounds) < 4 and world.worker_subscription.has_news():
+            if len(world.rounds) < 4 and _has_news(world.worker_subscription):
                 found.append(self._begin)
             if world.loop.is_ready:
                 found += [self._turn, self._turn]
         next_mail = world.mailbox.next_try_at()
-        if self._mailbox_has_news() or (next_mail is not None and next_mail <= now):
+        if _has_news(world.mailbox._subscription) or (next_mail is not None and next_mail <= now):
             found.append(self._post)
         due_at = world.sandbox.store.next_due()
         if due_at is not None and due_at <= now:
@@ -187,14 +198,9 @@ class Schedule:
         return found
 
     def _orchestrator_has_work(self, now: int) -> bool:
-        subscription = self.world.orchestrator._subscription
-        if subscription is None or subscription.has_news():  # type: ignore[attr-defined]
+        if _has_news(self.world.orchestrator._subscription):
             return True
         return any(saga.wake_at is not None and saga.wake_at <= now for saga in self.world.sagas.values())
-
-    def _mailbox_has_news(self) -> bool:
-        subscription = self.world.mailbox._subscription
-        return subscription is None or subscription.has_news()  # type: ignore[attr-defined, no-any-return]
 
     def _next_moment(self) -> int | None:
         world = self.world
@@ -294,3 +300,8 @@ class Schedule:
         counts["requests"] += len(world.sagas)
         counts["mails"] += len(world.mails)
         return +counts
+
+
+def _has_news(subscription: Subscription | None) -> bool:
+    """Whether a step would find records; a role that has not subscribed yet has to."""
+    return not isinstance(subscription, StubSubscription) or subscription.has_news()

@@ -4,14 +4,18 @@ A role can die and be started again: its objects are thrown away and made anew o
 """
 
 import asyncio
+import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import Any
+from unittest.mock import patch
 
 import sqlalchemy as sa
+from cryptography.hazmat.primitives import serialization
 
 from handlers.registry import Context, Handler, find
 from handlers.sandbox.core import Sandbox
@@ -20,7 +24,7 @@ from orchestrator.bus.port import BusUnavailable
 from orchestrator.http import Clients
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
-from orchestrator.saga.model import Saga
+from orchestrator.saga.model import Ended, Saga, Step
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
@@ -46,9 +50,20 @@ def _database() -> sa.Engine:
         _engine = open_engine("sqlite://")
     with _engine.begin() as connection:
         for table in reversed(store_tables.metadata.sorted_tables):
-            if table.name != "schema_version":
+            if table is not store_tables.schema_version:
                 connection.execute(sa.delete(table))
     return _engine
+
+
+# Reading a private key checks that it is one, which takes longer than everything else in a world together.
+_read_key = functools.cache(serialization.load_pem_private_key)
+
+
+@contextmanager
+def quick_keys() -> Iterator[None]:
+    """Each private key is read and checked once in a process, not at each login."""
+    with patch.object(serialization, "load_pem_private_key", _read_key):
+        yield
 
 
 class World:
@@ -58,7 +73,10 @@ class World:
         self.seed = seed
         self.scenario = scenario
         self.rng = random.Random(f"{seed}/world")
-        self.clock = Clock(EPOCH + self.rng.randrange(365 * 86_400) * 1_000_000)
+        start = EPOCH + self.rng.randrange(365 * 86_400) * 1_000_000
+        if scenario.hour is not None:
+            start += scenario.hour * 3_600_000_000 - start % 86_400_000_000
+        self.clock = Clock(start)
         self.engine = _database()
         self.bus = StubBus(self.clock, random.Random(f"{seed}/bus"))
         self.sandbox = Sandbox(clock=self.clock, sleep=asyncio.sleep, deliver=None)
@@ -77,6 +95,7 @@ class World:
         self.on_commit: list[Callable[[Saga], None]] = []
         self.lives: dict[str, Life] = {}
         self.frozen_until = 0
+        self.spells: list[str] = []
         self._product_rng = random.Random(f"{seed}/product")
         self._transport_rng = random.Random(f"{seed}/transport")
         self.keyring = installation.keyring()
@@ -243,5 +262,5 @@ def _is_away(error: BaseException) -> bool:
     return isinstance(error, BusUnavailable)
 
 
-def _state(step: Any) -> str:
-    return getattr(step.state, "end", None) or step.state.status
+def _state(step: Step) -> str:
+    return step.state.end if isinstance(step.state, Ended) else step.state.status

@@ -1,0 +1,119 @@
+"""Two thousand seeds hold, the interesting things really happened in them, and a seed replays exactly."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.faults import KINDS
+from tests.simulation.schedule import run
+
+CHUNKS = 50
+IN_EACH = 40
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_every_invariant_holds_in_every_schedule(chunk: int) -> None:
+    """Whatever goes wrong, no request is lost, nobody is told what isn't so, and nothing stays readable.
+
+    What happened in the schedules is what they set out to try: each chunk has deaths, faults and ends.
+    """
+    counts: Counter[str] = Counter()
+    for seed in range(chunk * IN_EACH, (chunk + 1) * IN_EACH):
+        counts += run(seed).counts
+    assert IN_EACH == counts["schedules"]
+    assert [] == [name for name in EVERYWHERE if not counts[name]]
+
+
+#: What forty schedules can't well do without.
+EVERYWHERE = (
+    "process killed",
+    "role killed",
+    "request: completed",
+    "step: erased",
+    "step: absent",
+    "step: waived",
+    "step: not_identifiable",
+    "escalation: failed",
+    "callback delivered",
+    "clock moved on",
+)
+#: What happens in some of a few hundred.
+SOMEWHERE = (
+    *(f"fault: {kind}" for kind in KINDS),
+    *(f"mail fault: {kind}" for kind in ("451", "550", "reset", "lost_response")),
+    *(
+        f"killed {when} {what}"
+        for when in ("before", "after")
+        for what in ("commit", "publish", "effect", "mail")
+    ),
+    *(f"request: {end}" for end in ("completed", "rejected", "cancelled")),
+    *(
+        f"step: {end}"
+        for end in ("erased", "absent", "retained", "not_identifiable", "refused", "waived", "stopped")
+    ),
+    *(
+        f"decision: {action}"
+        for action in ("verify", "retry", "erase", "waive", "extend", "reject", "cancel")
+    ),
+    *(
+        f"trouble: {what}"
+        for what in ("repeat", "supplement", "conflict", "unreadable", "garbage", "stranger", "echo")
+    ),
+    *(
+        f"escalation: {reason}"
+        for reason in (
+            "identity_unverified",
+            "unreadable_request",
+            "request_id_conflict",
+            "nothing_identifiable",
+            "deadline_near",
+            "overdue",
+            "notice_failed",
+            "failed",
+            "no_answer",
+            "predecessor_failed",
+            "reappeared",
+            "party_silent",
+            "party_refused",
+            "identifier_missing",
+        )
+    ),
+    "record_repeated",
+    "partition_lagged",
+    "group_thrown_back",
+    "publish_failed",
+    "worker stopped and woken",
+    "person came back",
+    "decision that does not fit",
+)
+ENOUGH = 400
+
+
+@pytest.mark.timeout(600)
+def test_the_schedules_try_what_they_say() -> None:
+    """Every kind of fault, each point of death, each end and each question of the DPO's comes up."""
+    counts: Counter[str] = Counter()
+    for seed in range(100_000, 100_000 + ENOUGH):
+        counts += run(seed).counts
+        if all(counts[name] for name in SOMEWHERE):
+            break
+    assert [] == [name for name in SOMEWHERE if not counts[name]]
+
+
+@pytest.mark.parametrize("seed", [3, 18, 42])
+def test_a_seed_replays_exactly(seed: int) -> None:
+    """The same seed gives the same trace, in this process and in another with other hashes of its own."""
+    first = run(seed)
+    assert first.trace == run(seed).trace
+    program = f"from tests.simulation.schedule import run; print('\\n'.join(run({seed}).trace))"
+    environment = {**os.environ, "PYTHONHASHSEED": "4711"}
+    again = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "\n".join(first.trace) == again.stdout.rstrip("\n")
