@@ -1,0 +1,109 @@
+"""What is asked of the brokers about topics and groups, and the making of topics."""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+
+from orchestrator.bus.kafka_client import connection, made
+from orchestrator.bus.kafka_topics import Topic
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.settings import Kafka
+
+_CONNECT_MS = 15_000
+
+
+class CannotMakeTopic(Exception):
+    """The brokers refused to make a topic; the message says why."""
+
+
+@contextmanager
+def opened_admin(settings: Kafka, token: Callable[[], str] | None = None) -> Iterator["Admin"]:
+    """For a few questions.
+
+    Raises:
+        BusUnavailable: no broker answers, or not to us.
+    """
+    try:
+        client = made(KafkaAdminClient, connection(settings, token) | {"bootstrap_timeout_ms": _CONNECT_MS})
+    except KafkaError as error:
+        raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+    try:
+        yield Admin(client)
+    except KafkaError as error:
+        raise BusUnavailable(f"the bus did not answer: {type(error).__name__}") from error
+    finally:
+        client.close()
+
+
+class Admin:
+    """Questions to the brokers, and the making of topics."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def topics(self, names: Collection[str]) -> dict[str, Topic]:
+        """Those of `names` that exist, as they are."""
+        described = {
+            one["name"]: one["partitions"]
+            for one in self._client.describe_topics(sorted(names))
+            if not one["error_code"]
+        }
+        if not described:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(described)]
+        configs = self._client.describe_configs(resources, config_filter="all")["topic"]
+        return {
+            name: Topic(
+                name,
+                len(partitions),
+                min(len(one["replica_nodes"]) for one in partitions),
+                {key: str(value["value"]) for key, value in configs[name].items()},
+            )
+            for name, partitions in described.items()
+        }
+
+    def make(self, topic: Topic) -> None:
+        """Makes a topic and waits until it can be used.
+
+        Raises:
+            CannotMakeTopic: refused, for too few brokers say.
+        """
+        what = {
+            "num_partitions": topic.partitions,
+            "replication_factor": topic.replication,
+            "configs": dict(topic.config),
+        }
+        result = self._client.create_topics({topic.name: what}, raise_errors=False)
+        for one in result["topics"]:
+            # One that somebody else has just made is compared with what it should be, like any other.
+            if one["error_code"] not in (0, 36):
+                raise CannotMakeTopic(f"{topic.name}: {one['error_message'] or one['error_code']}")
+        self._client.wait_for_topics([topic.name])
+
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        """How many records of these topics the group has not behind it."""
+        places = [
+            TopicPartition(name, number)
+            for name, topic in self.topics(topics).items()
+            for number in range(topic.partitions)
+        ]
+        if not places:
+            return 0
+        ends = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
+        starts = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
+        try:
+            stored = self._client.list_group_offsets({group: places})[group]
+        except UnknownTopicOrPartitionError:
+            stored = {}
+        return sum(
+            max(0, ends[place].offset - max(starts[place].offset, _position(stored.get(place))))
+            for place in places
+        )
+
+
+def _position(stored: Any) -> int:
+    return -1 if stored is None else int(stored.offset)

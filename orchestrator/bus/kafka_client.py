@@ -1,0 +1,213 @@
+"""kafka-python, as the bus uses it: how its clients are set up, and what must be known of their insides.
+
+What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
+
+* Nothing is made by asking for it: `allow_auto_create_topics` does not reach the part that asks, so it is
+  set there.
+* A client whose construction fails leaves its thread and sockets behind; here they are closed.
+* A consumer reads raw bytes. Reading a record that can't be parsed raises, and the poll after that would
+  never return: the broken part must be let go first (`unwedge`).
+* A member that was thrown out of its group still claims the partitions that it had (`forget_ownership`).
+* A static member whose place was taken stops its heartbeat and reads on (`is_fenced`).
+* Giving a producer up must not wait for what it has not sent (`abandon`).
+"""
+
+import ssl
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaTimeoutError
+from kafka.net.compat import KafkaNetClient
+from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.secret import SecretUnavailable
+from orchestrator.settings import Kafka
+
+Place = tuple[str, int]
+"""A topic and a partition."""
+
+# A broker that comes back is found within this time, and a topic that is made within the other.
+_LONGEST_RECONNECT_MS = 2_000
+_METADATA_RETRY_MS = 250
+
+
+def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[str, Any]:
+    """What every client needs to reach the brokers. Secrets are read now; a token, for each connection.
+
+    Raises:
+        BusUnavailable: a secret or a certificate is not where the settings say.
+    """
+    config: dict[str, Any] = {
+        "bootstrap_servers": list(settings.servers),
+        "client_id": "radera",
+        "reconnect_backoff_max_ms": _LONGEST_RECONNECT_MS,
+    }
+    try:
+        if settings.security == "tls":
+            config["ssl_context"] = _tls(settings)
+        if settings.mechanism == "OAUTHBEARER":
+            read = token or (settings.token.read if settings.token is not None else None)
+            config["sasl_oauth_token_provider"] = _Token(read)
+        elif settings.password is not None:
+            config["sasl_plain_username"] = settings.username
+            config["sasl_plain_password"] = settings.password.read()
+    except SecretUnavailable as error:
+        raise BusUnavailable(str(error)) from None
+    except OSError as error:
+        raise BusUnavailable(f"a certificate of [kafka] can't be used: {error.strerror}") from error
+    encrypted = settings.security == "tls"
+    if settings.mechanism is None:
+        config["security_protocol"] = "SSL" if encrypted else "PLAINTEXT"
+    else:
+        config["security_protocol"] = "SASL_SSL" if encrypted else "SASL_PLAINTEXT"
+        config["sasl_mechanism"] = settings.mechanism
+    return config
+
+
+def _tls(settings: Kafka) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=settings.ca_file)
+    if settings.certificate_file is not None:
+        context.load_cert_chain(settings.certificate_file, settings.key_file)
+    return context
+
+
+class _Token(AbstractTokenProvider):  # type: ignore[misc]  # the library has no types
+    """Asked by the library for each connection."""
+
+    def __init__(self, read: Callable[[], str] | None) -> None:
+        super().__init__()
+        self._read = read
+
+    def token(self) -> str:
+        if self._read is None:
+            raise SecretUnavailable("no token for OAUTHBEARER: set kafka.token")
+        return self._read()
+
+
+class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types
+    """The library's connections to the brokers."""
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self.cluster.config["allow_auto_create_topics"] = False
+        self.cluster.config["retry_backoff_ms"] = _METADATA_RETRY_MS
+
+
+class _Made:
+    """Makes the client of a consumer, producer or admin, and closes it if they fail to be made."""
+
+    def __init__(self) -> None:
+        self._clients: list[Client] = []
+
+    def __call__(self, **config: Any) -> Client:
+        self._clients.append(Client(**config))
+        return self._clients[-1]
+
+    def close(self) -> None:
+        for client in self._clients:
+            client.close()
+
+
+def made(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
+    """A client of the library's; one that can't be made leaves nothing behind."""
+    clients = _Made()
+    try:
+        return make(kafka_client=clients, **config)
+    except BaseException:
+        clients.close()
+        raise
+
+
+class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
+    """A member of a group."""
+
+    def __init__(self, *, assignor: CooperativeStickyAssignor, **config: Any) -> None:
+        self._ours = assignor
+        super().__init__(partition_assignment_strategy=[assignor], **config)
+
+    # --- the group ---
+
+    @property
+    def knows_group(self) -> bool:
+        """Whether some broker answers for the group."""
+        return not self._coordinator.coordinator_unknown()
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether another process has joined under this one's name: heartbeats end then, and nothing else."""
+        member = self._coordinator
+        beats: bool = member._heartbeat_enabled  # noqa: SLF001 - told in no other way
+        return bool(member.stable()) and not beats and not member.rejoining
+
+    @property
+    def member(self) -> str:
+        """Who this is in the group, while it is in it; a new one after having been thrown out."""
+        known: ConsumerGroupMetadata = self.group_metadata()
+        return str(known.member_id) if self._coordinator.stable() else ""
+
+    def forget_ownership(self) -> None:
+        """Claims nothing at the next rebalance."""
+        self._ours.member_assignment = None
+
+    # --- positions ---
+
+    def store(self, offsets: Mapping[Place, int], limit: float) -> None:
+        """Stores the group's positions, or raises what the library says of it."""
+        if not self._coordinator.ensure_coordinator_ready(timeout_ms=int(limit * 1000)):
+            raise KafkaTimeoutError("no broker answers for the group")
+        stored = threading.Event()
+        future = self.commit_async(_committed(offsets))
+        future.add_both(lambda _: stored.set())
+        if not stored.wait(limit):
+            raise KafkaTimeoutError("the positions were not stored in time")
+        if future.failed():
+            raise future.exception
+
+    def begin_storing(self, offsets: Mapping[Place, int]) -> None:
+        """The same without waiting, for the library's own thread: it is sent before whatever is sent next."""
+        self.commit_async(_committed(offsets))
+
+    # --- records ---
+
+    def broken_record(self) -> tuple[Place, int] | None:
+        """Where reading last stopped, after it raised."""
+        part = self._part()
+        if part is None:
+            return None
+        return (part.topic_partition.topic, part.topic_partition.partition), part.next_fetch_offset
+
+    def unwedge(self) -> None:
+        """Lets go of a part that can't be read, so that it is fetched again."""
+        part = self._part()
+        if part is not None:
+            part.drain()
+
+    def _part(self) -> Any:
+        return self._fetcher._next_partition_records  # noqa: SLF001 - told in no other way
+
+    def abandon(self, limit: float) -> None:
+        """Leaves the group and closes, whatever state this is in."""
+        try:
+            self.close(autocommit=False, timeout_ms=int(limit * 1000))
+        finally:
+            self._client.close()
+
+
+def _committed(offsets: Mapping[Place, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    return {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+
+
+class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types
+    """Sends records."""
+
+    def abandon(self) -> None:
+        """Gives up what was not sent, at once. Whoever waits for it hears that it failed."""
+        self._unregister_cleanup()
+        self._closed = True
+        self._sender.force_close()
+        self._sender.join(1.0)

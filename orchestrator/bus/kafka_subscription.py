@@ -1,0 +1,387 @@
+"""A subscription on Kafka: a member of a consumer group, whose thread is the caller's.
+
+* **Cooperative rebalances.** A partition that stays with a member keeps its records in flight. Eagerly, each
+  deployment would give all of them back, and each vendor call in flight would be made again.
+* **What came is placed before it is read.** A partition that comes is paused by the library's thread, then
+  sought, in the caller's, to the consumer's own position or else the group's, and only then read.
+* **What went is forgotten.** Acknowledgements of records from before a partition was lost do nothing, also
+  if it has come back. What was acknowledged before a partition goes is stored before others get it.
+* **The group is asked after a silence.** A process that was stopped for longer than a session delivers
+  nothing of what it had read before it knows that the partitions are still its own.
+* **No partition holds up another.** Partitions take turns, and one with much read ahead is paused.
+* **A record that can't be parsed is delivered empty**, so that whoever reads it treats it as unreadable,
+  and the partition goes on. One that can't be read for reasons of ours (a codec, a checksum) is not passed
+  over: polling says that the bus is unavailable.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+from kafka import ConsumerRebalanceListener, TopicPartition
+from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, RebalanceInProgressError
+
+from orchestrator.bus.kafka_client import Consumer, Place
+from orchestrator.bus.kafka_shelf import Shelf
+from orchestrator.bus.kafka_watch import Watch
+from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
+
+_logger = logging.getLogger(__name__)
+
+# One call of the library's; what comes of a rebalance is seen between two.
+_SLICE = 0.5
+_SLICE_UNSETTLED = 0.05
+# With something to deliver, the library is called no more often than this.
+_REFRESH = 0.1
+_FETCH = 500
+_STORE_LIMIT = 5.0
+_CLOSE_LIMIT = 2.0
+# No broker has answered for the group for so long: then polling says so.
+_SILENCE = 10.0
+
+
+class KafkaSubscription:
+    """A member of a group; see the port. `join` makes the consumer, in the thread that polls."""
+
+    def __init__(
+        self,
+        *,
+        join: Callable[[ConsumerRebalanceListener, float], Consumer],
+        positions: Positions | Callable[[], Positions] | None,
+        session: float,
+        clock: Callable[[], int],
+        watch: Watch,
+        on_fenced: Callable[[], None],
+        on_closed: Callable[["KafkaSubscription"], None],
+    ) -> None:
+        self._join = join
+        self._positions = positions
+        self._session = session
+        self._clock = clock
+        self._watch = watch
+        self._on_fenced = on_fenced
+        self._on_closed = on_closed
+        self._consumer: Consumer | None = None
+        self._member = ""
+        # Held by the one call that uses the consumer.
+        self._turn = threading.Lock()
+        # Guards what follows it: the library's thread takes partitions away.
+        self._lock = threading.Lock()
+        self._shelves: dict[Place, Shelf] = {}
+        self._arrived: dict[Place, bool] = {}
+        self._seen: set[Place] = set()
+        self._order: deque[Place] = deque()
+        self._paused: set[Place] = set()
+        self._closed = False
+        # The library's thread could not tell of partitions.
+        self.is_confused = False
+        self._polled_at = self._called_at = self._heard_at = time.monotonic()
+
+    # --- the port ---
+
+    def poll(self, timeout: float, max_records: int) -> list[Delivery]:
+        deadline = time.monotonic() + timeout
+        with self._turn, self._watch.call(timeout + _STORE_LIMIT + _SILENCE):
+            if self._closed:
+                raise SubscriptionClosed
+            consumer = self._consumer or self._connected(timeout)
+            try:
+                self._store(consumer)
+                return self._delivered(consumer, deadline, max_records)
+            except FencedInstanceIdError:
+                self._discard()
+                self._on_fenced()
+                raise BusUnavailable("another process has taken this one's place in the group") from None
+            except KafkaError as error:
+                raise BusUnavailable(f"the bus failed: {type(error).__name__}") from error
+            finally:
+                self._polled_at = time.monotonic()
+
+    def ack(self, delivery: Delivery) -> None:
+        with self._lock:
+            shelf = self._shelves.get((delivery.topic, delivery.partition))
+            if shelf is not None:
+                shelf.ack(delivery)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        # A poll of another thread notices, and makes way.
+        self._closed = True
+        got = self._turn.acquire(timeout=_SLICE + _STORE_LIMIT)
+        try:
+            if got and self._consumer is not None:
+                with self._watch.call(3 * _CLOSE_LIMIT):
+                    # A position that could not be stored costs repeats, which every reader is ready for.
+                    with suppress(KafkaError):
+                        self._store(self._consumer, _CLOSE_LIMIT)
+                    self._discard()
+        finally:
+            if got:
+                self._turn.release()
+            self._on_closed(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # --- the group ---
+
+    def _connected(self, timeout: float) -> Consumer:
+        self._consumer = self._join(_Listener(self), timeout)
+        self._heard_at = time.monotonic()
+        return self._consumer
+
+    def _discard(self) -> None:
+        """Lets the consumer go, and all that it had read; the next poll joins the group anew."""
+        consumer, self._consumer = self._consumer, None
+        self._member = ""
+        self.is_confused = False
+        with self._lock:
+            self._forget(list(self._shelves) + list(self._arrived))
+        if consumer is not None:
+            try:
+                consumer.abandon(_CLOSE_LIMIT)
+            except Exception as error:
+                _logger.warning("bus_close_failed", extra={"type": type(error).__name__})
+
+    def _store(self, consumer: Consumer, limit: float = _STORE_LIMIT) -> None:
+        """Stores what has moved; after a silence all of it, to hear whether it is still ours to store."""
+        silent = time.monotonic() - self._polled_at > self._session
+        with self._lock:
+            moved = self._moved(self._shelves, everything=silent)
+        if not moved:
+            return
+        try:
+            consumer.store(moved, limit)
+        except (CommitFailedError, RebalanceInProgressError):
+            # Either it is stored when the rebalance is over, or the partitions are gone.
+            return
+        with self._lock:
+            for place, position in moved.items():
+                if place in self._shelves:
+                    self._shelves[place].stored = position
+
+    def came(self, consumer: Consumer, places: Iterable[Place]) -> None:
+        """In the library's thread: these partitions are the subscription's now."""
+        with self._lock:
+            for place in places:
+                consumer.pause(TopicPartition(*place))
+                self._arrived[place] = False
+
+    def goes(self, consumer: Consumer, places: Iterable[Place]) -> None:
+        """In the library's thread: these go to others, who begin where we end."""
+        with self._lock:
+            gone = list(places)
+            last = self._moved(gone)
+            self._forget(gone)
+        if last:
+            consumer.begin_storing(last)
+
+    def lost(self, consumer: Consumer, places: Iterable[Place]) -> None:
+        """In the library's thread: these went to others without our knowing when."""
+        with self._lock:
+            self._forget(places)
+        consumer.forget_ownership()
+
+    def _moved(self, places: Iterable[Place], *, everything: bool = False) -> dict[Place, int]:
+        """The positions that there are to store."""
+        moved: dict[Place, int] = {}
+        for place in places:
+            shelf = self._shelves.get(place)
+            if shelf is not None and (everything or shelf.has_moved) and shelf.position is not None:
+                moved[place] = shelf.position
+        return moved
+
+    def _forget(self, places: Iterable[Place]) -> None:
+        for place in places:
+            self._shelves.pop(place, None)
+            self._arrived.pop(place, None)
+            self._paused.discard(place)
+            with suppress(ValueError):
+                self._order.remove(place)
+
+    def _settle(self, consumer: Consumer) -> None:
+        """Places what has come, and lets it be read."""
+        member = consumer.member
+        if member:
+            if self._member not in ("", member):
+                self._distrust(consumer)
+            self._member = member
+        if not self._arrived:
+            return
+        arrived = dict(self._arrived)
+        wanted = self._wanted(arrived)
+        for place, distrusted in arrived.items():
+            partition = TopicPartition(*place)
+            start = wanted.get(place)
+            if start is None and distrusted:
+                start = consumer.committed(partition, timeout_ms=int(_STORE_LIMIT * 1000)) or 0
+            if start is not None:
+                # Beyond the end, or before what is kept, the library goes to the oldest record there is.
+                consumer.seek(partition, max(start, 0))
+            consumer.resume(partition)
+            with self._lock:
+                self._arrived.pop(place, None)
+                self._seen.add(place)
+                self._shelves[place] = Shelf()
+                self._order.append(place)
+
+    def _distrust(self, consumer: Consumer) -> None:
+        """Thrown out and back in within one call, which the library does not tell: what it kept may have
+        been with others in between.
+        """
+        with self._lock:
+            kept = list(self._shelves)
+            self._forget(kept)
+            for place in kept:
+                consumer.pause(TopicPartition(*place))
+                self._arrived[place] = True
+
+    def _wanted(self, arrived: Iterable[Place]) -> Positions:
+        positions = looked_up(self._positions)
+        if callable(self._positions):
+            return positions
+        return {
+            place: positions[place] for place in arrived if place in positions and place not in self._seen
+        }
+
+    # --- records ---
+
+    def _delivered(self, consumer: Consumer, deadline: float, max_records: int) -> list[Delivery]:
+        while True:
+            now = time.monotonic()
+            ready = max_records > 0 and any(shelf.can_give for shelf in self._shelves.values())
+            if not ready or now - self._called_at >= _REFRESH or self._arrived:
+                most = _SLICE if self._shelves and not self._arrived else _SLICE_UNSETTLED
+                self._read(consumer, 0.0 if ready else max(0.0, min(deadline - now, most)), max_records > 0)
+            if self._closed:
+                raise SubscriptionClosed
+            taken = self._taken(max_records)
+            if taken or time.monotonic() >= deadline:
+                if not taken:
+                    self._listen(consumer)
+                return taken
+
+    def _read(self, consumer: Consumer, wait: float, wanted: bool) -> None:
+        """One call of the library's, and all that follows from it."""
+        self._pause(consumer, wanted)
+        try:
+            got = consumer.poll(timeout_ms=int(wait * 1000), max_records=_FETCH)
+        except UnicodeDecodeError:
+            # Of all that is parsed here only the names of headers are text.
+            got = self._in_place_of_broken(consumer)
+        except KafkaError:
+            consumer.unwedge()
+            raise
+        except Exception as error:
+            self._discard()
+            raise BusUnavailable(f"the bus's client failed: {type(error).__name__}") from error
+        finally:
+            self._called_at = time.monotonic()
+        # First of all, since the library has passed over them.
+        with self._lock:
+            for partition, records in got.items():
+                shelf = self._shelves.get((partition.topic, partition.partition))
+                if shelf is not None:
+                    shelf.add(map(_delivery, records))
+        if self.is_confused:
+            self._discard()
+            raise BusUnavailable("the bus's client lost count of its partitions")
+        if consumer.is_fenced:
+            raise FencedInstanceIdError
+        self._settle(consumer)
+
+    def _pause(self, consumer: Consumer, wanted: bool) -> None:
+        with self._lock:
+            paused = {place for place, shelf in self._shelves.items() if not wanted or shelf.is_full}
+            if paused != self._paused:
+                consumer.pause(*(TopicPartition(*place) for place in paused - self._paused))
+                consumer.resume(*(TopicPartition(*place) for place in self._paused - paused))
+                self._paused = paused
+
+    def _in_place_of_broken(self, consumer: Consumer) -> dict[Any, Any]:
+        broken = consumer.broken_record()
+        if broken is None or broken[0] not in self._shelves:
+            consumer.unwedge()
+            return {}
+        (topic, number), offset = broken
+        _logger.error("record_unreadable", extra={"topic": topic, "partition": number, "offset": offset})
+        consumer.unwedge()
+        consumer.seek(TopicPartition(topic, number), offset + 1)
+        empty = Delivery(
+            topic=topic, partition=number, offset=offset, key="", value=b"", timestamp=self._clock()
+        )
+        with self._lock:
+            shelf = self._shelves.get((topic, number))
+            if shelf is not None:
+                shelf.add([empty])
+        return {}
+
+    def _taken(self, limit: int) -> list[Delivery]:
+        """From one partition after another, beginning with another each time."""
+        taken: list[Delivery] = []
+        with self._lock:
+            self._order.rotate(-1)
+            giving = [self._shelves[place] for place in self._order]
+            while len(taken) < limit and (giving := [shelf for shelf in giving if shelf.can_give]):
+                taken += [shelf.take() for shelf in giving[: limit - len(taken)]]
+        return taken
+
+    def _listen(self, consumer: Consumer) -> None:
+        """Nothing came: is it that there is nothing?"""
+        now = time.monotonic()
+        if consumer.knows_group:
+            self._heard_at = now
+        elif now - self._heard_at > _SILENCE:
+            raise BusUnavailable("no broker answers for the group")
+
+
+def _delivery(record: Any) -> Delivery:
+    return Delivery(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        # Others' keys may be any bytes.
+        key=(record.key or b"").decode("utf-8", "backslashreplace"),
+        value=record.value or b"",
+        headers=tuple((name, value or b"") for name, value in record.headers),
+        timestamp=max(record.timestamp, 0) * 1000,
+    )
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
+    """Hears of rebalances, in the library's thread, while the subscription's waits in `poll` or `close`."""
+
+    def __init__(self, subscription: KafkaSubscription) -> None:
+        self._subscription = subscription
+        self.consumer: Consumer | None = None
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        self._tell(self._subscription.came, assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._tell(self._subscription.goes, revoked)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        self._tell(self._subscription.lost, lost)
+
+    def _tell(
+        self, told: Callable[[Consumer, Iterable[Place]], None], partitions: Iterable[TopicPartition]
+    ) -> None:
+        assert self.consumer is not None  # noqa: S101 - set before the consumer can hear of partitions
+        try:
+            told(self.consumer, [(one.topic, one.partition) for one in partitions])
+        except Exception as error:
+            # Raised in there, it would come out of some later poll.
+            _logger.warning("bus_rebalance_failed", extra={"type": type(error).__name__})
+            self._subscription.is_confused = True

@@ -1,0 +1,106 @@
+"""What tests of the bus on Kafka stand on: topics of a test's own, and processes that end as they like."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import ExitStack
+
+from orchestrator.bus.kafka import KafkaBus
+from orchestrator.bus.kafka_admin import Admin, opened_admin
+from orchestrator.bus.kafka_subscription import KafkaSubscription
+from orchestrator.bus.kafka_topics import Topic
+from orchestrator.bus.port import Bus, Positions, Record
+from orchestrator.settings import Kafka
+from tests.integration.kafka_server import Server
+
+
+def wall_clock() -> int:
+    return time.time_ns() // 1000
+
+
+def publish_and_exit(settings: Kafka, records: Sequence[Record]) -> None:
+    KafkaBus(settings, wall_clock).publish(records)
+    # As abruptly as a process can end.
+    os._exit(0)
+
+
+class MakingBus(KafkaBus):
+    """Makes the topics that it publishes to; the real one finds them made."""
+
+    def __init__(self, settings: Kafka, make: Callable[[Collection[str]], None]) -> None:
+        super().__init__(settings, wall_clock)
+        self._make = make
+
+    def publish(self, records: Iterable[Record]) -> None:
+        batch = list(records)
+        self._make({record.topic for record in batch})
+        super().publish(batch)
+
+
+class Factory:
+    """Buses of several processes on one broker."""
+
+    def __init__(self, server: Server, partitions: int = 1) -> None:
+        self.server = server
+        self._partitions = partitions
+        self._made: set[str] = set()
+        self._stack = ExitStack()
+        self._buses: list[KafkaBus] = []
+        self._admin: Admin | None = None
+
+    @property
+    def admin(self) -> Admin:
+        if self._admin is None:
+            self._admin = self._stack.enter_context(opened_admin(self.server.settings()))
+        return self._admin
+
+    def make(self, names: Collection[str], config: dict[str, str] | None = None) -> None:
+        for name in set(names) - self._made:
+            self.admin.make(Topic(name, self._partitions, 1, config or {}))
+            self._made.add(name)
+
+    def open(self, **settings: object) -> MakingBus:
+        bus = MakingBus(self.server.settings(**settings), self.make)
+        self._buses.append(bus)
+        return bus
+
+    def crash(self, bus: Bus) -> None:
+        """The connections go, and nobody is told that the group is left."""
+        assert isinstance(bus, KafkaBus)
+        for subscription in bus._open:
+            cut(subscription)
+        if bus._producer is not None:
+            bus._producer.abandon()
+
+    def publish_from_another_process(self, records: Sequence[Record]) -> None:
+        self.make({record.topic for record in records})
+        process = multiprocessing.get_context("spawn").Process(
+            target=publish_and_exit, args=(self.server.settings(), records)
+        )
+        process.start()
+        process.join(30)
+        assert 0 == process.exitcode
+
+    def dispose(self) -> None:
+        for bus in self._buses:
+            bus.close()
+        self._stack.close()
+
+
+def cut(subscription: KafkaSubscription) -> None:
+    """The process behind a subscription dies: from now on it is silent."""
+    consumer, subscription._consumer = subscription._consumer, None
+    if consumer is not None:
+        consumer._client.close()
+
+
+def owned(subscription: KafkaSubscription) -> set[int]:
+    """The partitions that a subscription has now."""
+    return {partition for _, partition in subscription._shelves}
+
+
+def subscribed(
+    bus: KafkaBus, group: str, topic: str, positions: Callable[[], Positions] | Positions | None = None
+) -> KafkaSubscription:
+    return bus.subscribe(group, [topic], positions=positions)

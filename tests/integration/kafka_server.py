@@ -1,0 +1,222 @@
+"""A Kafka for the tests: the one that is named, else one in a container, else one of `deploy/kafka`.
+
+Where none can be had, the tests that need it are skipped, visibly; under CI they fail. One node serves all
+workers of a run. It is stopped, and its records removed, when the run's first process is gone, however it
+went.
+"""
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator.settings import Kafka
+
+NAMED = "RADERA_TEST_KAFKA"
+SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka"
+IMAGE = "apache/kafka:4.3.1"
+
+# Ends the node with the process that it was started for.
+_KEEPER = """
+import os, subprocess, sys, time
+keep, stop = int(sys.argv[1]), sys.argv[2:]
+while True:
+    try:
+        os.kill(keep, 0)
+    except ProcessLookupError:
+        break
+    time.sleep(0.5)
+subprocess.run(stop, check=False)
+"""
+
+
+class CannotStart(Exception):
+    """There is no way to have a Kafka here; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A broker to use. Sessions shorter than `session` are refused by it."""
+
+    address: str
+    session: float
+
+    def settings(self, **others: object) -> Kafka:
+        """As an installation on this machine would have them, with every wait short."""
+        given: dict[str, object] = {
+            "servers": [self.address],
+            "security": "none",
+            "replication": 1,
+            "session": timedelta(seconds=self.session),
+            "publish_limit": timedelta(seconds=10),
+        }
+        return Kafka.model_validate(given | others)
+
+
+class Node:
+    """A node of `deploy/kafka`, for a test that does things to its broker."""
+
+    def __init__(self, data: Path, port: int) -> None:
+        self.server = Server(f"127.0.0.1:{port}", 3.0)
+        self._data = data
+        self._environ = os.environ | {"KAFKA_DATA": str(data), "KAFKA_PORT": str(port)}
+
+    def _run(self, verb: str) -> None:
+        done = subprocess.run([SCRIPT, verb], env=self._environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotStart(done.stderr.strip())
+
+    def start(self) -> None:
+        self._run("start")
+
+    def stop(self) -> None:
+        self._run("stop")
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        pid = int((self._data / "pid").read_text())
+        os.kill(pid, 9)
+        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+            time.sleep(0.01)
+
+    def signal(self, number: int) -> None:
+        os.kill(int((self._data / "pid").read_text()), number)
+
+
+def free_port() -> int:
+    """A port that is free, and the next one, too."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = int(first.getsockname()[1])
+            try:
+                with socket.create_server(("127.0.0.1", port + 1)):
+                    return port
+            except (OSError, OverflowError):
+                continue
+
+
+def can_run_here() -> bool:
+    """Whether `deploy/kafka` has what it needs."""
+    return bool(shutil.which("java") and shutil.which("mvn"))
+
+
+def _keep(process: int, *stop: str | Path) -> None:
+    subprocess.Popen(
+        [sys.executable, "-c", _KEEPER, str(process), *stop],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _in_container(process: int) -> Server | None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
+        return None
+    port = free_port()
+    settings = {
+        "NODE_ID": "1",
+        "PROCESS_ROLES": "broker,controller",
+        "CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "LISTENERS": "PLAINTEXT://0.0.0.0:9092,CONTROLLER://0.0.0.0:9093",
+        "ADVERTISED_LISTENERS": f"PLAINTEXT://127.0.0.1:{port}",
+        "CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "LISTENER_SECURITY_PROTOCOL_MAP": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "TRANSACTION_STATE_LOG_MIN_ISR": "1",
+        "AUTO_CREATE_TOPICS_ENABLE": "false",
+        "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
+        "GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
+    }
+    name = f"radera-test-kafka-{port}"
+    command = [docker, "run", "--detach", "--rm", "--name", name, "--publish", f"127.0.0.1:{port}:9092"]
+    command += [part for key, value in settings.items() for part in ("--env", f"KAFKA_{key}={value}")]
+    if subprocess.run([*command, IMAGE], capture_output=True, check=False).returncode:
+        return None
+    _keep(process, docker, "stop", name)
+    return Server(f"127.0.0.1:{port}", 3.0)
+
+
+def _of_this_machine(folder: Path, process: int) -> Server:
+    if not can_run_here():
+        raise CannotStart(f"no Kafka: name one in {NAMED} (host:port), or install a JDK and Maven")
+    data = folder / "kafka"
+    node = Node(data, free_port())
+    node.start()
+    # Through a shell, since the records go only when nobody writes them any more.
+    stop = 'KAFKA_DATA="$1" "$2" stop; rm -rf "$1"'
+    _keep(process, "/bin/sh", "-c", stop, "sh", data, SCRIPT)
+    return node.server
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / "kafka.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _awaited(server: Server) -> Server:
+    host, _, port = server.address.rpartition(":")
+    until = time.monotonic() + 60
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=1):
+                return server
+        except OSError as error:
+            if time.monotonic() > until:
+                raise CannotStart(f"nobody answers at {server.address}") from error
+            time.sleep(0.1)
+
+
+def without(reason: str) -> None:
+    """The test can't be run: skipped at home, a failure under CI."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    """A broker that all tests share; groups and topics are each test's own."""
+    named = os.environ.get(NAMED)
+    try:
+        if named:
+            # The shortest session that brokers take by default.
+            return _awaited(Server(named, 6.0))
+        worker = "PYTEST_XDIST_WORKER" in os.environ
+        base = tmp_path_factory.getbasetemp()
+        folder, process = (base.parent, os.getppid()) if worker else (base, os.getpid())
+        with _alone(folder):
+            note = folder / "kafka.address"
+            if note.exists():
+                return Server(note.read_text(), 3.0)
+            server = _awaited(_in_container(process) or _of_this_machine(folder, process))
+            note.write_text(server.address)
+            return server
+    except CannotStart as error:
+        without(str(error))
+        raise
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A broker of the test's own, running."""
+    if not can_run_here():
+        without("no broker to stop and start: install a JDK and Maven")
+    made = Node(tmp_path_factory.mktemp("node"), free_port())
+    made.start()
+    yield made
+    made.stop()
