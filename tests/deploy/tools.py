@@ -8,6 +8,7 @@ import importlib
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def documents(text: str) -> list[dict[str, Any]]:
     return found
 
 
-def run(*words: str, cwd: Path | None = None) -> str:
+def run(
+    *words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, limit: float = 110
+) -> str:
     """The standard output of a program that must end well."""
-    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, timeout=110, check=False)
+    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, timeout=limit, check=False)
     assert 0 == done.returncode, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
