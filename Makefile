@@ -20,7 +20,7 @@ help: ## What there is to make
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/.runtime ## The whole of Radera in one process, with stand-ins for the vendors (ARGS="--help" tells more)
-	$(BIN)/radera demo $(ARGS)
+	@$(BIN)/radera demo $(ARGS)
 
 test: $(VENV)/.dev ## All tests (WORKERS=0 runs them in one process; ARGS goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)

@@ -91,7 +91,7 @@ class HubSpot:
         control = await self._control()
         found = await self._by_addresses(emails)
         if not found:
-            return Absent(control=control)
+            return Absent(control=await self._control())
         return Located(references=tuple(found), evidence=control.evidence())
 
     async def erase(self, task: Task) -> Result:
@@ -129,7 +129,8 @@ class HubSpot:
             return Reappeared(count=len(new), evidence=control.evidence())
         since = self._context.clock() if task.erased_at is None else task.erased_at
         purged_by = to_iso(since + micros(self._settings.purge))
-        return Proved(control=control, grade="seen_absent", evidence={"purged_by": purged_by})
+        evidence = {"purged_by": purged_by}
+        return Proved(control=await self._control(), grade="seen_absent", evidence=evidence)
 
     async def receive(self, callback: CallbackBody) -> Received:
         raise Refused("no_callbacks")

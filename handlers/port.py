@@ -15,6 +15,8 @@ What the types keep:
 * "Absent" and "gone" cannot be said without a `Control`, and only a comparison of the pinned account with
   the account that answered can make one. A token for the wrong account must never read as "erased
   everywhere".
+* A control vouches for one moment. Where nothing was found it is shown again after the look: credentials that
+  lost their rights in between see nothing, too.
 * An erasing call goes through `Client.erase_call`, which takes the task as its permit.
 * Nothing here shows an identifier or a reference in its repr.
 """

@@ -115,7 +115,7 @@ class Recruitment:
         control = await self._teamtailor.control()
         found = await self._teamtailor.candidates(emails)
         if not found:
-            return Absent(control=control)
+            return Absent(control=await self._teamtailor.control())
         return Located(references=tuple(found), evidence=control.evidence())
 
     async def erase(self, task: Task) -> Result:
@@ -165,7 +165,7 @@ class Recruitment:
             return StillPresent(references=tuple(there))
         if new:
             return Reappeared(count=len(new), evidence=control.evidence())
-        return Proved(control=control, grade="seen_absent")
+        return Proved(control=await self._teamtailor.control(), grade="seen_absent")
 
     async def receive(self, callback: CallbackBody) -> Received:
         if callback.token is not None:

@@ -125,6 +125,7 @@ class Tenant:
         control = await self._control()
         found = await self._post("locate", {"identities": identities}, "records")
         if not found:
+            control = await self._control()
             await self._tell(task, "nothing_held")
             return Absent(control=control)
         return Located(references=tuple(found), evidence=control.evidence())
@@ -162,6 +163,7 @@ class Tenant:
             return StillPresent(references=tuple(there))
         if new:
             return Reappeared(count=len(new), evidence=control.evidence())
+        control = await self._control()
         await self._tell(task, "erased")
         return Proved(control=control, grade="seen_absent")
 
