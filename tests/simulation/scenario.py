@@ -50,9 +50,9 @@ def draw(rng: random.Random) -> Scenario:
     """A seed's own mixture: some worlds are calm, some have one trouble, some have all."""
     mood = rng.random()
     scenario = Scenario(
-        requests=rng.choices((1, 2, 3), (82, 14, 4))[0],
+        requests=rng.choices((1, 2, 3), (88, 10, 2))[0],
         share=rng.choice((0.85, 0.85, 0.6, 0.0 if rng.random() < 0.3 else 0.85)),
-        steps=rng.choice((40, 80, 140)),
+        steps=rng.choice((30, 60, 110)),
         unverified=0.15,
         incomplete=0.2,
         stubborn=0.3,

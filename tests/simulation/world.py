@@ -59,6 +59,14 @@ def _database() -> sa.Engine:
 _read_key = functools.cache(serialization.load_pem_private_key)
 
 
+_handler_classes = functools.cache(find)
+
+
+@functools.cache
+def _metrics() -> Metrics:
+    return Metrics(sorted(set(installation.KINDS.values())))
+
+
 @contextmanager
 def quick_keys() -> Iterator[None]:
     """Each private key is read and checked once in a process, not at each login."""
@@ -91,7 +99,7 @@ class World:
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
         self.log = LogLines()
-        self.metrics = Metrics(sorted(set(installation.KINDS.values())))
+        self.metrics = _metrics()
         self.on_commit: list[Callable[[Saga], None]] = []
         self.lives: dict[str, Life] = {}
         self.frozen_until = 0
@@ -148,7 +156,7 @@ class World:
         transport = LivingTransport(self.sandbox, life, self._transport_rng, self.counts)
         clients = Clients(clock=self.clock, transport=transport)
         mailer = LivingMailer(self.sandbox, life, self.mails)
-        classes = find()
+        classes = _handler_classes()
         handlers: dict[str, Handler] = {}
         for name, system in installation.settings().systems.items():
             if system.holds_nothing:
