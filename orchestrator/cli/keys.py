@@ -48,6 +48,7 @@ def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PA
         return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
     with ground.store.begin() as transaction:
         # Filing a key takes the same lock, and looks at the keyring under it.
+        transaction.own_keys()
         in_use = ground.keys.generations()
         old = _replaced(ground.keyring.generations, before=transaction.now() - micros(keep))
         gone = [number for number in old if number not in in_use]

@@ -143,7 +143,7 @@ def demo(as_json: bool, directory: Path) -> None:
 def submit(config: Path, **options: object) -> None:
     """Submits a request.
 
-    Identifiers come by flag, or (better: flags show in the list of processes) on standard input, one
+    Identifiers come by flag, or else (better: flags show in the list of processes) on standard input, one
     KIND=VALUE a line, with the flags' names as kinds.
     """
     from orchestrator.cli.submit import run
@@ -259,6 +259,29 @@ def dlq_discard(config: Path, name: str) -> None:
     from orchestrator.cli.dlq import run_discard
 
     sys.exit(run_discard(config, name))
+
+
+@main.group()
+def db() -> None:
+    """The database's tables."""
+
+
+@db.command("upgrade")
+@CONFIG
+def db_upgrade(config: Path) -> None:
+    """Makes the tables, or brings those of an older version to this one."""
+    from orchestrator.cli.db import upgrade
+
+    sys.exit(upgrade(config))
+
+
+@db.command("current")
+@CONFIG
+def db_current(config: Path) -> None:
+    """Shows which schema the database has; exits with 1 if it isn't this version's."""
+    from orchestrator.cli.db import current
+
+    sys.exit(current(config))
 
 
 @main.group()

@@ -1,0 +1,274 @@
+"""Each role on PostgreSQL can do its work, and nothing else. The SQL is the one that users apply."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+
+from orchestrator.privacy.keyring import Keyring
+from orchestrator.privacy.sealing import new_key
+from orchestrator.saga.timeline import GENESIS, append
+from orchestrator.store import (
+    Correlation,
+    Store,
+    StoredKeys,
+    StoredSent,
+    forget_subjects,
+    open_engine,
+    purge_inbox,
+    purge_outbox_sent,
+    purge_requests,
+)
+from orchestrator.store.engine import bare_engine
+from orchestrator.store.errors import NotAllowed
+from orchestrator.store.migrations import upgrade
+from orchestrator.store.tables import metadata, schema_version
+from tests.contract.store_suite import NOW, finished, outgoing, saga
+from tests.integration.postgresql_server import connect, new_database
+
+SQL = Path(__file__).parents[2] / "deploy" / "postgresql"
+ROLES = ("radera_owner", "radera_orchestrator", "radera_worker", "radera_mailbox", "radera_serve")
+VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+
+
+def as_role(url: str, role: str) -> str:
+    """The same database for someone who may do what the role may."""
+    return make_url(url).update_query_dict({"options": f"-crole={role}"}).render_as_string(False)
+
+
+@pytest.fixture(scope="module")
+def url(postgresql_server: URL) -> Iterator[str]:
+    """A database set up as its README says, each file applied twice."""
+    with new_database(postgresql_server) as url, connect(make_url(url)) as connection:
+        # Roles belong to the server, where another process may be at the same.
+        connection.execute("SELECT pg_advisory_lock(1)")
+        for _ in range(2):
+            connection.execute((SQL / "roles.sql").read_bytes())
+        connection.execute("SELECT pg_advisory_unlock(1)")
+        upgrade(as_role(url, "radera_owner"))
+        with connect(make_url(as_role(url, "radera_owner"))) as owner:
+            for _ in range(2):
+                owner.execute((SQL / "grants.sql").read_bytes())
+        yield url
+
+
+@pytest.fixture(autouse=True)
+def empty(url: str) -> Iterator[None]:
+    yield
+    with connect(make_url(url)) as connection:
+        connection.execute(f"TRUNCATE {', '.join(metadata.tables)}".encode())
+
+
+@pytest.fixture
+def store_of(url: str) -> Iterator[Callable[[str], Store]]:
+    """The store as a role sees it."""
+    engines: list[sa.Engine] = []
+
+    def open_as(role: str) -> Store:
+        engines.append(open_engine(as_role(url, role)))
+        return Store(engines[-1], lambda: NOW)
+
+    yield open_as
+    for engine in engines:
+        engine.dispose()
+
+
+@pytest.fixture
+def keyring(tmp_path: Path) -> Keyring:
+    tmp_path.chmod(0o700)
+    return Keyring.create(tmp_path / "radera.keys", NOW)
+
+
+def test_what_each_may_do(url: str) -> None:
+    """Every right to every table, and none that is not listed here."""
+    expected = {
+        ("radera_orchestrator", "sagas"): "SELECT INSERT UPDATE DELETE",
+        ("radera_orchestrator", "outbox"): "SELECT INSERT UPDATE DELETE",
+        ("radera_orchestrator", "correlations"): "SELECT INSERT UPDATE DELETE",
+        ("radera_orchestrator", "positions"): "SELECT INSERT UPDATE",
+        ("radera_orchestrator", "subject_keys"): "SELECT INSERT UPDATE",
+        ("radera_orchestrator", "inbox"): "SELECT INSERT DELETE",
+        ("radera_orchestrator", "timeline"): "SELECT INSERT DELETE",
+        ("radera_orchestrator", "schema_version"): "SELECT",
+        ("radera_worker", "subject_keys"): "SELECT",
+        ("radera_worker", "schema_version"): "SELECT",
+        ("radera_mailbox", "subject_keys"): "SELECT",
+        ("radera_mailbox", "inbox"): "SELECT INSERT",
+        ("radera_mailbox", "schema_version"): "SELECT",
+        ("radera_serve", "subject_keys"): "SELECT INSERT",
+        ("radera_serve", "inbox"): "SELECT INSERT",
+        ("radera_serve", "sagas"): "SELECT",
+        ("radera_serve", "timeline"): "SELECT",
+        ("radera_serve", "schema_version"): "SELECT",
+    }
+    may = {}
+    with connect(make_url(url)) as connection:
+        for role in ROLES[1:]:
+            for table in (*metadata.tables, schema_version.name):
+                has = "SELECT has_table_privilege(%s, %s, %s)"
+                verbs = [v for v in VERBS if connection.execute(has, (role, table, v)).fetchone() == (True,)]
+                if verbs:
+                    may[role, table] = " ".join(verbs)
+
+    assert expected == may
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_is_more_than_a_user(url: str, role: str) -> None:
+    """No role rules over others, copies files or passes row security, and only the owner makes tables."""
+    with connect(make_url(url)) as connection:
+        powers = connection.execute(
+            "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, "
+            "(SELECT count(*) FROM pg_auth_members WHERE member = pg_roles.oid), "
+            "has_schema_privilege(rolname, 'public', 'CREATE'), "
+            "has_database_privilege(rolname, current_database(), 'CREATE, TEMP') "
+            "FROM pg_roles WHERE rolname = %s",
+            (role,),
+        ).fetchone()
+
+    assert (False, False, False, False, False, 0, role == "radera_owner", False) == powers
+
+
+def test_the_clock_needs_no_right(url: str) -> None:
+    """Who may read no table at all can still ask what time it is."""
+    with connect(make_url(url)) as connection:
+        connection.execute("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM radera_worker")
+    try:
+        engine = bare_engine(as_role(url, "radera_worker"))
+        assert Store(engine).now() > NOW
+        engine.dispose()
+    finally:
+        with connect(make_url(as_role(url, "radera_owner"))) as owner:
+            owner.execute((SQL / "grants.sql").read_bytes())
+
+
+def test_the_orchestrator(store_of: Callable[[str], Store], keyring: Keyring) -> None:
+    """A whole batch, timers, the relay, keys and their rotation, and the upkeep."""
+    store = store_of("radera_orchestrator")
+    keys = StoredKeys(store, keyring)
+    with store.begin() as tx:
+        assert {"e"} == tx.insert_inbox("orchestrator", ["e"])
+        tx.insert_missing_sagas(["r", "old"])
+        tx.load(["r", "old"])
+        tx.save([saga("r"), finished("old")])
+        tx.append_timeline([("old", append(GENESIS, 1, NOW, "received", {}))])
+        tx.enqueue([outgoing("o")])
+        tx.correlate([Correlation(digest="d", request_id="old", system="s")])
+        tx.resolve(["d"])
+        keys.insert_within(tx, {"r": new_key(), "old": new_key()})
+        tx.destroy_keys(["old"], NOW)
+        tx.set_positions("orchestrator", {("t", 0): 1})
+    with store.begin() as tx:
+        assert ["r"] == [one.request_id for one in tx.due(100, 10)]
+        tx.set_aside("r", NOW)
+        tx.own_keys()
+    with store.relay(10) as records:
+        assert [outgoing("o")] == records
+    keyring.rotate(NOW)
+
+    assert 1 == keys.rewrap().count
+    assert {("t", 0): 1} == store.positions("orchestrator")
+    assert store.verify_timeline("old").length == 1
+    assert (1, 1) == (store.figures().open_requests, store.figures().quarantined)
+    assert [1, 1, 1, 1] == [
+        forgotten(store, NOW + 1)
+        for forgotten in (forget_subjects, purge_requests, purge_inbox, purge_outbox_sent)
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE timeline SET action = 'step.absent'",
+        "DELETE FROM subject_keys",
+        "TRUNCATE inbox",
+        "DELETE FROM positions",
+        "UPDATE schema_version SET version_num = '0000'",
+        "DROP TABLE outbox",
+        "CREATE TABLE more (x integer)",
+    ],
+)
+def test_what_the_orchestrator_may_not(store_of: Callable[[str], Store], statement: str) -> None:
+    """It neither changes what was told nor takes tombstones away, nor alters tables."""
+    store = store_of("radera_orchestrator")
+
+    with pytest.raises(NotAllowed), store.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_a_worker(store_of: Callable[[str], Store], keyring: Keyring) -> None:
+    """It opens what a command brings. It can't read a saga, file a key, or write anything."""
+    key = new_key()
+    StoredKeys(store_of("radera_orchestrator"), keyring).insert("r", key)
+    store = store_of("radera_worker")
+    keys = StoredKeys(store, keyring)
+
+    assert key == keys.key_of("r")
+    for attempt in (
+        lambda: store.saga("r"),
+        lambda: store.timeline("r"),
+        lambda: store.unsent(1),
+        lambda: store.positions("orchestrator"),
+        lambda: StoredSent(store, "mailbox").seen("e"),
+        lambda: keys.insert("s", new_key()),
+        lambda: keys.destroy("r"),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+def test_the_mailbox(store_of: Callable[[str], Store], keyring: Keyring) -> None:
+    """It opens a notice and remembers its mails; it can neither see nor pretend what others have handled."""
+    key = new_key()
+    orchestrator = store_of("radera_orchestrator")
+    StoredKeys(orchestrator, keyring).insert("r", key)
+    StoredSent(orchestrator, "orchestrator").record("theirs")
+    store = store_of("radera_mailbox")
+    sent = StoredSent(store, "mailbox")
+    sent.record("mine")
+    sent.record("mine")
+
+    assert key == StoredKeys(store, keyring).key_of("r")
+    assert sent.seen("mine")
+    assert StoredSent(orchestrator, "mailbox").seen("mine")
+    assert not StoredSent(store, "orchestrator").seen("theirs")
+    for attempt in (
+        lambda: StoredSent(store, "orchestrator").record("an event to come"),
+        lambda: store.saga("r"),
+        lambda: StoredKeys(store, keyring).insert("s", new_key()),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+def test_serving(store_of: Callable[[str], Store], keyring: Keyring) -> None:
+    """HTTP files keys, remembers links and shows requests; it can't decide one, or destroy its key."""
+    orchestrator = store_of("radera_orchestrator")
+    with orchestrator.begin() as tx:
+        tx.save([saga("r")])
+    store = store_of("radera_serve")
+    keys, links = StoredKeys(store, keyring), StoredSent(store, "links")
+    key = new_key()
+    links.record("l")
+
+    assert "new" == keys.insert("r", key)
+    assert "known" == keys.insert("r", new_key())
+    assert key == keys.key_of("r")
+    assert links.seen("l")
+    assert saga("r") == store.saga("r")
+    assert store.verify_timeline("r").is_intact
+
+    def save() -> None:
+        with store.begin() as tx:
+            tx.save([saga("r", version=2)])
+
+    for attempt in (
+        save,
+        lambda: keys.destroy("r"),
+        lambda: StoredSent(store, "orchestrator").record("an event to come"),
+        lambda: store.unsent(1),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
