@@ -22,10 +22,10 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
     """Submits; 2 when the request can't be made of what was given."""
     typed: list[tuple[str, str]] = [(kind, value) for kind in FLAGS for value in options[kind]]
     try:
-        given = sys.stdin is not None and not sys.stdin.isatty()
-        if not typed and not given:
+        if not typed and (sys.stdin is None or sys.stdin.isatty()):
             raise CannotSubmit("name the person: give identifiers by flag, or on standard input")
-        if given:
+        if not typed:
+            # With flags it is left alone: it may be the list that a loop of the shell is reading.
             typed += read_lines(_text(sys.stdin.buffer.read()).splitlines())
         identifiers = [identifier_of(kind, value) for kind, value in typed]
         request_id = submit_to(
@@ -103,6 +103,7 @@ def submit_to(
         clock=ground.store.now,
         region=settings.installation.country,
         systems=settings.systems,
+        tenants={plan.tenant for plan in ground.rules.systems.values() if plan.tenant is not None},
     )
     return intake.submit(
         identifiers,

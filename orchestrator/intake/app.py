@@ -12,7 +12,7 @@
 import base64
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -90,10 +90,10 @@ def build_app(
     return Starlette(
         routes=[
             *_status_routes(metrics, ready),
-            Route("/answer/{token}", intake.show, methods=["GET"]),
-            Route("/answer/{token}", intake.answer, methods=["POST"]),
-            Route("/callbacks/{kind}", intake.webhook, methods=["POST"]),
-            Route("/callbacks/{kind}/{token}", intake.callback, methods=["POST"]),
+            Route("/answer/{token}", _guarded(intake.show), methods=["GET"]),
+            Route("/answer/{token}", _guarded(intake.answer), methods=["POST"]),
+            Route("/callbacks/{kind}", _guarded(intake.webhook), methods=["POST"]),
+            Route("/callbacks/{kind}/{token}", _guarded(intake.callback), methods=["POST"]),
         ]
     )
 
@@ -119,6 +119,23 @@ def _status_routes(metrics: Metrics, ready: Callable[[], Mapping[str, bool]]) ->
         Route("/readyz", readyz, methods=["GET"]),
         Route("/metrics", metrics_page, methods=["GET"]),
     ]
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Whatever fails (the store, the keyring), the caller is asked to come again, and gets no traceback."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except Exception:
+            _logger.exception("intake_failed")
+            kept = {**page.HEADERS, "Retry-After": "30"}
+            return JSONResponse({"error": "unavailable"}, 503, headers=kept)
+
+    return guarded
 
 
 class _Intake:

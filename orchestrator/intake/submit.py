@@ -48,8 +48,8 @@ class Publisher(Protocol):
 
 
 class Intake:
-    """Takes requests in. `region` is the country of telephone numbers without a country code; `systems` are
-    those that a scope may name (None: any)."""
+    """Takes requests in. `region` is the country of telephone numbers without a country code; `systems` and
+    `tenants` are those that a request may name (None: any)."""
 
     def __init__(
         self,
@@ -59,12 +59,14 @@ class Intake:
         clock: Callable[[], int],
         region: str | None = None,
         systems: Collection[str] | None = None,
+        tenants: Collection[str] | None = None,
     ) -> None:
         self._keys = keys
         self._bus = bus
         self._clock = clock
         self._region = region
         self._systems = systems
+        self._tenants = tenants
 
     def submit(
         self,
@@ -150,6 +152,8 @@ class Intake:
         unknown = sorted(set(scope or ()) - set(scope or () if self._systems is None else self._systems))
         if unknown:
             raise CannotSubmit(f"there is no system {', '.join(unknown)}; see [systems]", "unknown_system")
+        if tenant is not None and self._tenants is not None and tenant not in self._tenants:
+            raise CannotSubmit("no configured system has this tenant; see [systems]", "unknown_tenant")
         if capacity == "processor" and tenant is None:
             raise CannotSubmit("a controller's request names its tenant; add it", "tenant_missing")
         if received_at is not None and received_at > now:

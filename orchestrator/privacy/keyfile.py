@@ -143,11 +143,16 @@ class KeyFile:
         except OSError as error:
             problem = KeyFileUnreadable(file=self.path, reason=error.strerror)
         else:
-            with os.fdopen(descriptor, "rb") as file:
-                if os.fstat(descriptor).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                    problem = KeyFileExposed(file=self.path)
-                else:
-                    text = file.read()
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                os.close(descriptor)
+                problem = KeyFileUnreadable(file=self.path, reason="it is not a file")
+            else:
+                with os.fdopen(descriptor, "rb") as file:
+                    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+                        problem = KeyFileExposed(file=self.path)
+                    else:
+                        text = file.read()
         material = None if problem else _parse(text)
         del text
         if material is None:

@@ -466,3 +466,12 @@ def test_nothing_shows_a_key(path: Path) -> None:
         assert repr(key) not in shown
         assert "key=" not in shown
         assert base64_of(key) not in shown
+
+
+def test_a_directory_in_the_key_files_place_is_named(tmp_path: Path) -> None:
+    """The error says which file and what is wrong with it."""
+    place = tmp_path / "radera.keys"
+    place.mkdir(mode=0o700)
+
+    with pytest.raises(KeyFileUnreadable, match=r"radera\.keys.*it is not a file"):
+        Keyring.from_file(place)
