@@ -1,0 +1,393 @@
+"""The orchestrator role's own rules: what it reads, what it applies once, where it goes on after a death."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from typing_extensions import override
+
+from orchestrator.bus.port import BusUnavailable, Delivery, Record
+from orchestrator.bus.sqlite import SqliteBus
+from orchestrator.metrics import Metrics
+from orchestrator.privacy import IDENTIFIERS, Digests, Identifier, Identifiers, Keyring, new_key, seal
+from orchestrator.privacy.keyfile import Generation, Material
+from orchestrator.privacy.keyring import GenerationUnknown
+from orchestrator.saga.clocks import Calendar
+from orchestrator.saga.events import Confirmed, Decided, RequestReceived, RequestUnreadable
+from orchestrator.saga.rules import Rules, SystemPlan
+from orchestrator.service.housekeeping import EVERY, Housekeeping
+from orchestrator.service.inbound import Reader, key_for_dead_letter
+from orchestrator.service.orchestrator import GROUP, Orchestrator
+from orchestrator.service.relay import Relay
+from orchestrator.settings import Retention
+from orchestrator.store import Store, StoredKeys, Transaction, open_engine
+from orchestrator.store.errors import Locked
+from orchestrator.store.tables import inbox, outbox
+from schemas import topics
+from schemas.codec import decode, encode
+from schemas.messages import Command, Confirmation, Decision, Request
+
+NOW = 1_788_170_400_000_000
+DAY = 86_400 * 1_000_000
+PERSON = "canary.person@people.example"
+BEGUN = ["received", "started", "command_sent", "step"]
+
+
+class World:
+    """An orchestrator on a database in memory, with a clock that stands still."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.engine = open_engine("sqlite://")
+        self.store = Store(self.engine, lambda: self.now)
+        self.bus = SqliteBus(self.engine, lambda: self.now)
+        self.keyring = Keyring(Material(b"d" * 32, (Generation(1, None, b"m" * 32),)))
+        self.keys = StoredKeys(self.store, self.keyring)
+        self.reader = Reader(self.keys, Digests(self.keyring.digest_key), lambda: 0.5)
+        self.metrics = Metrics(["crm"])
+        self.relay = Relay(store=self.store, bus=self.bus)
+        self.orchestrator = self.restarted()
+
+    def restarted(self) -> Orchestrator:
+        """Another orchestrator, as after a death."""
+        self.orchestrator = Orchestrator(
+            store=self.store,
+            bus=self.bus,
+            keys=self.keys,
+            keyring=self.keyring,
+            reader=self.reader,
+            rules=Rules(
+                calendar=Calendar(time_zone=UTC, is_public_holiday=lambda day: False),
+                systems={"crm": SystemPlan(name="crm", kind="crm")},
+            ),
+            metrics=self.metrics,
+            random=lambda: 0.5,
+        )
+        return self.orchestrator
+
+    def request(self, **fields: Any) -> Request:
+        request_id = str(uuid.uuid4())
+        key = new_key()
+        self.keys.insert(request_id, key)
+        clear = Identifiers((Identifier("email", PERSON),)).to_bytes()
+        return Request(
+            **{
+                "event_id": f"request:{request_id}",
+                "request_id": request_id,
+                "received_at": NOW,
+                "source": "test",
+                "verified": True,
+                "sealed_identifiers": seal(key, request_id, IDENTIFIERS, clear),
+                **fields,
+            }
+        )
+
+    def publish(self, topic: str, *values: bytes) -> None:
+        self.bus.publish([Record(topic=topic, key="", value=value) for value in values])
+
+    def located(self, request_id: str, command_id: str) -> bytes:
+        return encode(
+            Confirmation(
+                event_id=f"{command_id}/located",
+                request_id=request_id,
+                system="crm",
+                command_id=command_id,
+                verb="locate",
+                kind="located",
+                found=1,
+                occurred_at=NOW,
+            )
+        )
+
+    def actions(self, request_id: str) -> list[str]:
+        return [entry.action for entry in self.store.timeline(request_id)]
+
+    def records(self, topic: str) -> list[Delivery]:
+        with self.bus.subscribe(f"look {uuid.uuid4()}", [topic]) as subscription:
+            return subscription.poll(0.0, 1000)
+
+
+@pytest.fixture
+def world() -> Iterable[World]:
+    made = World()
+    yield made
+    made.engine.dispose()
+
+
+def delivered(topic: str, value: bytes, *, key: str = "", offset: int = 7) -> Delivery:
+    return Delivery(topic=topic, key=key, value=value, partition=2, offset=offset, timestamp=NOW - 5)
+
+
+# --- reading ---
+
+
+def test_a_request_is_read_with_its_kinds_and_digests(world: World) -> None:
+    """What the saga gets has the sealed identifiers and what can be said of them, and not one of them."""
+    request = world.request(scope=("crm",))
+    event = world.reader.read(delivered(topics.REQUESTS, encode(request))).event
+    assert isinstance(event, RequestReceived)
+    assert (("email",), ("crm",), request.sealed_identifiers) == (
+        event.identifier_kinds,
+        event.scope,
+        event.identifiers,
+    )
+    assert PERSON not in repr(event)
+
+
+def test_the_same_request_has_the_same_digest_whatever_the_nonce(world: World) -> None:
+    """Sealed anew it is other bytes, and still the same request; with another scope it is another one."""
+    first, second, other = world.request(), world.request(), world.request(scope=("crm",))
+    events = [
+        world.reader.read(delivered(topics.REQUESTS, encode(one))).event for one in (first, second, other)
+    ]
+    digests = [event.content_digest for event in events if isinstance(event, RequestReceived)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_an_unreadable_request_is_named_by_its_place(world: World) -> None:
+    """Read again, it is the same event of the same request; from another place it is another one."""
+    first, again, other = (
+        world.reader.read(delivered(topics.REQUESTS, b"rubbish", offset=offset)).event for offset in (7, 7, 8)
+    )
+    assert isinstance(first, RequestUnreadable)
+    assert first == again
+    assert isinstance(other, RequestUnreadable)
+    assert first.request_id != other.request_id
+    assert NOW - 5 == first.received_at
+
+
+def test_keys_that_do_not_belong_to_the_database_cost_no_request(world: World) -> None:
+    """A generation that nobody knows is the keyring's fault as a whole: it is raised, and waited for."""
+    request = world.request()
+    stranger = Keyring(Material(b"d" * 32, (Generation(2, None, b"x" * 32),)))
+    reader = Reader(StoredKeys(world.store, stranger), Digests(b"d" * 32), lambda: 0.5)
+    with pytest.raises(GenerationUnknown):
+        reader.read(delivered(topics.REQUESTS, encode(request)))
+
+
+def test_a_request_whose_key_is_destroyed_names_nobody(world: World) -> None:
+    """It came too late: for the saga it is a request without a usable identifier."""
+    request = world.request()
+    world.keys.destroy(request.request_id)
+    event = world.reader.read(delivered(topics.REQUESTS, encode(request))).event
+    assert isinstance(event, RequestReceived)
+    assert () == event.identifier_kinds
+
+
+def test_a_confirmation_by_correlation_waits_for_its_request(world: World) -> None:
+    """A callback that names no request is found by its correlation; one that does is not looked up."""
+    said: dict[str, Any] = {"event_id": "x", "system": None, "kind": "refused", "occurred_at": NOW}
+    by_correlation = Confirmation(request_id=None, correlation="c" * 64, **said)
+    by_id = Confirmation(request_id=str(uuid.UUID(int=1)), correlation="c" * 64, **said)
+    found = [
+        world.reader.read(delivered(topics.CONFIRMATIONS, encode(one))) for one in (by_correlation, by_id)
+    ]
+    assert ["c" * 64, None] == [one.correlation for one in found]
+    assert [True, True] == [isinstance(one.event, Confirmed) for one in found]
+
+
+def test_a_decision_is_read(world: World) -> None:
+    """With what it names and why."""
+    decision = Decision(
+        event_id="d",
+        request_id=str(uuid.UUID(int=1)),
+        action="cancel",
+        reason="over",
+        decided_by="dpo",
+        decided_at=NOW,
+    )
+    event = world.reader.read(delivered(topics.DECISIONS, encode(decision))).event
+    assert isinstance(event, Decided)
+    assert ("cancel", "over", "dpo") == (event.action, event.reason, event.decided_by)
+
+
+def test_a_record_of_another_topic_is_not_applied(world: World) -> None:
+    """It can only be a mistake in the subscription."""
+    inbound = world.reader.read(delivered("elsewhere", b""))
+    assert (None, "unexpected_topic") == (inbound.event, inbound.dead)
+
+
+@pytest.mark.parametrize(
+    ("key", "kept"), [(str(uuid.UUID(int=1)), True), (PERSON, False), (f"{uuid.UUID(int=1)} {PERSON}", False)]
+)
+def test_a_dead_letter_is_keyed_by_a_request_or_not_at_all(world: World, key: str, kept: bool) -> None:
+    """A stranger's record may be keyed by a name."""
+    inbound = world.reader.read(delivered(topics.REQUESTS, b"rubbish", key=key))
+    assert (key if kept else "") == key_for_dead_letter(inbound)
+
+
+# --- applying ---
+
+
+def test_an_event_counts_once_within_a_batch(world: World) -> None:
+    """Delivered twice in one poll, it is applied once and counted as repeated once."""
+    request = world.request()
+    world.publish(topics.REQUESTS, encode(request), encode(request))
+    assert 2 == world.orchestrator.step(0.0)
+    assert BEGUN == world.actions(request.request_id)
+    assert b'radera_events_repeated_total{type="request"} 1.0' in world.metrics.text()
+
+
+def test_an_event_counts_once_across_batches_and_lives(world: World) -> None:
+    """The inbox is in the database: another orchestrator has seen what the first one has."""
+    request = world.request()
+    for _ in range(3):
+        world.publish(topics.REQUESTS, encode(request))
+        world.restarted().step(0.0)
+        world.orchestrator.close()
+    assert BEGUN == world.actions(request.request_id)
+
+
+def test_events_of_one_request_in_one_batch_build_on_each_other(world: World) -> None:
+    """The second decision sees what the first has made, though neither is committed."""
+    request = world.request()
+    world.publish(topics.REQUESTS, encode(request))
+    world.orchestrator.step(0.0)
+    world.relay.step()
+    [command] = [decode(one.value, Command) for one in world.records(topics.commands("crm"))]
+    failed = Confirmation(
+        event_id="f",
+        request_id=request.request_id,
+        system="crm",
+        command_id=command.event_id,
+        verb="locate",
+        kind="failed",
+        code="x",
+        occurred_at=NOW,
+    )
+    world.publish(topics.CONFIRMATIONS, encode(failed), world.located(request.request_id, command.event_id))
+    world.orchestrator.step(0.0)
+    saga = world.store.saga(request.request_id)
+    assert saga is not None
+    assert ("erasing", ()) == (saga.steps[0].state.status, saga.escalations)
+
+
+def test_what_was_not_committed_comes_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that fails in the middle leaves nothing behind; the record is applied when it is back."""
+    request = world.request()
+    world.publish(topics.REQUESTS, encode(request))
+
+    def fail(*_: Any) -> None:
+        raise Locked(database="x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "set_positions", fail)
+        with pytest.raises(Locked):
+            world.orchestrator.step(0.0)
+    assert ([], 0) == (world.store.sagas(), count(world, outbox))
+    assert 1 == world.orchestrator.step(0.0)
+    assert BEGUN == world.actions(request.request_id)
+
+
+def test_the_positions_are_committed_with_the_effects(world: World) -> None:
+    """After a death before the acknowledgement, the next life goes on behind what was committed."""
+    world.publish(topics.REQUESTS, encode(world.request()), b"rubbish")
+    world.orchestrator.step(0.0)
+    last = world.records(topics.REQUESTS)[-1]
+    assert last.offset + 1 == world.store.positions(GROUP)[topics.REQUESTS, 0]
+    assert 0 == world.restarted().step(0.0)
+
+
+def test_a_database_from_a_backup_replays_what_it_missed(world: World) -> None:
+    """Its positions win over the bus's: set back, they bring the records again."""
+    request = world.request()
+    world.publish(topics.REQUESTS, encode(request))
+    world.orchestrator.step(0.0)
+    world.orchestrator.close()
+    with world.engine.begin() as connection:
+        for table in ("timeline", "sagas", "inbox", "positions", "outbox"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")  # noqa: S608 - fixed names
+    with world.store.begin() as transaction:
+        transaction.set_positions(GROUP, {(topics.REQUESTS, 0): 0})
+    assert 1 == world.restarted().step(0.0)
+    assert BEGUN == world.actions(request.request_id)
+
+
+def test_a_confirmation_that_overtakes_its_request_is_kept(world: World) -> None:
+    """Nobody has opened the request yet: it is a dead letter, and the request begins as ever."""
+    request = world.request()
+    world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "c"))
+    world.orchestrator.step(0.0)
+    world.publish(topics.REQUESTS, encode(request))
+    world.orchestrator.step(0.0)
+    world.relay.step()
+    assert 1 == len(world.records(topics.dead_letters(topics.CONFIRMATIONS)))
+    assert BEGUN == world.actions(request.request_id)
+
+
+# --- sending ---
+
+
+class Deaf(SqliteBus):
+    """A bus that takes what it is given, and the first times does not get to say so."""
+
+    times = 2
+
+    @override
+    def publish(self, records: Iterable[Record]) -> None:
+        super().publish(records)
+        self.times -= 1
+        if self.times >= 0:
+            raise BusUnavailable("the answer was lost")
+
+
+def test_what_is_sent_is_sent_until_the_bus_says_so(world: World) -> None:
+    """A lost answer sends the same record again, under the same id, and the outbox is empty in the end."""
+    world.publish(topics.REQUESTS, encode(world.request()))
+    world.orchestrator.step(0.0)
+    relay = Relay(store=world.store, bus=Deaf(world.engine, lambda: world.now))
+    for _ in range(2):
+        with pytest.raises(BusUnavailable):
+            relay.step()
+    assert [1, 0] == [relay.step(), relay.step()]
+    commands = [decode(one.value, Command) for one in world.records(topics.commands("crm"))]
+    assert 3 == len(commands)
+    assert 1 == len({command.event_id for command in commands})
+
+
+def test_the_outbox_drains_in_order_and_in_parts(world: World) -> None:
+    """A small part at a time brings the records in the order in which they were committed."""
+    requests = [world.request() for _ in range(5)]
+    world.publish(topics.REQUESTS, *(encode(one) for one in requests))
+    world.orchestrator.step(0.0)
+    relay = Relay(store=world.store, bus=world.bus, batch=2)
+    assert [2, 2, 1, 0] == [relay.step() for _ in range(4)]
+    sent = [decode(one.value, Command).request_id for one in world.records(topics.commands("crm"))]
+    assert [one.request_id for one in requests] == sent
+
+
+# --- keeping house ---
+
+
+def count(world: World, table: sa.Table) -> int:
+    with world.engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+
+def test_what_is_old_is_forgotten_and_what_is_not_stays(world: World) -> None:
+    """Records that were sent and events that were seen go after their time, once an hour and not before."""
+    trimmed: list[int] = []
+    house = Housekeeping(store=world.store, retention=Retention(), trim_bus=trimmed.append)
+    world.publish(topics.REQUESTS, encode(world.request()))
+    world.orchestrator.step(0.0)
+    world.relay.step()
+    seen = []
+    for later in (0, 8 * DAY, EVERY - 1, 23 * DAY):
+        world.now += later
+        house.step()
+        seen.append((count(world, inbox), count(world, outbox)))
+    assert [(1, 1), (1, 0), (1, 0), (0, 0)] == seen
+    assert [NOW - 7 * DAY, NOW + DAY, world.now - 7 * DAY] == trimmed
+
+
+def test_what_was_not_sent_is_never_forgotten(world: World) -> None:
+    """However old: a bus that is away for a month loses nothing."""
+    world.publish(topics.REQUESTS, encode(world.request()))
+    world.orchestrator.step(0.0)
+    world.now += 400 * DAY
+    Housekeeping(store=world.store, retention=Retention()).step()
+    assert 1 == count(world, outbox)
+    assert 1 == world.relay.step()
