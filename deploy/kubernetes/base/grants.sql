@@ -1,0 +1,43 @@
+-- What each role may do, and nothing else. After every `radera db upgrade`, as the owner:
+--
+--     psql --set ON_ERROR_STOP=1 --username radera_owner --file grants.sql radera
+--
+-- One transaction: a process that is running notices nothing.
+
+BEGIN;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
+
+-- Which schema this is, and nothing more, is what every role asks when it starts.
+GRANT SELECT ON schema_version TO radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
+
+-- The orchestrator writes the truth. A timeline is added to and, after its retention, thrown away; it is never
+-- changed. A key's row is never deleted: its tombstone keeps a replayed request from bringing the key back.
+GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, outbox, correlations TO radera_orchestrator;
+GRANT SELECT, INSERT, UPDATE ON positions, subject_keys TO radera_orchestrator;
+GRANT SELECT, INSERT, DELETE ON inbox, timeline TO radera_orchestrator;
+GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
+
+-- A worker opens what a command brings.
+GRANT SELECT ON subject_keys TO radera_worker;
+
+-- The mailbox opens a notice, and remembers what it has sent.
+GRANT SELECT ON subject_keys TO radera_mailbox;
+GRANT SELECT, INSERT ON inbox TO radera_mailbox;
+
+-- HTTP files the key of a request that comes in, remembers the links that were used, and shows what there is.
+GRANT SELECT, INSERT ON subject_keys TO radera_serve;
+GRANT SELECT, INSERT ON inbox TO radera_serve;
+GRANT SELECT ON sagas, timeline TO radera_serve;
+
+-- In the inbox each has rows of its own. Who could write another's could have events dropped unread.
+ALTER TABLE inbox ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS orchestrator ON inbox;
+DROP POLICY IF EXISTS mailbox ON inbox;
+DROP POLICY IF EXISTS serve ON inbox;
+CREATE POLICY orchestrator ON inbox TO radera_orchestrator USING (true);
+CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer = 'mailbox');
+CREATE POLICY serve ON inbox TO radera_serve USING (consumer IN ('links', 'dead-letters'));
+
+COMMIT;
