@@ -1,6 +1,7 @@
 """`radera status` and `radera timeline`: what is known of a request, without touching it."""
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -13,13 +14,13 @@ from orchestrator.cli.report import iso, outcome_of, report
 from orchestrator.saga import escalations
 from orchestrator.saga.model import Saga
 from orchestrator.service.outbound import system_outcome
-from orchestrator.store import Store
+from orchestrator.store import BrokenDocument, Store
 
 OPEN = ("awaiting_verification", "in_progress", "closing")
 
 
 def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool) -> int:
-    """Prints one request, or a list; 1 if the request is not known."""
+    """Prints one request, or a list; 1 if the request is not known, or one of the list can't be read."""
     store = open_store(config)
     if request_id is not None:
         saga = known(store, request_id)
@@ -28,12 +29,15 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
         if as_json:
             click.echo(json.dumps(report(saga), indent=2))
         else:
-            show(saga, Console())
+            show(saga, _console())
         return 0
-    sagas = store.sagas(None if everything else OPEN, limit=1000)
+    broken: list[str] = []
+    sagas = store.sagas(None if everything else OPEN, limit=1000, broken=broken)
+    for one in broken:
+        click.echo(f"radera: {BrokenDocument(request_id=one)}", err=True)
     if as_json:
         click.echo(json.dumps([report(saga) for saga in sagas], indent=2))
-        return 0
+        return 1 if broken else 0
     table = Table(Column("request", no_wrap=True), "status", "outcome", "due", "ended", "questions")
     for saga in sagas:
         ended = sum(step.is_ended for step in saga.steps)
@@ -42,8 +46,8 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
         table.add_row(
             saga.request_id, saga.status, outcome_of(saga) or "", due, f"{ended}/{len(saga.steps)}", questions
         )
-    Console().print(table)
-    return 0
+    _console().print(table)
+    return 1 if broken else 0
 
 
 def run_timeline(config: Path, request_id: str) -> int:
@@ -84,6 +88,11 @@ def show(saga: Saga, console: Console) -> None:
         console.print(f"{one.id}@{one.version}{where} {one.reason}: {meaning}", highlight=False, markup=False)
         actions = ", ".join(escalations.actions_for(one.reason))
         console.print(f"      decide: {actions}", highlight=False, markup=False)
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, as wide as it takes."""
+    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def known(store: Store, request_id: str) -> Saga | None:

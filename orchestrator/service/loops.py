@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.privacy.errors import PrivacyError
-from orchestrator.store import StoreUnavailable, StoreUnusable
+from orchestrator.store import BrokenDocument, StoreUnavailable, StoreUnusable
 
 _logger = logging.getLogger(__name__)
 
@@ -74,6 +74,10 @@ class Loop:
             while not self._stop.is_set():
                 try:
                     self._step()
+                except BrokenDocument:
+                    # One request's, and no reason to stop all of them.
+                    self._failing = True
+                    _logger.exception("role_failed", extra={"role": self.name})
                 except StoreUnusable as error:
                     _logger.error("role_cannot_go_on", extra={"role": self.name})
                     self._failing = True

@@ -80,16 +80,21 @@ class Store:
             return _saga(connection, request_id)
 
     def sagas(
-        self, statuses: Collection[str] | None = None, *, limit: int = 100, offset: int = 0
+        self,
+        statuses: Collection[str] | None = None,
+        *,
+        limit: int = 100,
+        offset: int = 0,
+        broken: list[str] | None = None,
     ) -> list[Saga]:
-        """Sagas in any of `statuses` (None: in any), those due first first."""
+        """Sagas in any of `statuses` (None: in any), those due first first; see `documents` for `broken`."""
         c = tables.sagas.c
         query = sa.select(c.request_id, c.document).where(c.document.is_not(None))
         if statuses is not None:
             query = query.where(c.status.in_(sorted(statuses)))
         query = query.order_by(c.due_at, c.request_id).limit(limit).offset(offset)
         with self.reading.connect() as connection:
-            return documents(connection.execute(query))
+            return documents(connection.execute(query), broken)
 
     def due(self, now: int, limit: int) -> list[Saga]:
         """Sagas whose timer has come, not locked; `Transaction.due` is for acting on them."""

@@ -133,16 +133,10 @@ class Transaction:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        found: list[Saga] = []
-        for row in self._connection.execute(query).all():
-            try:
-                saga = read_document(row.request_id, row.document)
-            except BrokenDocument:
-                _logger.error("broken_document", extra={"request_id": row.request_id})
-                self.set_aside(row.request_id, now)
-                continue
-            if saga is not None:
-                found.append(saga)
+        broken: list[str] = []
+        found = documents(self._connection.execute(query), broken)
+        for request_id in broken:
+            self.set_aside(request_id, now)
         return found
 
     def set_aside(self, request_id: str, now: int) -> None:
@@ -378,7 +372,8 @@ class Transaction:
             .order_by(c.request_id)
             .with_for_update()
         )
-        sagas = documents(self._connection.execute(old))
+        # One that can't be read keeps its digests until it is mended, or gone.
+        sagas = documents(self._connection.execute(old), [])
         for saga in sagas:
             blank = replace(saga, subject_digest="", content_digest="")
             # `updated_at` stays: it says when the request ended, and the retention counts from it.
@@ -433,10 +428,25 @@ def read_document(request_id: str, document: str | None) -> Saga | None:
     raise BrokenDocument(request_id=request_id)
 
 
-def documents(rows: Iterable[sa.Row[tuple[str, str | None]]]) -> list[Saga]:
-    """The sagas in (request_id, document) rows, without those that have no state yet."""
-    found = (read_document(row.request_id, row.document) for row in rows)
-    return [saga for saga in found if saga is not None]
+def documents(rows: Iterable[sa.Row[tuple[str, str | None]]], broken: list[str] | None = None) -> list[Saga]:
+    """The sagas in (request_id, document) rows, without those that have no state yet.
+
+    Raises BrokenDocument, unless there is a list for the ids of those that can't be read: then they are left
+    out, so that they don't stop the others.
+    """
+    found: list[Saga] = []
+    for row in rows:
+        try:
+            saga = read_document(row.request_id, row.document)
+        except BrokenDocument:
+            if broken is None:
+                raise
+            _logger.error("broken_document", extra={"request_id": row.request_id})
+            broken.append(row.request_id)
+            continue
+        if saga is not None:
+            found.append(saga)
+    return found
 
 
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:

@@ -15,6 +15,7 @@ from orchestrator.saga.draft import Draft
 from orchestrator.saga.events import Event
 from orchestrator.saga.model import Step
 from orchestrator.service import outbound
+from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.store import Transaction
 from orchestrator.store.tables import sagas, timeline
 from schemas import topics
@@ -235,6 +236,28 @@ def test_a_request_under_the_id_of_a_broken_one_is_a_person_all_the_same(install
     installation.settle()
     assert ["broken_document"] == [one.code for one in installation.dead_letters(topics.REQUESTS)]
     assert 1 == sum("decision needed" in subject for subject in installation.mails_to_dpo())
+
+
+def test_a_broken_document_stops_no_list(installation: Installation) -> None:
+    """`radera status` lists the others, says which can't be read, and exits with 1."""
+    first, second, third = several(installation)
+    break_document(installation, second)
+    for arguments in ([], ["--json"]):
+        result = installation.cli("status", *arguments)
+        assert 1 == result.exit_code
+        assert (True, False, True) == tuple(one in result.stdout for one in (first, second, third))
+        assert f"The saved state of request {second} can't be read" in result.stderr
+
+
+def test_a_broken_document_stops_no_housekeeping(installation: Installation) -> None:
+    """Old digests of the others are forgotten; the process does not end over one that can't be."""
+    made = [installation.submit(("email", f"person-{n}@people.example")) for n in range(3)]
+    installation.later(hours=13)
+    break_document(installation, made[1])
+    house = Housekeeping(store=installation.ground.store, retention=installation.ground.settings.retention)
+    installation.later(days=100)
+    house.step()
+    assert ["", ""] == [installation.saga(one).subject_digest for one in (made[0], made[2])]
 
 
 @pytest.mark.parametrize("command", [["status"], ["timeline"], ["decide", "cancel", "--reason", "x"]])

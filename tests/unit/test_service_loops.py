@@ -10,7 +10,7 @@ from orchestrator.bus.port import BusUnavailable
 from orchestrator.privacy import KeyFileMissing
 from orchestrator.service import loops
 from orchestrator.service.loops import Loop
-from orchestrator.store.errors import DiskFull, Locked, NotADatabase
+from orchestrator.store.errors import BrokenDocument, DiskFull, Locked, NotADatabase
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +57,7 @@ def until(met: Callable[[], object]) -> None:
         DiskFull(database="x"),
         BusUnavailable("away"),
         KeyFileMissing(file="x"),
+        BrokenDocument(request_id="x"),
         ValueError(),
     ],
 )
