@@ -13,6 +13,7 @@ import click
 from orchestrator import log
 from orchestrator.cli.assembly import ground_of, load_settings
 from orchestrator.cli.roles import ALL, Role, Roles
+from orchestrator.cli.secrets import unavailable
 from orchestrator.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -23,6 +24,10 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     settings = load_settings(config)
     if systems is not None:
         _check_systems(settings, systems)
+    if {"worker", "mailbox"}.intersection(names):
+        # Not a reason to stay down: it is read at each use, and may be put there yet.
+        for problem in unavailable(settings):
+            click.echo(f"radera: {config}: {problem}", err=True)
     log.configure(settings.log.level, settings.log.format)
     stop = threading.Event()
     fatal: list[Exception] = []

@@ -223,3 +223,19 @@ def test_a_place_that_is_not_there_is_named(tmp_path: Path, section: str) -> Non
     result = radera("submit", "--email", "canary@people.example", "--config", str(file))
     assert (1, 1) == (result.exit_code, len(result.stderr.splitlines())), result.stderr
     assert "a fault in Radera" not in result.stderr
+
+
+def test_a_missing_secret_is_told_at_the_start_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process says which key lacks its secret and stays up: it is read at each use."""
+    monkeypatch.delenv("LETTERS_TOKEN")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    file = write_settings(tmp_path, SETTINGS, ("port = 8089", f"port = {port}"))
+    with pytest.raises(subprocess.TimeoutExpired) as still_up:
+        up(file, timeout=6)
+    said = (still_up.value.stderr or b"").decode()
+    assert f"radera: {file}: systems.letters.token: environment variable LETTERS_TOKEN is not set" in said
+    assert "systems.crm.token" not in said
+    assert "radera: up, " in said
