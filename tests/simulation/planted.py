@@ -262,9 +262,18 @@ PLANTED: dict[str, Planted] = dict(
             within=60,
         ),
         _planted(
-            older_attempts_count, "stale", bus_lags=0.3, bus_repeats=0.3, repeats=0.2, crashes=0.05, within=60
+            older_attempts_count,
+            "stale",
+            systems=("hubspot",),
+            bus_lags=0.3,
+            bus_repeats=0.3,
+            repeats=0.2,
+            crashes=0.1,
+            within=40,
         ),
-        _planted(decision_on_another_version, "decisions", wrong_decisions=0.7, unverified=0.5, stubborn=0.5),
+        _planted(
+            decision_on_another_version, "decisions", wrong_decisions=0.9, decisions=0.8, unverified=1.0
+        ),
         _planted(wait_without_a_timer, "timers", systems=("agency_mail",)),
         _planted(due_in_utc, "due", systems=("survey", "analytics"), hour=22, within=60),
         _planted(
