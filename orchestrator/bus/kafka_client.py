@@ -7,6 +7,9 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
 * A client whose construction fails leaves its thread and sockets behind; here they are closed.
 * A consumer reads raw bytes. Reading a record that can't be parsed raises, and the poll after that would
   never return: the broken part must be let go first (`unwedge`).
+* A poll that ends while the group is being joined forgets that it was: the answer, when it comes, is thrown
+  away, and the member stays out without a heartbeat, for ever if it was its own wish to join anew
+  (`_Member`).
 * A member that was thrown out of its group still claims the partitions that it had (`forget_ownership`).
 * A static member whose place was taken stops its heartbeat and reads on (`is_fenced`).
 * Giving a producer up must not wait for what it has not sent (`abandon`).
@@ -14,15 +17,18 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
 
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
+from kafka.util import WeakMethod
 
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.secret import SecretUnavailable
@@ -123,12 +129,43 @@ def made(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
         raise
 
 
+class _Member(ConsumerCoordinator):  # type: ignore[misc]  # the library has no types
+    """Takes part in the group for a consumer, and keeps an answer until a poll takes it."""
+
+    _answer: tuple[float, int, bytes] | None = None
+
+    def need_rejoin(self) -> bool:
+        # A join that has begun is ended, also when what called for it is over.
+        return bool(self.rejoining or super().need_rejoin())
+
+    async def _do_join_and_sync_async(self) -> bytes:
+        kept, self._answer = self._answer, None
+        if kept is not None and self.rebalance_in_progress():
+            at, generation, assignment = kept
+            fresh = time.monotonic() - at < self.config["session_timeout_ms"] / 2000
+            if fresh and generation == self._generation.generation_id:
+                return assignment
+        assignment = bytes(await super()._do_join_and_sync_async())
+        self._answer = (time.monotonic(), self._generation.generation_id, assignment)
+        return assignment
+
+    async def _on_join_complete_async(self, *args: Any) -> None:
+        self._answer = None
+        await super()._on_join_complete_async(*args)
+
+
 class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
     """A member of a group."""
 
     def __init__(self, *, assignor: CooperativeStickyAssignor, **config: Any) -> None:
         self._ours = assignor
         super().__init__(partition_assignment_strategy=[assignor], **config)
+        theirs: Any = self._coordinator
+        self._coordinator: Any = _Member(
+            self._client, self._subscription, metrics=None, assignors=[assignor], **self.config
+        )
+        # What it listens with is known by weak reference, and called also when it is gone.
+        self._cluster.remove_listener(WeakMethod(theirs._handle_metadata_update))  # noqa: SLF001 - its own way
 
     # --- the group ---
 

@@ -15,6 +15,7 @@
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -276,7 +277,7 @@ class KafkaSubscription:
         """One call of the library's, and all that follows from it."""
         self._pause(consumer, wanted)
         try:
-            got = consumer.poll(timeout_ms=int(wait * 1000), max_records=_FETCH)
+            got = consumer.poll(timeout_ms=math.ceil(wait * 1000), max_records=_FETCH)
         except UnicodeDecodeError:
             # Of all that is parsed here only the names of headers are text.
             got = self._in_place_of_broken(consumer)

@@ -111,13 +111,10 @@ def can_run_here() -> bool:
 
 
 def _keep(process: int, *stop: str | Path) -> None:
-    subprocess.Popen(
-        [sys.executable, "-c", _KEEPER, str(process), *stop],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    # Through a shell, so that it is nobody's child and outlives us.
+    keeper = [sys.executable, "-c", _KEEPER, str(process), *map(str, stop)]
+    background = ["/bin/sh", "-c", '"$@" </dev/null >/dev/null 2>&1 &', "sh"]
+    subprocess.run([*background, *keeper], check=True, start_new_session=True)
 
 
 def _in_container(process: int) -> Server | None:
