@@ -103,7 +103,7 @@ def test_everything_that_is_referred_to_exists(example: Built) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in example.manifests}
     for pod in example.pods().values():
         text = repr(pod)
-        secrets = set(re.findall(r"'secretKeyRef': \{[^}]*'name': '([^']+)'", text))
+        secrets = set(re.findall(r"'secretRef': \{'name': '([^']+)'", text))
         secrets |= set(re.findall(r"'secret': \{'name': '([^']+)'", text))
         assert {("Secret", name) for name in secrets} <= there
         maps = set(re.findall(r"'configMap(?:Ref)?': \{'name': '([^']+)'", text))
