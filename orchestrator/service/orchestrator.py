@@ -159,7 +159,6 @@ class Orchestrator:
 
     def _commit(self, inbound: Sequence[Inbound]) -> None:
         with self._store.begin() as tx:
-            now = tx.now()
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound]
             # What has no request yet is not noted as seen: when it is repeated, it may have one.
@@ -171,6 +170,7 @@ class Orchestrator:
             ]
             tx.insert_missing_sagas(opening)
             batch = _Batch(tx.load([one.event.request_id for one in found if one.event is not None]))
+            now = tx.now()
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)

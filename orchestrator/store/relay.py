@@ -27,16 +27,16 @@ from orchestrator.store.transaction import Outgoing, headers_from_text
 # Our own among the database's advisory locks; the second number is the shard.
 _LOCKS = 1_380_009_029
 
+# OFFSET keeps the locking from being done before the sorting; the outer LIMIT ends it when there are enough.
 _TAKE = sa.text(
     f"""
-    SELECT shard FROM (
-        WITH waiting AS MATERIALIZED (
-            SELECT shard FROM generate_series(0, {SHARDS - 1}) AS shard
-            WHERE EXISTS (SELECT FROM outbox WHERE outbox.shard = shard.shard AND sent_at IS NULL)
-        )
-        SELECT shard FROM waiting ORDER BY random() LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
-    ) AS chosen
+    WITH waiting AS MATERIALIZED (
+        SELECT shard FROM generate_series(0, {SHARDS - 1}) AS shard
+        WHERE EXISTS (SELECT FROM outbox WHERE outbox.shard = shard.shard AND sent_at IS NULL)
+    )
+    SELECT shard FROM (SELECT shard FROM waiting ORDER BY random() OFFSET 0) AS any_order
     WHERE pg_try_advisory_xact_lock({_LOCKS}, shard)
+    LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
     """  # noqa: S608 - two numbers of our own
 )
 

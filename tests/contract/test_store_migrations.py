@@ -62,7 +62,8 @@ def statements(url: str) -> list[str]:
     """What the file's tables and indexes were made with."""
     with connected(url) as connection:
         made = connection.exec_driver_sql(
-            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'schema_version' ORDER BY name"
+            "SELECT sql FROM sqlite_master "
+            "WHERE sql IS NOT NULL AND tbl_name <> 'schema_version' ORDER BY name"
         )
         return [" ".join(str(one).split()) for one in made.scalars()]
 
@@ -125,7 +126,7 @@ def test_a_new_file_is_as_if_migrated(tmp_path: Path) -> None:
 
 
 def test_ids_sort_by_bytes(postgresql_url: str) -> None:
-    """Every column that rows are taken by in order sorts as Python does, on a server that sorts in Swedish."""
+    """Every column that rows are taken by in order sorts as Python does, on a server that sorts otherwise."""
     upgrade(postgresql_url)
     with connected(postgresql_url) as connection:
         keys = connection.exec_driver_sql(
