@@ -52,7 +52,7 @@ def test_our_processes_can_do_nothing_that_they_need_not(services: dict[str, dic
         assert ["ALL"] == service["cap_drop"]
         assert ["no-new-privileges:true"] == service["security_opt"]
         assert "512m" == service["mem_limit"]
-    accounts = {name: services[name]["environment"].get("PGUSER") for name in (*OWN, "grants")}
+    accounts = {name: services[name].get("environment", {}).get("PGUSER") for name in (*OWN, "grants")}
     expected: dict[str, str | None] = {role: f"radera_{role}" for role in ALL}
     assert expected | {"upgrade": "radera_owner", "grants": "radera_owner", "topics": None} == accounts
     with_keys = {name for name, one in services.items() if "RADERA_MASTER_KEYS" in one.get("environment", {})}
