@@ -194,11 +194,11 @@ def test_a_damaged_database_is_named(installation: Installation, command: list[s
 def test_a_database_of_a_newer_version_is_left_alone(installation: Installation, command: list[str]) -> None:
     """Exit code 1 and both ways out."""
     with sqlite3.connect(database(installation)) as connection:
-        connection.execute("UPDATE schema_version SET version = 99")
+        connection.execute("UPDATE schema_version SET version_num = '9999'")
     connection.close()
     result = installation.cli(*command)
     assert 1 == result.exit_code
-    assert "was written by a newer Radera (schema 99;" in result.stderr
+    assert "was written by a newer Radera (schema 9999;" in result.stderr
     assert "Upgrade Radera, or restore the database from before the upgrade" in result.stderr
 
 
@@ -231,7 +231,7 @@ def test_a_read_only_database_ends_the_role_with_its_reason(installation: Instal
     sa.event.remove(installation.ground.engine, "checkout", forbid)
     installation.ground.engine.dispose()
     [error] = fatal
-    assert "may not be written to. Give this user the right to write the file" in str(error)
+    assert "may not be written to. Of a file, give this user the right to write it" in str(error)
     assert not loop.is_ready
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from orchestrator.saga import table
 from orchestrator.saga.draft import Draft
 from orchestrator.saga.events import Event
-from orchestrator.saga.model import Step
+from orchestrator.saga.model import Step, StepStatus
 from orchestrator.service import outbound
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.store import Transaction
@@ -37,9 +37,9 @@ def broken(draft: Draft, step: Step, event: Event) -> Step:
     raise Fault(f"quoting {PERSON}")
 
 
-def break_rule(monkeypatch: pytest.MonkeyPatch, status: str, trigger: str) -> None:
+def break_rule(monkeypatch: pytest.MonkeyPatch, status: StepStatus, trigger: str) -> None:
     rows = dict(table.STEP_TABLE)
-    rows[status] = {**rows[status], trigger: rows[status][trigger]._replace(rule=broken)}  # type: ignore[index]
+    rows[status] = {**rows[status], trigger: rows[status][trigger]._replace(rule=broken)}
     monkeypatch.setattr(table, "STEP_TABLE", rows)
 
 
