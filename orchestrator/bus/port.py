@@ -120,6 +120,12 @@ class Bus(Protocol):
         """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty."""
         ...
 
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        """How many records of these topics the group has not behind it, as far as its stored positions tell.
+        Raises BusUnavailable.
+        """
+        ...
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         """Every record that these topics hold now, each partition's in order. It joins no group, and moves no
         position. Raises BusUnavailable.

@@ -11,12 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from handlers.registry import settings_models
+from orchestrator.bus.port import Bus
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.problems import NoInstallation
 from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import rules_of
-from orchestrator.settings import Settings, load
+from orchestrator.settings import ConfigError, Settings, load
 from orchestrator.store import Store, StoredKeys, open_engine
 
 
@@ -27,12 +28,17 @@ class Ground:
     settings: Settings
     engine: sa.Engine
     store: Store
-    bus: SqliteBus
+    bus: Bus
     keyring: Keyring
     keys: StoredKeys
     digests: Digests
     links: PartyLinks
     rules: Rules
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the bus is in a way that only a new process mends."""
+        return not isinstance(self.bus, SqliteBus) and bool(getattr(self.bus, "is_stuck", False))
 
     def trim_bus(self, before: int) -> None:
         """Deletes what all have read of the embedded bus; another bus has a retention of its own."""
@@ -65,6 +71,8 @@ def open_ground(config: Path) -> Ground:
 
 def ground_of(settings: Settings) -> Ground:
     """The same, from settings that were read. A new installation gets its database and its keys here."""
+    if settings.kafka is None and not settings.database.url.startswith("sqlite"):
+        raise ConfigError(["kafka: missing; the embedded bus needs SQLite, so PostgreSQL goes with [kafka]"])
     is_new = _is_new(settings)
     keyring = _keyring(settings, create=is_new)
     engine = open_engine(settings.database.url)
@@ -73,13 +81,23 @@ def ground_of(settings: Settings) -> Ground:
         settings=settings,
         engine=engine,
         store=store,
-        bus=SqliteBus(engine, store.now),
+        bus=_bus(settings, engine, store),
         keyring=keyring,
         keys=StoredKeys(store, keyring),
         digests=Digests(keyring.digest_key),
         links=PartyLinks(keyring.digest_key),
         rules=rules_of(settings),
     )
+
+
+def _bus(settings: Settings, engine: sa.Engine, store: Store) -> Bus:
+    """Kafka where the settings name it, else the bus in the SQLite file."""
+    if settings.kafka is None:
+        return SqliteBus(engine, store.now)
+    # Its client takes memory and time that the embedded default has no use for.
+    from orchestrator.bus.kafka import KafkaBus
+
+    return KafkaBus(settings.kafka, store.now)
 
 
 def _is_new(settings: Settings) -> bool:

@@ -228,6 +228,11 @@ class Roles:
         self._ground.close()
         return ended
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether only a new process helps; a supervisor starts it."""
+        return self._ground.is_stuck
+
     def readiness(self) -> Mapping[str, bool]:
         """Which role is ready, and whether the store can be reached."""
         return {**{loop.name: loop.is_ready for loop in self._loops}, "store": self._reaches_store()}

@@ -19,6 +19,13 @@ from orchestrator.settings import Settings
 _logger = logging.getLogger(__name__)
 
 
+class BusStuck(Exception):
+    """The bus does not answer any more, and only a new process can reach it; start this one again."""
+
+    def __str__(self) -> str:
+        return " ".join((self.__doc__ or "").split())
+
+
 def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str] | None = None) -> int:
     """Runs the roles until SIGTERM or SIGINT (0), or until an error that nothing here can mend (1)."""
     settings = load_settings(config)
@@ -47,7 +54,8 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     click.echo(f"radera: {what}, http://{settings.http.host}:{settings.http.port}", err=True)
     # A bare wait() would not be interrupted by a signal that another thread got.
     while not stop.wait(0.5):
-        pass
+        if roles.is_stuck:
+            on_fatal(BusStuck())
     ended = roles.stop()
     _logger.info("stopped", extra={"code": "clean" if ended else "cut_short"})
     for error in fatal:
