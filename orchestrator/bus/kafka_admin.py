@@ -13,7 +13,7 @@ from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.settings import Kafka
 
-_CONNECT_MS = 15_000
+_CONNECT_MS = 5_000
 
 
 class CannotMakeTopic(Exception):

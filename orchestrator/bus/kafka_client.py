@@ -4,7 +4,8 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
 
 * Nothing is made by asking for it: `allow_auto_create_topics` does not reach the part that asks, so it is
   set there.
-* A client whose construction fails leaves its thread and sockets behind; here they are closed.
+* A client whose construction fails leaves its thread and sockets behind, and a connection that is refused
+  leaves its socket; here they are closed.
 * A consumer reads raw bytes. Reading a record that can't be parsed raises, and the poll after that would
   never return: the broken part must be let go first (`unwedge`).
 * A poll that ends while the group is being joined forgets that it was: the answer, when it comes, is thrown
@@ -15,6 +16,7 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
 * Giving a producer up must not wait for what it has not sent (`abandon`).
 """
 
+import socket
 import ssl
 import threading
 import time
@@ -26,6 +28,7 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
+from kafka.net.inet import KafkaNetSocket
 from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.util import WeakMethod
@@ -52,6 +55,7 @@ def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[
         "bootstrap_servers": list(settings.servers),
         "client_id": "radera",
         "reconnect_backoff_max_ms": _LONGEST_RECONNECT_MS,
+        "proxy_url": f"{_Direct.SCHEMES[0]}://",
     }
     try:
         if settings.security == "tls":
@@ -93,6 +97,20 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]  # the library has no
         if self._read is None:
             raise SecretUnavailable("no token for OAUTHBEARER: set kafka.token")
         return self._read()
+
+
+class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
+    """A way to connect, by the scheme of a "proxy": straight, and closed if it fails."""
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(self, net: Any, sock: socket.socket, *args: Any, **more: Any) -> socket.socket:
+        try:
+            await super().sock_connect(net, sock, *args, **more)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types

@@ -315,6 +315,29 @@ def keys_rotate(config: Path, keep: int) -> None:
     sys.exit(rotate(config, keep=timedelta(days=keep)))
 
 
+@main.group()
+def topics() -> None:
+    """The topics on Kafka."""
+
+
+@topics.command("check")
+@CONFIG
+def topics_check(config: Path) -> None:
+    """Says how the topics differ from what the settings ask for, and changes nothing."""
+    from orchestrator.cli.topics import check
+
+    sys.exit(check(config))
+
+
+@topics.command("apply")
+@CONFIG
+def topics_apply(config: Path) -> None:
+    """Makes the topics that are missing, and says how the others differ."""
+    from orchestrator.cli.topics import apply
+
+    sys.exit(apply(config))
+
+
 @main.command()
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path), required=True)
 @click.option("--port", type=click.IntRange(1, 65535), required=True)
