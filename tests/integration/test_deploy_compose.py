@@ -30,8 +30,16 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
             assert "bind" != volume["type"] or Path(volume["source"]).exists(), volume
     for secret in read["secrets"].values():
         assert Path(secret["file"]).is_file(), secret
+    for service in read["services"].values():
+        # The reader leaves these files to whoever starts the containers.
+        for file in service.get("env_file", []):
+            service.setdefault("environment", {}).update(variables(Path(file["path"])))
     found: dict[str, dict[str, Any]] = read["services"]
     return found
+
+
+def variables(file: Path) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in file.read_text().splitlines())
 
 
 def test_it_is_valid_and_all_is_there(services: dict[str, dict[str, Any]]) -> None:
