@@ -461,6 +461,19 @@ class StoreSuite:
         assert check.is_intact
         assert (4, chain(4)[-1].hash) == (check.length, check.head)
 
+    def test_every_character_survives_in_a_timeline(self, store: Store) -> None:
+        """What was hashed is what is read back: no character, and no order of the keys, is the database's to
+        change.
+        """
+        data = {"ö": 'åäö "\\/', "b": "\x00\x1f\u2028\U0001f5d1", "a": "1.0", "": " "}
+        entry = append(GENESIS, 1, NOW, "received", data)
+        with store.begin() as transaction:
+            transaction.save([replace(saga("r"), seq=1, head=entry.hash)])
+            transaction.append_timeline([("r", entry)])
+
+        assert [entry] == store.timeline("r")
+        assert store.verify_timeline("r").is_intact
+
     def test_a_timeline_of_nothing_is_intact(self, store: Store) -> None:
         """A request without entries has no broken ones."""
         assert store.verify_timeline("never").is_intact

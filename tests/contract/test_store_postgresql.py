@@ -26,6 +26,7 @@ from orchestrator.store.errors import (
 from orchestrator.store.migrations import upgrade
 from orchestrator.store.store import Store
 from orchestrator.store.tables import inbox, metadata
+from tests.contract.store_keys_suite import KeysSuite, RetentionSuite
 from tests.contract.store_suite import NOW, StoreSuite
 from tests.integration.postgresql_server import connect, new_database
 
@@ -50,6 +51,14 @@ class TestStore(StoreSuite):
     """What holds of every store."""
 
     statements_of_a_batch = 10
+
+
+class TestKeys(KeysSuite):
+    """What holds of every store's keys."""
+
+
+class TestRetention(RetentionSuite):
+    """What every store forgets."""
 
 
 @pytest.fixture

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.store_keys_suite import KeysSuite, RetentionSuite
 from tests.contract.store_suite import StoreSuite
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'radera.db'}"
 
 
 class TestStore(StoreSuite):
@@ -12,6 +18,10 @@ class TestStore(StoreSuite):
 
     statements_of_a_batch = 11
 
-    @pytest.fixture
-    def url(self, tmp_path: Path) -> str:
-        return f"sqlite:///{tmp_path / 'radera.db'}"
+
+class TestKeys(KeysSuite):
+    """What holds of every store's keys."""
+
+
+class TestRetention(RetentionSuite):
+    """What every store forgets."""

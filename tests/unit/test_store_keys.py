@@ -10,14 +10,12 @@ import pytest
 import sqlalchemy as sa
 
 from orchestrator.privacy.keyring import GenerationForgotten, Keyring, Wrapped
-from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
-from orchestrator.privacy.sealing import SealBroken, new_key
+from orchestrator.privacy.sealing import new_key
 from orchestrator.store import tables
 from orchestrator.store.engine import open_engine
 from orchestrator.store.housekeeping import empty_log
 from orchestrator.store.keys import StoredKeys
 from orchestrator.store.store import Store
-from orchestrator.store.transaction import Transaction
 
 NOW = 1_790_000_000_000_000
 
@@ -58,142 +56,6 @@ def wrapped_in(connection: sa.Connection, request_id: str) -> bytes:
 def on_disk(path: Path) -> bytes:
     """Everything that is in the database's files: itself, the log and the shared memory."""
     return b"".join(one.read_bytes() for one in sorted(path.parent.iterdir()))
-
-
-def test_a_key_comes_back(keys: StoredKeys) -> None:
-    """What was filed is what is given, through the port that workers have."""
-    key = new_key()
-    assert "new" == keys.insert("r", key)
-
-    port: RequestKeys = keys
-    assert key == port.key_of("r")
-
-
-def test_a_key_is_never_overwritten(keys: StoredKeys) -> None:
-    """A second key for the same request changes nothing, and the caller is told."""
-    first = new_key()
-    keys.insert("r", first)
-
-    assert "known" == keys.insert("r", new_key())
-    assert first == keys.key_of("r")
-
-
-def test_a_key_that_never_was_is_unknown(keys: StoredKeys) -> None:
-    """A message before its request is something else than a message after its end."""
-    with pytest.raises(KeyUnknown):
-        keys.key_of("r")
-
-
-def test_a_destroyed_key_cannot_come_back(keys: StoredKeys) -> None:
-    """A replayed request finds the tombstone."""
-    keys.insert("r", new_key())
-    keys.destroy("r")
-
-    assert "destroyed" == keys.insert("r", new_key())
-    with pytest.raises(KeyDestroyed):
-        keys.key_of("r")
-
-
-def test_a_key_can_be_destroyed_before_it_is_filed(keys: StoredKeys) -> None:
-    """A request that ended without a key leaves a tombstone as well."""
-    keys.destroy("r")
-
-    assert "destroyed" == keys.insert("r", new_key())
-
-
-def test_destroying_again_keeps_the_first_time(store: Store, keys: StoredKeys) -> None:
-    """The certificate's date doesn't move."""
-    keys.insert("r", new_key())
-    for at in (NOW + 1, NOW + 2):
-        with store.begin() as transaction:
-            transaction.destroy_keys(["r"], at)
-
-    with store.engine.connect() as connection:
-        assert [NOW + 1] == list(connection.execute(sa.select(tables.subject_keys.c.destroyed_at)).scalars())
-
-
-def test_filing_a_batch(store: Store, keys: StoredKeys) -> None:
-    """Each key of a batch has its own answer, and the batch is part of the caller's transaction."""
-    keys.insert("known", new_key())
-    keys.destroy("destroyed")
-    batch = {request_id: new_key() for request_id in ("known", "destroyed", "new")}
-
-    def file_and_fail(transaction: Transaction) -> None:
-        keys.insert_within(transaction, batch)
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError), store.begin() as transaction:
-        file_and_fail(transaction)
-    with store.begin() as transaction:
-        filed = keys.insert_within(transaction, batch)
-
-    assert {"known": "known", "destroyed": "destroyed", "new": "new"} == filed
-    assert batch["new"] == keys.key_of("new")
-
-
-def test_a_key_is_bound_to_its_request(store: Store, keys: StoredKeys) -> None:
-    """A wrapped key moved to another request's row opens nothing."""
-    keys.insert("r", new_key())
-    keys.insert("other", new_key())
-    with store.engine.begin() as connection:
-        moved = sa.update(tables.subject_keys).where(tables.subject_keys.c.request_id == "other")
-        connection.execute(moved.values(wrapped=wrapped_in(connection, "r")))
-
-    with pytest.raises(SealBroken):
-        keys.key_of("other")
-
-
-# --- generations ---
-
-
-def test_rewrapping(store: Store, keys: StoredKeys, keyring: Keyring) -> None:
-    """After a rotation open keys move to the new generation, destroyed ones stay so, and the old one can be
-    forgotten.
-    """
-    kept = {f"r{n}": new_key() for n in range(1201)}
-    with store.begin() as transaction:
-        keys.insert_within(transaction, kept)
-    keys.destroy("gone")
-    keyring.rotate(NOW)
-
-    done = keys.rewrap()
-
-    assert (1201, ()) == (done.count, done.unreadable)
-    assert {2: 1201} == keys.generations()
-    assert 0 == keys.rewrap().count
-    keyring.forget([1], NOW)
-    assert kept == {request_id: keys.key_of(request_id) for request_id in kept}
-    with pytest.raises(KeyDestroyed):
-        keys.key_of("gone")
-
-
-def test_one_key_that_cannot_be_opened_does_not_keep_the_rest(
-    store: Store, keys: StoredKeys, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A damaged row is reported, and all others are moved before their generation goes."""
-    monkeypatch.setattr("orchestrator.store.keys._PAGE", 1)
-    for request_id in ("a", "b", "c"):
-        keys.insert(request_id, new_key())
-    with store.engine.begin() as connection:
-        damaged = sa.update(tables.subject_keys).where(tables.subject_keys.c.request_id == "b")
-        connection.execute(damaged.values(wrapped=b"damaged"))
-    keyring.rotate(NOW)
-
-    done = keys.rewrap()
-
-    assert (2, ("b",)) == (done.count, done.unreadable)
-    assert {1: 1, 2: 2} == keys.generations()
-
-
-def test_a_key_destroyed_meanwhile_stays_destroyed(store: Store, keys: StoredKeys, keyring: Keyring) -> None:
-    """A wrapping made for a key that was destroyed before it was written brings nothing back."""
-    keys.destroy("r")
-    with store.begin() as transaction:
-        transaction.replace_wrapping({"r": keyring.wrap(new_key(), "r")})
-
-    with pytest.raises(KeyDestroyed):
-        keys.key_of("r")
-    assert {} == keys.generations()
 
 
 def test_an_earlier_backup_opens_nothing_after_rotation(
