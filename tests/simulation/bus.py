@@ -172,9 +172,9 @@ class StubSubscription:
                 continue
             if trouble.rewinds and rng.random() < trouble.rewinds:
                 stored = bus.positions[self._group, place[0], place[1]]
-                if stored < self._next[place]:
-                    bus.seen["group_thrown_back"] += 1
-                    self._next[place] = stored
+                # Somewhat behind it, too: a position may be put back with a backup.
+                bus.seen["group_thrown_back"] += 1
+                self._next[place] = max(0, min(stored, self._next[place]) - rng.randrange(3))
             found = bus.records[place][self._next[place] : self._next[place] + max_records - len(taken)]
             self._next[place] += len(found)
             taken += found

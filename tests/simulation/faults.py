@@ -38,7 +38,7 @@ class Trouble:
     def vendor(self) -> None:
         world, rng = self._world, self._rng
         kind = rng.choice(world.scenario.faults or KINDS)
-        vendor = rng.choice(VENDORS)
+        vendor = rng.choice(world.in_play or VENDORS)
         times = rng.choice((1, 1, 2, 5))
         match: dict[str, Any] = {"vendor": vendor, "times": times, "skip": rng.choice((0, 0, 1, 3))}
         if kind in ("lost_response", "malformed", "slow after the effect", "reset"):
@@ -56,7 +56,7 @@ class Trouble:
             case "slow after the effect":
                 name, match["seconds"], match["after_effect"] = "slow", rng.choice((5.0, 40.0)), True
             case "wrong_account" | "no_rights":
-                self._spell(kind, vendor)
+                self.spell(kind, (vendor,))
                 return
             case "recreate":
                 match = {"vendor": "hubspot", "seconds": rng.choice((5.0, 4000.0, 90_000.0))}
@@ -69,17 +69,16 @@ class Trouble:
         world.tell(f"fault {kind} at {match.get('vendor')}")
         world.sandbox.fault(name, **match)
 
-    def _spell(self, kind: str, vendor: str) -> None:
+    def spell(self, kind: str, vendors: tuple[str, ...]) -> None:
         """Credentials that are wrong for a while: from one command to another, never within one.
 
         A control vouches for the moment at which it is shown, and can't for a right that comes and goes.
         """
         world = self._world
-        if world.rounds:
-            return
-        world.counts[f"fault: {kind}"] += 1
-        world.tell(f"fault {kind} at {vendor}, for a while")
-        world.spells.append(world.sandbox.fault(kind, vendor=vendor, times=None))
+        for vendor in () if world.rounds else vendors:
+            world.counts[f"fault: {kind}"] += 1
+            world.tell(f"fault {kind} at {vendor}, for a while")
+            world.spells.append(world.sandbox.fault(kind, vendor=vendor, times=None))
 
     def end_spells(self) -> None:
         self._world.tell("credentials are right again")

@@ -93,6 +93,11 @@ class Requester:
         self._world.keys.insert(request_id, rng.randbytes(32))
         self._send(asked)
         self.asked.append(asked)
+        vendors = {
+            vendor for name in scope for vendor, _ in installation.VENDORS[name] if vendor != "agencies"
+        }
+        vendors |= {"controllers"} if "tenant" in scope else set()
+        self._world.in_play = tuple(sorted(vendors | set(self._world.in_play)))
         self._world.tell(f"submitted {request_id[:8]} {'+'.join(scope)} {'+'.join(kinds)} {capacity}")
 
     def _send(self, asked: Asked) -> None:

@@ -52,6 +52,7 @@ def draw(rng: random.Random) -> Scenario:
     scenario = Scenario(
         requests=rng.choices((1, 2, 3), (88, 10, 2))[0],
         share=rng.choice((0.85, 0.85, 0.6, 0.0 if rng.random() < 0.3 else 0.85)),
+        systems=("superoffice", "hubspot") if rng.random() < 0.15 else (),
         steps=rng.choice((30, 60, 110)),
         unverified=0.15,
         incomplete=0.2,

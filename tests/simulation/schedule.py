@@ -118,6 +118,8 @@ class Schedule:
             fails=scenario.bus_fails,
         )
         self.requester.submit(self._to_submit.pop(0))
+        if scenario.vendor_faults and self.rng.random() < 0.15:
+            self.trouble.spell(self.rng.choice(("wrong_account", "no_rights")), self.world.in_play[-1:])
         for _ in range(scenario.steps):
             self._make_trouble()
             self._one_step()

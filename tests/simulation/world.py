@@ -104,6 +104,8 @@ class World:
         self.lives: dict[str, Life] = {}
         self.frozen_until = 0
         self.spells: list[str] = []
+        self.in_play: tuple[str, ...] = ()
+        """The vendors that hold something of a request's scope: where faults have something to hit."""
         self._product_rng = random.Random(f"{seed}/product")
         self._transport_rng = random.Random(f"{seed}/transport")
         self.keyring = installation.keyring()
