@@ -89,6 +89,9 @@ class View:
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         return iter(())
 
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        return len(self._broker.partitions[self._partition]) - self._next
+
     def poll(self, timeout: float, max_records: int) -> list[Delivery]:
         found = self._broker.partitions[self._partition][self._next : self._next + max_records]
         if not found:
@@ -377,6 +380,44 @@ def test_a_lower_number_that_comes_late_is_not_missed(world: World) -> None:
     with store.reading.connect() as connection:
         numbers = connection.execute(sa.select(outbox.c.key).order_by(outbox.c.seq)).scalars().all()
     assert ["early", "late"] == numbers
+
+
+# --- master keys ---
+
+
+def test_no_master_key_goes_under_a_key_that_is_being_filed(world: World) -> None:
+    """Who is about to destroy master keys waits for those who are filing keys, and then sees what they filed;
+    who comes after waits in turn.
+    """
+    filing, rotating, late = (world.process(n) for n in range(3))
+    seen: list[dict[int, int]] = []
+    order: list[str] = []
+
+    def rotate() -> None:
+        with rotating.store.begin() as transaction:
+            transaction.own_keys()
+            seen.append(rotating.keys.generations())
+            time.sleep(0.3)
+            order.append("rotated")
+
+    def file_late() -> None:
+        late.keys.insert("late", new_key())
+        order.append("filed late")
+
+    with filing.store.begin() as transaction:
+        filing.keys.insert_within(transaction, {"r": new_key()})
+        rotation = threading.Thread(target=rotate)
+        rotation.start()
+        time.sleep(0.3)
+        another = threading.Thread(target=file_late)
+        another.start()
+        time.sleep(0.3)
+        order.append("filed")
+    rotation.join(10)
+    another.join(10)
+
+    assert ["filed", "rotated", "filed late"] == order
+    assert [{1: 1}] == seen
 
 
 # --- the server goes away ---
