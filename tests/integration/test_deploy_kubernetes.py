@@ -51,7 +51,7 @@ def test_every_role_has_its_pods(example: Built) -> None:
 
     assert {role: [role] for role in ALL} == {role: told[role] for role in ALL}
     assert isinstance(main, click.Group)
-    for words in [*(told[name] for name in ALL), upgrade]:
+    for words in [*(told[name] for name in (*ALL, "topics-apply")), upgrade]:
         command: click.Command = main
         for word in words:
             assert isinstance(command, click.Group)
