@@ -11,7 +11,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener
@@ -19,10 +19,11 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from orchestrator.bus.kafka_admin import opened_admin
+from orchestrator.bus.kafka_browse import browse
 from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
-from orchestrator.bus.port import BusUnavailable, Positions, Record, RecordTooLarge
+from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, RecordTooLarge
 from orchestrator.settings import Kafka
 
 # A dead letter holds the record that it is about, so it may be larger than what other topics take.
@@ -206,6 +207,9 @@ class KafkaBus:
         """
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
             return admin.backlog(group, topics)
+
+    def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
+        return browse(self._settings, topics, self._token)
 
     def close(self) -> None:
         for subscription in tuple(self._open):

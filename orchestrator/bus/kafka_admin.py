@@ -6,9 +6,9 @@ from typing import Any
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError
+from kafka.errors import KafkaError
 
-from orchestrator.bus.kafka_client import connection, made
+from orchestrator.bus.kafka_client import Place, connection, made
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.settings import Kafka
@@ -84,26 +84,28 @@ class Admin:
                 raise CannotMakeTopic(f"{topic.name}: {one['error_message'] or one['error_code']}")
         self._client.wait_for_topics([topic.name])
 
-    def backlog(self, group: str, topics: Collection[str]) -> int:
-        """How many records of these topics the group has not behind it."""
+    def extent(self, topics: Collection[str]) -> dict[Place, tuple[int, int]]:
+        """The first offset that each partition has, and the one after its last."""
         places = [
             TopicPartition(name, number)
             for name, topic in self.topics(topics).items()
             for number in range(topic.partitions)
         ]
         if not places:
-            return 0
+            return {}
+        firsts = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
         ends = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
-        starts = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.EARLIEST))
-        try:
-            stored = self._client.list_group_offsets({group: places})[group]
-        except UnknownTopicOrPartitionError:
-            stored = {}
+        return {tuple(place): (firsts[place].offset, ends[place].offset) for place in places}
+
+    def stored(self, group: str) -> dict[Place, int]:
+        """The positions of a group; none for one that never was."""
+        positions = self._client.list_group_offsets([group])[group]
+        return {tuple(place): at.offset for place, at in positions.items() if at.offset >= 0}
+
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        """How many records of these topics the group has not behind it."""
+        stored = self.stored(group)
         return sum(
-            max(0, ends[place].offset - max(starts[place].offset, _position(stored.get(place))))
-            for place in places
+            max(0, end - max(first, stored.get(place, 0)))
+            for place, (first, end) in self.extent(topics).items()
         )
-
-
-def _position(stored: Any) -> int:
-    return -1 if stored is None else int(stored.offset)

@@ -33,7 +33,7 @@ from kafka.net.sasl.oauth import AbstractTokenProvider
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.util import WeakMethod
 
-from orchestrator.bus.port import BusUnavailable
+from orchestrator.bus.port import BusUnavailable, Delivery
 from orchestrator.secret import SecretUnavailable
 from orchestrator.settings import Kafka
 
@@ -255,6 +255,20 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
 
 def _committed(offsets: Mapping[Place, int]) -> dict[TopicPartition, OffsetAndMetadata]:
     return {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+
+
+def delivery_of(record: Any) -> Delivery:
+    """A record of the library's, as the port has it."""
+    return Delivery(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        # Others' keys may be any bytes.
+        key=(record.key or b"").decode("utf-8", "backslashreplace"),
+        value=record.value or b"",
+        headers=tuple((name, value or b"") for name, value in record.headers),
+        timestamp=max(record.timestamp, 0) * 1000,
+    )
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types

@@ -27,7 +27,7 @@ from typing import Any, Self
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, RebalanceInProgressError
 
-from orchestrator.bus.kafka_client import Consumer, Place
+from orchestrator.bus.kafka_client import Consumer, Place, delivery_of
 from orchestrator.bus.kafka_shelf import Shelf
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
@@ -294,7 +294,7 @@ class KafkaSubscription:
             for partition, records in got.items():
                 shelf = self._shelves.get((partition.topic, partition.partition))
                 if shelf is not None:
-                    shelf.add(map(_delivery, records))
+                    shelf.add(map(delivery_of, records))
         if self.is_confused:
             self._discard()
             raise BusUnavailable("the bus's client lost count of its partitions")
@@ -345,19 +345,6 @@ class KafkaSubscription:
             self._heard_at = now
         elif now - self._heard_at > _SILENCE:
             raise BusUnavailable("no broker answers for the group")
-
-
-def _delivery(record: Any) -> Delivery:
-    return Delivery(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        # Others' keys may be any bytes.
-        key=(record.key or b"").decode("utf-8", "backslashreplace"),
-        value=record.value or b"",
-        headers=tuple((name, value or b"") for name, value in record.headers),
-        timestamp=max(record.timestamp, 0) * 1000,
-    )
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types

@@ -365,6 +365,32 @@ class BusSuite:
         with factory.open().subscribe(group, [topic]) as subscription:
             assert ["1", "2"] == values(receive(subscription, 2))
 
+    def test_looking_moves_nothing(self, factory: BusFactory) -> None:
+        """Browsing shows every record that there is, in order, and takes none from any group."""
+        first, second, empty, group = unique("t"), unique("t"), unique("t"), unique("g")
+        bus = factory.open()
+        bus.publish([record(topic, "k", f"{n}") for n in range(3) for topic in (first, second)])
+        with bus.subscribe(group, [first]) as subscription:
+            settle(subscription, receive(subscription, 3)[:1])
+
+        seen = list(bus.browse([first, second, empty]))
+        for topic in (first, second):
+            assert ["0", "1", "2"] == [d.value.decode() for d in seen if d.topic == topic]
+        assert [] == list(bus.browse([empty]))
+        with bus.subscribe(group, [first]) as subscription:
+            assert ["1", "2"] == values(receive(subscription, 2))
+
+    def test_the_backlog_is_what_a_group_has_before_it(self, factory: BusFactory) -> None:
+        """Counted by the positions that are stored; a group that never was has everything before it."""
+        topic, group = unique("t"), unique("g")
+        bus = factory.open()
+        assert 0 == bus.backlog(group, [topic])
+        bus.publish([record(topic, "k", str(n)) for n in range(3)])
+        assert 3 == bus.backlog(group, [topic])
+        with bus.subscribe(group, [topic]) as subscription:
+            settle(subscription, receive(subscription, 3)[:2])
+            assert 1 == bus.backlog(group, [topic])
+
     def test_a_waiting_poll_is_woken(self, factory: BusFactory) -> None:
         """A record that is published while a poll waits ends the waiting."""
         topic = unique("t")

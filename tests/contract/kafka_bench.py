@@ -10,7 +10,7 @@ from orchestrator.bus.kafka import KafkaBus
 from orchestrator.bus.kafka_admin import Admin, opened_admin
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_topics import Topic
-from orchestrator.bus.port import Bus, Positions, Record
+from orchestrator.bus.port import Bus, Delivery, Record
 from orchestrator.settings import Kafka
 from tests.integration.kafka_server import Server
 
@@ -100,7 +100,19 @@ def owned(subscription: KafkaSubscription) -> set[int]:
     return {partition for _, partition in subscription._shelves}
 
 
-def subscribed(
-    bus: KafkaBus, group: str, topic: str, positions: Callable[[], Positions] | Positions | None = None
-) -> KafkaSubscription:
-    return bus.subscribe(group, [topic], positions=positions)
+def committed(factory: Factory, group: str, topic: str) -> dict[int, int]:
+    """The group's stored position on each partition."""
+    return {number: at for (name, number), at in factory.admin.stored(group).items() if name == topic}
+
+
+def poll_until(
+    done: Callable[[], bool], *subscriptions: KafkaSubscription, at_once: int = 100
+) -> list[list[Delivery]]:
+    """Polls them in turn until it is done; what each of them got."""
+    got: list[list[Delivery]] = [[] for _ in subscriptions]
+    deadline = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < deadline
+        for mine, subscription in zip(got, subscriptions, strict=True):
+            mine += subscription.poll(0.05, at_once)
+    return got

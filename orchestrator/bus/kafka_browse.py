@@ -1,0 +1,58 @@
+"""Reading what topics hold now, outside of any group."""
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from kafka import TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+
+from orchestrator.bus.kafka_admin import opened_admin
+from orchestrator.bus.kafka_client import Consumer, Place, connection, delivery_of, made
+from orchestrator.bus.port import BusUnavailable, Delivery
+from orchestrator.settings import Kafka
+
+# Without a record for so long, although there are more: then the bus is away.
+_PATIENCE = 15.0
+
+
+def browse(
+    settings: Kafka, topics: Collection[str], token: Callable[[], str] | None = None
+) -> Iterator[Delivery]:
+    """Every record that was there when this began and still is; no position is stored, so none moves."""
+    with opened_admin(settings, token) as admin:
+        ends = {place: (first, end) for place, (first, end) in admin.extent(topics).items() if first < end}
+    if not ends:
+        return
+    config = connection(settings, token) | {
+        "assignor": CooperativeStickyAssignor(),
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "isolation_level": "read_committed",
+        "metrics_enabled": False,
+    }
+    try:
+        consumer: Consumer = made(Consumer, config)
+    except KafkaError as error:
+        raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+    try:
+        yield from _read(consumer, ends)
+    except KafkaError as error:
+        raise BusUnavailable(f"the bus failed: {type(error).__name__}") from error
+    finally:
+        consumer.abandon(1.0)
+
+
+def _read(consumer: Consumer, ends: Mapping[Place, tuple[int, int]]) -> Iterator[Delivery]:
+    for place, (first, end) in sorted(ends.items()):
+        partition = TopicPartition(*place)
+        consumer.assign([partition])
+        consumer.seek(partition, first)
+        heard = time.monotonic()
+        while (at := consumer.position(partition, timeout_ms=int(_PATIENCE * 1000))) is None or at < end:
+            if time.monotonic() - heard > _PATIENCE:
+                raise BusUnavailable("the bus does not go on")
+            for record in consumer.poll(timeout_ms=500).get(partition, []):
+                heard = time.monotonic()
+                if record.offset < end:
+                    yield delivery_of(record)
