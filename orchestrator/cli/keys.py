@@ -1,4 +1,4 @@
-"""`radera keys public`, and `radera keys rotate`: a new master key, and the end of the old ones.
+"""`radera keys create` and `public`, and `radera keys rotate`: a new master key, and the end of the old ones.
 
 Rotating goes in this order, so that a crash anywhere loses nothing:
 
@@ -23,9 +23,9 @@ from pathlib import Path
 import click
 
 from handlers.worker import GROUP as WORKERS
-from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.assembly import Ground, load_settings, open_ground
 from orchestrator.cli.roles import kinds_of
-from orchestrator.privacy import Exchange, Generation
+from orchestrator.privacy import Exchange, Generation, Keyring
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from orchestrator.settings import micros
 from schemas import topics
@@ -60,6 +60,14 @@ def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PA
     )
     if len(gone) < len(old):
         return _kept("a key was filed under one of them meanwhile")
+    return 0
+
+
+def create(config: Path) -> int:
+    """Makes the key file that the settings name. Raises KeyFileExists: keys are never replaced."""
+    file = load_settings(config).keys.file
+    Keyring.create(file, time.time_ns() // 1000)
+    click.echo(f"{file}: made; back it up, never together with the database")
     return 0
 
 

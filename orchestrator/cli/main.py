@@ -289,6 +289,15 @@ def keys() -> None:
     """The master keys."""
 
 
+@keys.command("create")
+@CONFIG
+def keys_create(config: Path) -> None:
+    """Makes the keyring of a new installation. On SQLite `radera up` does it by itself."""
+    from orchestrator.cli.keys import create
+
+    sys.exit(create(config))
+
+
 @keys.command("public")
 @CONFIG
 def keys_public(config: Path) -> None:
