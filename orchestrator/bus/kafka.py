@@ -92,10 +92,10 @@ class KafkaBus:
         try:
             for one in sent:
                 one.get(timeout=max(0.0, deadline - time.monotonic()))
-        except MessageSizeTooLargeError:
-            raise RecordTooLarge("the bus refused a record for its size") from None
         except Exception as error:
             self._give_up(producer)
+            if isinstance(error, MessageSizeTooLargeError):
+                raise RecordTooLarge("the bus refused a record for its size") from None
             raise _unavailable(error) from None
 
     def _sending(self, deadline: float) -> Producer:

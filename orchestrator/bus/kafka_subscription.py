@@ -278,12 +278,12 @@ class KafkaSubscription:
         self._pause(consumer, wanted)
         try:
             got = consumer.poll(timeout_ms=math.ceil(wait * 1000), max_records=_FETCH)
-        except UnicodeDecodeError:
-            # Of all that is parsed here only the names of headers are text.
+        except KafkaError as error:
+            # Of all that is parsed here only the names of headers are text; no broker looks at them.
+            if not isinstance(error.__context__, UnicodeDecodeError):
+                consumer.unwedge()
+                raise
             got = self._in_place_of_broken(consumer)
-        except KafkaError:
-            consumer.unwedge()
-            raise
         except Exception as error:
             self._discard()
             raise BusUnavailable(f"the bus's client failed: {type(error).__name__}") from error
