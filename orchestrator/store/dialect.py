@@ -36,17 +36,21 @@ def put(
     rows: Sequence[Mapping[str, object]],
     then: Then,
 ) -> sa.CursorResult[Any]:
-    """Insert the rows, in their order, as one statement; `then` adds to it what follows a conflict."""
-    if connection.dialect.name != "postgresql":
-        return connection.execute(then(sqlite.insert(table)), rows)
+    """Insert the rows, in their order, as one statement; `then` adds to it what follows a conflict.
+
+    Statements are made once for each `then`, which is therefore a function that stays: making one costs more
+    than running it.
+    """
     names = tuple(rows[0])
+    if connection.dialect.name != "postgresql":
+        return connection.execute(_from_rows(table, then), rows)
     arrays = {
         _BIND + name: [json.dumps(row[name]) for row in rows]
         if isinstance(table.c[name].type, sa.JSON)
         else [row[name] for row in rows]
         for name in names
     }
-    return connection.execute(then(_from_arrays(table, names)), arrays)
+    return connection.execute(_from_arrays_then(table, names, then), arrays)
 
 
 # Names of bound values that are not those of columns.
@@ -54,6 +58,15 @@ _BIND = "all_"
 
 
 @cache
+def _from_rows(table: sa.Table, then: Then) -> sa.Insert:
+    return then(sqlite.insert(table))
+
+
+@cache
+def _from_arrays_then(table: sa.Table, names: tuple[str, ...], then: Then) -> sa.Insert:
+    return then(_from_arrays(table, names))
+
+
 def _from_arrays(table: sa.Table, names: tuple[str, ...]) -> Insert:
     """An INSERT whose text doesn't depend on the number of rows: one array for each column.
 

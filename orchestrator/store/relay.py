@@ -17,6 +17,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import sqlalchemy as sa
 
@@ -60,12 +61,12 @@ def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iter
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
             shards = connection.execute(_TAKE).scalars().all()
-            rows = connection.execute(_of_shards(shards, limit)).all() if shards else []
+            rows = connection.execute(_of_shards(tuple(shards), limit)).all() if shards else []
             yield [_outgoing(row) for row in rows]
             _mark(connection, rows, clock)
         return
     with dialect.reading(engine).connect() as connection:
-        rows = connection.execute(_of_shards([0], limit)).all()
+        rows = connection.execute(_of_shards((0,), limit)).all()
     yield [_outgoing(row) for row in rows]
     if rows:
         with engine.begin() as connection:
@@ -78,7 +79,8 @@ def waiting(connection: sa.Connection, limit: int) -> list[Outgoing]:
     return [_outgoing(row) for row in connection.execute(query)]
 
 
-def _of_shards(shards: Sequence[int], limit: int) -> _Rows:
+@cache
+def _of_shards(shards: tuple[int, ...], limit: int) -> _Rows:
     """The oldest of each shard, the same share of each, read along the index."""
     c = outbox.c
     share = -(-limit // len(shards))

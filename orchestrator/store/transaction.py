@@ -18,6 +18,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -88,8 +89,7 @@ class Transaction:
         ]
         if not rows:
             return set()
-        returned = tables.inbox.c.event_id
-        new = self._put(tables.inbox, rows, lambda put: put.on_conflict_do_nothing().returning(returned))
+        new = self._put(tables.inbox, rows, _returning_new(tables.inbox.c.event_id))
         return set(new.scalars())
 
     def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
@@ -192,7 +192,7 @@ class Transaction:
             for request_id, entry in entries
         ]
         if rows:
-            self._put(tables.timeline, rows, lambda put: put)
+            self._put(tables.timeline, rows, _as_it_is)
 
     def enqueue(self, outgoing: Iterable[Outgoing]) -> None:
         """Put records into the outbox, in this order."""
@@ -248,13 +248,7 @@ class Transaction:
             }
             for request_id, wrapped in sorted(keys.items())
         ]
-        new = set(
-            self._put(
-                tables.subject_keys,
-                rows,
-                lambda put: put.on_conflict_do_nothing().returning(c.request_id),
-            ).scalars()
-        )
+        new = set(self._put(tables.subject_keys, rows, _returning_new(c.request_id)).scalars())
         filed: dict[str, Filed] = {request_id: "new" if request_id in new else "known" for request_id in keys}
         for some in _chunks(sorted(keys.keys() - new)):
             query = sa.select(c.request_id).where(self._among(c.request_id, some), c.wrapped.is_(None))
@@ -274,19 +268,7 @@ class Transaction:
         ]
         if not rows:
             return
-        c = tables.subject_keys.c
-        self._put(
-            tables.subject_keys,
-            rows,
-            lambda put: put.on_conflict_do_update(
-                index_elements=["request_id"],
-                set_={
-                    "generation": sa.null(),
-                    "wrapped": sa.null(),
-                    "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
-                },
-            ),
-        )
+        self._put(tables.subject_keys, rows, _leaving_a_tombstone)
 
     def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
         """The next offset that `group` reads, by (topic, partition)."""
@@ -397,23 +379,52 @@ class Transaction:
     def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
         if not rows:
             return
-        keys = [column.name for column in table.primary_key]
-        changed = [name for name in rows[0] if name not in keys]
-        self._put(
-            table,
-            rows,
-            lambda put: put.on_conflict_do_update(
-                index_elements=keys, set_={name: put.excluded[name] for name in changed}
-            ),
-        )
+        self._put(table, rows, _replacing(table, tuple(rows[0])))
 
     def _put(
         self,
         table: sa.Table,
         rows: Sequence[Mapping[str, object]],
-        then: dialect.Then = lambda put: put.on_conflict_do_nothing(),
+        then: dialect.Then | None = None,
     ) -> sa.CursorResult[Any]:
-        return dialect.put(self._connection, table, rows, then)
+        return dialect.put(self._connection, table, rows, then or _leaving_what_is_there)
+
+
+# --- what an INSERT does about rows that are there; each is made once, see `dialect.put` ---
+
+
+def _leaving_what_is_there(put: dialect.Insert) -> sa.Insert:
+    return put.on_conflict_do_nothing()
+
+
+def _as_it_is(put: dialect.Insert) -> sa.Insert:
+    return put
+
+
+@cache
+def _returning_new(column: sa.Column[str]) -> dialect.Then:
+    return lambda put: put.on_conflict_do_nothing().returning(column)
+
+
+@cache
+def _replacing(table: sa.Table, names: tuple[str, ...]) -> dialect.Then:
+    keys = [column.name for column in table.primary_key]
+    changed = [name for name in names if name not in keys]
+    return lambda put: put.on_conflict_do_update(
+        index_elements=keys, set_={name: put.excluded[name] for name in changed}
+    )
+
+
+def _leaving_a_tombstone(put: dialect.Insert) -> sa.Insert:
+    c = tables.subject_keys.c
+    return put.on_conflict_do_update(
+        index_elements=["request_id"],
+        set_={
+            "generation": sa.null(),
+            "wrapped": sa.null(),
+            "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
+        },
+    )
 
 
 def read_document(request_id: str, document: str | None) -> Saga | None:
