@@ -22,7 +22,7 @@ import httpx
 
 RADERA = str(Path(sys.executable).with_name("radera"))
 READY = b"radera: up, "
-TAIL = 40
+TAIL = 80
 _PORTS = range(20_000, 32_000)
 
 
@@ -76,13 +76,15 @@ class Radera:
         assert not self.is_alive, "it is running already"
         self.log.touch()
         self._began = self.log.stat().st_size
+        temporary = self.log.parent / "tmp"
+        temporary.mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [RADERA, "up", "--config", str(self.config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env=environment(TMPDIR=str(temporary), SQLITE_TMPDIR=str(temporary), PYTHONFAULTHANDLER="1"),
             )
 
     def start(self, within: float = 40.0) -> None:
@@ -128,6 +130,12 @@ class Radera:
         self.signal(signal.SIGTERM)
         code = self.wait(30.0)
         assert code == 0, f"radera up ended with {code}"
+
+    def abort(self) -> None:
+        """Ends it so that it writes where each of its threads was; for the report of a failure."""
+        if self.is_alive:
+            self.signal(signal.SIGABRT)
+            self._running().wait()
 
     def discard(self) -> None:
         """Whatever it is doing."""
@@ -200,9 +208,7 @@ def vendors(directory: Path) -> Iterator[Vendors]:
     """The stand-ins in a process of their own, with everything they hold in `directory`."""
     command = [sys.executable, "-m", "tests.integration.vendors", str(directory)]
     root = Path(__file__).resolve().parents[2]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment()
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment()) as process:
         try:
             assert process.stdout is not None
             words = process.stdout.readline().split()
@@ -250,6 +256,21 @@ def command(config: Path, *words: str, given: str | None = None) -> subprocess.C
         check=False,
         env=environment(),
     )
+
+
+def contents(path: Path) -> bytes:
+    """What is in a file, read by another process: nothing if there is no such file.
+
+    A process that closes a database's file drops all its locks on it, also those of its own connections
+    (POSIX), and whoever stops next takes the log away under them.
+    """
+    return subprocess.run(["/bin/cat", str(path)], capture_output=True, check=False).stdout
+
+
+def copy(path: Path, target: Path) -> None:
+    """A copy of a file, if there is one; in the same way."""
+    if path.exists():
+        target.write_bytes(contents(path))
 
 
 def tail(file: Path, lines: int = TAIL) -> str:

@@ -107,8 +107,8 @@ control_email = "{control}"
 remind_after = "PT3S"
 """
 
-#: The accounts, before any person: everybody answers soon, and what is erased is soon purged (by Google within
-#: two months, as in life).
+#: The accounts, before any person: everybody answers soon, and what is erased is soon purged, but by Google,
+#: which takes two months as in life.
 ACCOUNTS = {
     "superoffice": {
         "retain_deleted": "PT1S",

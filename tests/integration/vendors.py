@@ -1,16 +1,21 @@
-"""`python -m tests.integration.vendors DIRECTORY`: the stand-ins, with partners who don't give up.
+"""`python -m tests.integration.vendors DIRECTORY`: the stand-ins, with partners and errors as they are in life.
 
-A partner whose answer finds nobody tries again after a minute and then ever less often. Radera is away for a
-few seconds at a time here, again and again, so the partners try several times a second; everything else is
-the sandbox as it is.
+* A partner whose answer finds nobody tries again after a minute and then ever less often. Radera is away for
+  a few seconds at a time here, again and again, so the partners try several times a second.
+* A vendor's error quotes all that it was asked, in its body and in a header, as real ones do now and then.
+
+Everything else is the sandbox as it is.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 import anyio
 import httpx
+from typing_extensions import override
 
 from handlers.sandbox import courier
 from handlers.sandbox.core import Sandbox
@@ -18,6 +23,24 @@ from handlers.sandbox.server import now, say_ready, serve
 
 PAUSE = 0.2
 LIMIT = 120.0
+
+
+class Gossips(Sandbox):
+    """The stand-ins, with errors that quote what they are about."""
+
+    @override
+    async def handle(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle(request)
+        if answer.status_code < 400:
+            return answer
+        asked = f"{request.method} {request.url} {request.content.decode('utf-8', 'replace')}".strip()
+        try:
+            content = json.dumps({**answer.json(), "quoted": asked}, ensure_ascii=False).encode()
+        except (ValueError, TypeError):
+            content = answer.content + asked.encode()
+        headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
+        headers["x-quoted"] = quote(asked, safe="@ ")
+        return httpx.Response(answer.status_code, headers=headers, content=content, request=request)
 
 
 async def deliver(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> int:
@@ -35,9 +58,8 @@ async def deliver(method: str, url: str, body: bytes, headers: Mapping[str, str]
 
 async def main(directory: Path) -> None:
     courier.RETRY = int(PAUSE * 1_000_000)
-    await serve(
-        directory, smtp_port=0, ready=say_ready, sandbox=Sandbox(directory, clock=now, deliver=deliver)
-    )
+    sandbox = Gossips(directory, clock=now, deliver=deliver)
+    await serve(directory, smtp_port=0, ready=say_ready, sandbox=sandbox)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ ledger.
 
 import email
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
-from typing import cast
-import sqlite3
 
 import httpx
 
@@ -21,14 +20,14 @@ from orchestrator.cli.submit import identifier_of, submit_to
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import message_id
 from schemas import topics
-from schemas.codec import decode
+from schemas.codec import CodecError, decode
 from schemas.messages import Outcome
 from tests.integration.people import Effect, Person, make_bystander
 from tests.integration.processes import Radera, Vendors, eventually, free_port, tail, vendors
 from tests.integration.settings import CONTROL, DOMAIN, open_accounts, write_settings
 
 #: What the stand-ins note of what they said themselves.
-_SAID = ("said_", "failed_to_say_")
+SAID = ("said_", "failed_to_say_")
 
 
 @dataclass(slots=True)
@@ -125,16 +124,17 @@ class World:
 
     def outcomes(self) -> list[Outcome]:
         """Every outcome that was published, each event once."""
-        said = [decode(value, Outcome) for _, _, _, value in self.records(topics.OUTCOMES)]
-        return list({outcome.event_id: outcome for outcome in said}.values())
+        said: dict[str, Outcome] = {}
+        for *_, value in self.records(topics.OUTCOMES):
+            with suppress(CodecError):
+                outcome = decode(value, Outcome)
+                said[outcome.event_id] = outcome
+        return list(said.values())
 
     # --- the vendors ---
 
     def mails(self) -> list[EmailMessage]:
-        return [
-            cast(EmailMessage, email.message_from_bytes(data, policy=policy.default))
-            for data in self.vendors.mails()
-        ]
+        return [email.message_from_bytes(data, policy=policy.default) for data in self.vendors.mails()]
 
     def await_mails(self, within: float) -> None:
         """Waits until every outcome and notice has become a mail."""
@@ -161,7 +161,7 @@ class World:
         return Counter(
             (line["vendor"], line["effect"], str(line["record"]))
             for line in self.vendors.ledger()
-            if line["vendor"] != "mail" and not line["repeated"] and not line["effect"].startswith(_SAID)
+            if line["vendor"] != "mail" and not line["repeated"] and not line["effect"].startswith(SAID)
         )
 
     def check_effects(self) -> None:
@@ -191,6 +191,7 @@ class World:
     # --- a failure's report ---
 
     def report(self) -> str:
+        self.radera.abort()
         said = "\n".join(self.notes[-30:])
         counts = Counter(saga.status for saga in self.ground.store.sagas(limit=10_000))
         return f"seed {self.seed}\n{said}\nrequests: {dict(counts)}\n--- log\n{tail(self.radera.log)}"
@@ -206,9 +207,7 @@ def world_in(
         port = free_port()
         home = directory / "radera"
         home.mkdir(mode=0o700)
-        config = write_settings(
-            home, served, http_port=port, log_level=log_level, max_attempts=max_attempts
-        )
+        config = write_settings(home, served, http_port=port, log_level=log_level, max_attempts=max_attempts)
         radera = Radera(config, directory / "radera.log")
         ground = open_ground(config)
         try:
