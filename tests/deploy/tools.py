@@ -8,6 +8,7 @@ import importlib
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,9 @@ DEPLOY = ROOT / "deploy"
 
 
 def program(name: str) -> str:
-    """The path of a program, which is looked for beside Go's too."""
-    places = os.pathsep.join(
-        [os.environ.get("PATH", ""), os.environ.get("GOBIN", ""), str(Path.home() / "go" / "bin")]
-    )
-    found = shutil.which(name, path=places)
+    """The path of a program, which is looked for beside this Python and where Go puts its own, too."""
+    places = [os.environ.get("PATH", ""), str(Path(sys.executable).parent), os.environ.get("GOBIN", "")]
+    found = shutil.which(name, path=os.pathsep.join([*places, str(Path.home() / "go" / "bin")]))
     if found is None:
         _missing(f"the program {name}")
     return str(found)
