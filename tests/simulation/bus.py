@@ -114,6 +114,14 @@ class ProcessBus:
         self._life.check()
         return StubSubscription(self._bus, self._life, group, tuple(topics), looked_up(positions))
 
+    def backlog(self, group: str, topics: Collection[str]) -> int:
+        self._life.check()
+        return sum(
+            len(records) - self._bus.positions.get((group, topic, number), 0)
+            for (topic, number), records in self._bus.records.items()
+            if topic in topics
+        )
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         self._life.check()
         for topic in topics:

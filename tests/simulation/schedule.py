@@ -227,12 +227,12 @@ class Schedule:
     # --- the actors ---
 
     def _orchestrate(self) -> None:
-        self.world.step("orchestrator", lambda: self.world.orchestrator.step(0.0))
-        self._relay_is_due = True
+        applied = self.world.step("orchestrator", lambda: self.world.orchestrator.step(0.0))
+        self._relay_is_due = self._relay_is_due or applied is None or applied > 0
 
     def _relay(self) -> None:
         sent = self.world.step("orchestrator", self.world.relay.step)
-        self._relay_is_due = sent is None or sent > 0
+        self._relay_is_due = sent is None or sent >= self.world.relay_batch
 
     def _begin(self) -> None:
         self.world.begin_round(self.rng.randint(1, 4))

@@ -148,7 +148,8 @@ class World:
             random=self._product_rng.random,
             batch=self._product_rng.choice((1, 3, 100)),
         )
-        self.relay = Relay(store=store, bus=bus, batch=self._product_rng.choice((1, 5, 500)))
+        self.relay_batch = self._product_rng.choice((1, 5, 500))
+        self.relay = Relay(store=store, bus=bus, batch=self.relay_batch)
 
     def start_worker(self) -> None:
         life = self.lives["worker"] = Life("worker", self.fuse)
