@@ -1,0 +1,74 @@
+"""What an idle installation costs: `python -m tests.bench.footprint [--runs 5]`.
+
+Starts `radera up` with a configuration that has every kind of system, and measures from the start of the
+process until `/readyz` says yes, and the memory that it holds once it has been idle for some seconds. The
+medians are held against their goals; it exits with 1 when one is missed, so run it on a quiet machine.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from tests.integration.processes import Radera
+from tests.integration.world import world_in
+
+MOST_MEGABYTES = 150.0
+MOST_SECONDS = 3.0
+_IDLE = 3.0
+
+
+def resident(pid: int) -> float:
+    """The memory that a process holds (VmRSS), in megabytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError("the system doesn't tell a process's memory")
+
+
+def cpu(pid: int) -> float:
+    """The processor's time that a process has used, in seconds: what a busy machine does not change."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def measure(radera: Radera, is_ready: Callable[[], bool]) -> tuple[float, float, float]:
+    """One run: seconds until ready, seconds of the processor until then, megabytes when idle."""
+    began = time.monotonic()
+    radera.spawn()
+    while not is_ready():
+        time.sleep(0.01)
+    ready, used = time.monotonic() - began, cpu(radera.pid)
+    time.sleep(_IDLE)
+    held = resident(radera.pid)
+    radera.stop()
+    return ready, used, held
+
+
+@click.command()
+@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="How often to measure.")
+def main(runs: int) -> None:
+    """Measures the start and the idle memory of `radera up`."""
+    with tempfile.TemporaryDirectory() as directory, world_in(Path(directory), 0) as world:
+        rows = [measure(world.radera, lambda: world.probe("/readyz") == 200) for _ in range(runs)]
+    ready, used, held = (statistics.median(column) for column in zip(*rows, strict=True))
+    table = Table("", "median", "least", "most", "goal", title=f"radera up, idle, {runs} runs")
+    for name, median, column, goal in (
+        ("start to ready, s", ready, 0, f"< {MOST_SECONDS:.0f}"),
+        ("  of it on the processor, s", used, 1, ""),
+        ("memory (RSS), MB", held, 2, f"< {MOST_MEGABYTES:.0f}"),
+    ):
+        values = [row[column] for row in rows]
+        table.add_row(name, f"{median:.2f}", f"{min(values):.2f}", f"{max(values):.2f}", goal)
+    Console().print(table)
+    sys.exit(ready >= MOST_SECONDS or held >= MOST_MEGABYTES)
+
+
+if __name__ == "__main__":
+    main()
