@@ -446,7 +446,7 @@ class Settings(Section):
     def _replayable(self) -> Self:
         if self.kafka is not None and self.retention.events < self.kafka.retention:
             raise ValueError(
-                "retention: events shorter than kafka.retention, so a replay would count twice; make it as long"
+                "retention: events shorter than kafka.retention, so a replay counts twice; make it as long"
             )
         return self
 
