@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from orchestrator.bus.kafka_admin import Admin, opened_admin
-from orchestrator.bus.kafka_topics import Topic, wanted
+from orchestrator.bus.kafka_topics import Topic
 from orchestrator.cli.main import main
 from schemas import topics
 from tests.integration.kafka_server import Server, kafka
@@ -141,12 +141,3 @@ def test_nobody_answers(tmp_path: Path) -> None:
 
     assert 1 == result.exit_code
     assert ["radera: the bus can't be reached: KafkaTimeoutError"] == result.output.splitlines()
-
-
-def test_every_topic_that_is_read_has_its_dead_letters(kafka: Server) -> None:
-    """One commands and one callbacks topic for each kind, and a .dlq beside each."""
-    names = {topic.name for topic in wanted(kafka.settings(), ["hubspot", "tenant", "hubspot"])}
-
-    assert 16 == len(names)
-    assert {topics.commands("hubspot"), topics.callbacks("tenant")} <= names
-    assert {topics.dead_letters(name) for name in names if not name.endswith(".dlq")} <= names
