@@ -63,6 +63,31 @@ def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PA
     return 0
 
 
+def rewrap(config: Path) -> int:
+    """Wraps every open request's key under the current generation; 1 if one can't be read.
+
+    For master keys that come from the environment, where somebody else adds the new one and takes away the old.
+    """
+    ground = open_ground(config)
+    done = ground.keys.rewrap()
+    ground.keys.shred()
+    in_use = ground.keys.generations()
+    current = ground.keyring.current.number
+    free = [
+        one.number for one in ground.keyring.generations if one.number not in in_use and one.number != current
+    ]
+    click.echo(
+        f"generation {current} is current; {done.count} open keys wrapped again; no key needs any more: "
+        f"{', '.join(map(str, free)) or 'none'}"
+    )
+    if done.unreadable:
+        click.echo(
+            f"radera: the keys of these requests can't be read: {', '.join(done.unreadable)}", err=True
+        )
+        return 1
+    return 0
+
+
 def create(config: Path) -> int:
     """Makes the key file that the settings name. Raises KeyFileExists: keys are never replaced."""
     file = load_settings(config).keys.file

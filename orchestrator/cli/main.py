@@ -307,6 +307,15 @@ def keys_public(config: Path) -> None:
     sys.exit(public(config))
 
 
+@keys.command("rewrap")
+@CONFIG
+def keys_rewrap(config: Path) -> None:
+    """Wraps the open requests' keys under the current master key, where the environment holds those."""
+    from orchestrator.cli.keys import rewrap
+
+    sys.exit(rewrap(config))
+
+
 @keys.command("rotate")
 @CONFIG
 @click.option(

@@ -27,7 +27,6 @@ class Relay:
         with self._store.relay(self._batch) as rows:
             if rows:
                 self._bus.publish(
-                    Record(topic=row.topic, key=row.key, value=row.value, headers=row.headers)
-                    for row in rows
+                    Record(topic=row.topic, key=row.key, value=row.value, headers=row.headers) for row in rows
                 )
         return len(rows)
