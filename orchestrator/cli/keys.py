@@ -66,7 +66,7 @@ def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PA
 def rewrap(config: Path) -> int:
     """Wraps every open request's key under the current generation; 1 if one can't be read.
 
-    For master keys that come from the environment, where somebody else adds the new one and takes away the old.
+    For master keys from the environment, where somebody else adds the new one and takes away the old.
     """
     ground = open_ground(config)
     done = ground.keys.rewrap()

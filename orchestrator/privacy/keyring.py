@@ -47,8 +47,8 @@ class KeysInEnvironmentBroken(PrivacyError):
 
 class KeysElsewhere(PrivacyError):
     """The master keys come from the environment, so they can't be changed from here. Add a generation to
-    RADERA_MASTER_KEYS where the variable is set, restart the processes, run `radera keys rewrap`, and take away the
-    old one."""
+    RADERA_MASTER_KEYS where the variable is set, restart the processes, run `radera keys rewrap`, and take
+    away the old one."""
 
 
 class GenerationUnknown(PrivacyError):

@@ -70,12 +70,13 @@ class Trouble:
         world.sandbox.fault(name, **match)
 
     def spell(self, kind: str, vendors: tuple[str, ...]) -> None:
-        """Credentials that are wrong for a while: from one command to another, never within one.
+        """Credentials that are wrong for a while: from any moment on, until no command is under way.
 
-        A control vouches for the moment at which it is shown, and can't for a right that comes and goes.
+        A control that is shown before and after a look vouches for it, but can't for a right that goes and
+        comes back in between.
         """
         world = self._world
-        for vendor in () if world.rounds else vendors:
+        for vendor in vendors:
             world.counts[f"fault: {kind}"] += 1
             world.tell(f"fault {kind} at {vendor}, for a while")
             world.spells.append(world.sandbox.fault(kind, vendor=vendor, times=None))

@@ -16,12 +16,11 @@ from typing_extensions import override
 
 from handlers.sandbox.core import Sandbox
 from orchestrator.log import entry
-from orchestrator.privacy import KeyDestroyed, Keyring, KeyUnknown, Wrapped
+from orchestrator.privacy import Keyring
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import MailDeferred, MailRefused
 from orchestrator.smtp.message import wire
 from orchestrator.store import Outgoing, Store, StoredKeys, Transaction
-from orchestrator.store.tables import subject_keys
 from tests.simulation.lives import Life
 
 
@@ -79,25 +78,17 @@ class LivingStore(Store):
 
 
 class LivingKeys(StoredKeys):
-    """The keys, read through the open transaction while there is one: in memory there is one connection."""
+    """The keys, which must not be asked for within a transaction: they would wait for its connection."""
 
     def __init__(self, store: LivingStore, keyring: Keyring) -> None:
         super().__init__(store, keyring)
         self._living = store
-        self._ring = keyring
 
     @override
     def key_of(self, request_id: str) -> bytes:
-        if self._living.open is None:
-            return super().key_of(request_id)
-        c = subject_keys.c
-        query = sa.select(c.generation, c.wrapped).where(c.request_id == request_id)
-        row = self._living.open.execute(query).one_or_none()
-        if row is None:
-            raise KeyUnknown(request_id=request_id)
-        if row.wrapped is None:
-            raise KeyDestroyed(request_id=request_id)
-        return self._ring.unwrap(Wrapped(row.generation, row.wrapped), request_id)
+        if self._living.open is not None:
+            raise AssertionError("a key was asked for within a transaction")
+        return super().key_of(request_id)
 
 
 class LivingMailer:
