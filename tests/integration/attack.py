@@ -175,7 +175,7 @@ class _Pieces:
         query = "SELECT request_id, generation, wrapped FROM subject_keys WHERE wrapped IS NOT NULL"
         self.wrapped.update(connection.execute(query))
         for table in ("bus_records", "outbox"):
-            for topic, value in connection.execute(f"SELECT topic, value FROM {table}"):  # noqa: S608
+            for topic, value in connection.execute(f"SELECT topic, value FROM {table}"):  # noqa: S608 - a table name from the schema itself
                 self._read_record(topic, value)
         for request_id, document in connection.execute("SELECT request_id, document FROM sagas"):
             self.sealed.update((request_id, sealed) for sealed in _blobs(json.loads(document or "null")))

@@ -140,7 +140,7 @@ def open_accounts(vendors: Vendors) -> None:
         ],
     }
     superoffice = {
-        **ACCOUNTS["superoffice"],  # type: ignore[dict-item]
+        **ACCOUNTS["superoffice"],  # type: ignore[dict-item] # plain JSON, too
         "public_key": testing.partner_public_pem(),
     }
     vendors.seed({**ACCOUNTS, "google": google, "superoffice": superoffice})
