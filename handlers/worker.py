@@ -202,11 +202,12 @@ class Worker:
                 while not stop.is_set():
                     settle(POLL if len(flying) >= self._concurrency else 0.0)
                     free = self._concurrency - len(flying)
-                    if not free:
-                        continue
-                    # With work in flight the poll is short, so that what ends is acknowledged soon.
+                    # With work in flight the poll is short, so that what ends is acknowledged soon. With no
+                    # hands free it asks for nothing, which keeps this reader, and its work, in the group.
                     try:
-                        for delivery in subscription.poll(POLL / 5 if flying else POLL, free):
+                        for delivery in subscription.poll(
+                            0.0 if not free else POLL / 5 if flying else POLL, free
+                        ):
                             begin(delivery)
                         wait = FIRST_WAIT
                     except BusUnavailable:

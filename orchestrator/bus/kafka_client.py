@@ -26,7 +26,7 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import KafkaTimeoutError
+from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 from kafka.net.sasl.oauth import AbstractTokenProvider
@@ -120,6 +120,20 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types
         super().__init__(**config)
         self.cluster.config["allow_auto_create_topics"] = False
         self.cluster.config["retry_backoff_ms"] = _METADATA_RETRY_MS
+        self.failure: Exception | None = None
+        connect = self._manager.get_connection
+
+        def watched(*args: Any, **more: Any) -> Any:
+            made = connect(*args, **more)
+            made.init_future.add_errback(self._failed)
+            return made
+
+        self._manager.get_connection = watched
+
+    def _failed(self, error: Exception) -> None:
+        # A broker that knows us not hangs up a moment later, which says less.
+        if not isinstance(self.failure, SaslAuthenticationFailedError):
+            self.failure = error
 
 
 class _Made:
@@ -132,9 +146,12 @@ class _Made:
         self._clients.append(Client(**config))
         return self._clients[-1]
 
-    def close(self) -> None:
+    def close(self) -> Exception | None:
+        """How the last connection failed, if one did."""
+        failures = [client.failure for client in self._clients]
         for client in self._clients:
             client.close()
+        return next(filter(None, failures), None)
 
 
 def made(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
@@ -142,8 +159,11 @@ def made(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
     clients = _Made()
     try:
         return make(kafka_client=clients, **config)
-    except BaseException:
-        clients.close()
+    except BaseException as error:
+        failure = clients.close()
+        # A wrong password, say, which would otherwise pass for a broker that does not answer.
+        if failure is not None and isinstance(error, KafkaTimeoutError):
+            raise failure from None
         raise
 
 

@@ -140,4 +140,4 @@ def test_nobody_answers(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["topics", "check", "--config", str(file)])
 
     assert 1 == result.exit_code
-    assert ["radera: the bus can't be reached: KafkaTimeoutError"] == result.output.splitlines()
+    assert ["radera: the bus can't be reached: KafkaConnectionError"] == result.output.splitlines()
