@@ -1,4 +1,4 @@
-"""`python -m tests.integration.vendors DIRECTORY`: the stand-ins, with partners and errors as they are in life.
+"""`python -m tests.integration.vendors DIRECTORY`: the stand-ins, with partners and errors as in life.
 
 * A partner whose answer finds nobody tries again after a minute and then ever less often. Radera is away for
   a few seconds at a time here, again and again, so the partners try several times a second.
