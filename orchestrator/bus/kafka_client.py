@@ -11,6 +11,8 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
 * A poll that ends while the group is being joined forgets that it was: the answer, when it comes, is thrown
   away, and the member stays out without a heartbeat, for ever if it was its own wish to join anew
   (`_Member`).
+* `commit_async` says that positions are stored when all it has done is to find the group's broker anew
+  (`send_positions`).
 * A member that was thrown out of its group still claims the partitions that it had (`forget_ownership`).
 * A static member whose place was taken stops its heartbeat and reads on (`is_fenced`).
 * Giving a producer up must not wait for what it has not sent (`abandon`).
@@ -43,6 +45,7 @@ Place = tuple[str, int]
 # A broker that comes back is found within this time, and a topic that is made within the other.
 _LONGEST_RECONNECT_MS = 2_000
 _METADATA_RETRY_MS = 250
+_STORE_RETRY = 0.05
 
 
 def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[str, Any]:
@@ -176,6 +179,10 @@ class _Member(ConsumerCoordinator):  # type: ignore[misc]  # the library has no 
         # A join that has begun is ended, also when what called for it is over.
         return bool(self.rejoining or super().need_rejoin())
 
+    def send_positions(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> Any:
+        """The answer to it, and not, as with `commit_async`, at times the answer to another question."""
+        return self._manager.call_soon(self._send_offset_commit_request, offsets)
+
     async def _do_join_and_sync_async(self) -> bytes:
         kept, self._answer = self._answer, None
         if kept is not None and self.rebalance_in_progress():
@@ -233,19 +240,25 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
 
     def store(self, offsets: Mapping[Place, int], limit: float) -> None:
         """Stores the group's positions, or raises what the library says of it."""
-        if not self._coordinator.ensure_coordinator_ready(timeout_ms=int(limit * 1000)):
-            raise KafkaTimeoutError("no broker answers for the group")
-        stored = threading.Event()
-        future = self.commit_async(_committed(offsets))
-        future.add_both(lambda _: stored.set())
-        if not stored.wait(limit):
-            raise KafkaTimeoutError("the positions were not stored in time")
-        if future.failed():
-            raise future.exception
+        deadline = time.monotonic() + limit
+        while (left := deadline - time.monotonic()) > 0:
+            if not self._coordinator.ensure_coordinator_ready(timeout_ms=int(left * 1000)):
+                break
+            stored = threading.Event()
+            future = self._coordinator.send_positions(_committed(offsets))
+            future.add_both(lambda _, stored=stored: stored.set())
+            if not stored.wait(deadline - time.monotonic()):
+                break
+            if not future.failed():
+                return
+            if not future.retriable():
+                raise future.exception
+            time.sleep(_STORE_RETRY)
+        raise KafkaTimeoutError("the positions were not stored in time")
 
     def begin_storing(self, offsets: Mapping[Place, int]) -> None:
         """The same without waiting, for the library's own thread: it is sent before whatever is sent next."""
-        self.commit_async(_committed(offsets))
+        self._coordinator.send_positions(_committed(offsets))
 
     # --- records ---
 

@@ -62,7 +62,8 @@ class KafkaSubscription:
     ) -> None:
         self._join = join
         self._positions = positions
-        self._session = session
+        # Who was heard from this recently can't have been thrown out: heartbeats are four a session.
+        self._trust = session / 2
         self._clock = clock
         self._watch = watch
         self._on_fenced = on_fenced
@@ -81,6 +82,8 @@ class KafkaSubscription:
         self._closed = False
         # The library's thread could not tell of partitions.
         self.is_confused = False
+        # What was read may be others' by now.
+        self._is_unsure = False
         self._polled_at = self._called_at = self._heard_at = time.monotonic()
 
     # --- the port ---
@@ -146,7 +149,7 @@ class KafkaSubscription:
         """Lets the consumer go, and all that it had read; the next poll joins the group anew."""
         consumer, self._consumer = self._consumer, None
         self._member = ""
-        self.is_confused = False
+        self.is_confused = self._is_unsure = False
         with self._lock:
             self._forget(list(self._shelves) + list(self._arrived))
         if consumer is not None:
@@ -157,16 +160,23 @@ class KafkaSubscription:
 
     def _store(self, consumer: Consumer, limit: float = _STORE_LIMIT) -> None:
         """Stores what has moved; after a silence all of it, to hear whether it is still ours to store."""
-        silent = time.monotonic() - self._polled_at > self._session
+        if time.monotonic() - self._polled_at > self._trust:
+            self._is_unsure = True
         with self._lock:
-            moved = self._moved(self._shelves, everything=silent)
-        if not moved:
-            return
-        try:
-            consumer.store(moved, limit)
-        except (CommitFailedError, RebalanceInProgressError):
-            # Either it is stored when the rebalance is over, or the partitions are gone.
-            return
+            moved = self._moved(self._shelves, everything=self._is_unsure)
+        if moved:
+            try:
+                consumer.store(moved, limit)
+            except RebalanceInProgressError:
+                return
+            except CommitFailedError as error:
+                if error.args and isinstance(error.args[0], RebalanceInProgressError):
+                    return
+                # Thrown out. The library tells of it only when it joins anew, which may take its time.
+                moved = {}
+                with self._lock:
+                    self._forget(list(self._shelves))
+        self._is_unsure = False
         with self._lock:
             for place, position in moved.items():
                 if place in self._shelves:
@@ -261,17 +271,25 @@ class KafkaSubscription:
     def _delivered(self, consumer: Consumer, deadline: float, max_records: int) -> list[Delivery]:
         while True:
             now = time.monotonic()
-            ready = max_records > 0 and any(shelf.can_give for shelf in self._shelves.values())
+            ready = self._is_ready(max_records)
             if not ready or now - self._called_at >= _REFRESH or self._arrived:
                 most = _SLICE if self._shelves and not self._arrived else _SLICE_UNSETTLED
                 self._read(consumer, 0.0 if ready else max(0.0, min(deadline - now, most)), max_records > 0)
             if self._closed:
                 raise SubscriptionClosed
-            taken = self._taken(max_records)
-            if taken or time.monotonic() >= deadline:
-                if not taken:
-                    self._listen(consumer)
+            taken = self._taken(max_records) if self._is_ready(max_records) else []
+            if taken:
                 return taken
+            if time.monotonic() >= deadline:
+                # Is it that there is nothing?
+                if time.monotonic() - self._heard_at > _SILENCE:
+                    raise BusUnavailable("no broker answers for the group")
+                return []
+
+    def _is_ready(self, wanted: int) -> bool:
+        """Whether there is something to deliver, and it is ours."""
+        with self._lock:
+            return wanted > 0 and not self._is_unsure and any(one.can_give for one in self._shelves.values())
 
     def _read(self, consumer: Consumer, wait: float, wanted: bool) -> None:
         """One call of the library's, and all that follows from it."""
@@ -300,6 +318,7 @@ class KafkaSubscription:
             raise BusUnavailable("the bus's client lost count of its partitions")
         if consumer.is_fenced:
             raise FencedInstanceIdError
+        self._listen(consumer)
         self._settle(consumer)
 
     def _pause(self, consumer: Consumer, wanted: bool) -> None:
@@ -339,12 +358,12 @@ class KafkaSubscription:
         return taken
 
     def _listen(self, consumer: Consumer) -> None:
-        """Nothing came: is it that there is nothing?"""
+        """Is the group within reach?"""
         now = time.monotonic()
         if consumer.knows_group:
             self._heard_at = now
-        elif now - self._heard_at > _SILENCE:
-            raise BusUnavailable("no broker answers for the group")
+        elif now - self._heard_at > self._trust:
+            self._is_unsure = True
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
