@@ -11,10 +11,12 @@ from rich.table import Column, Table
 
 from orchestrator.cli.assembly import open_store
 from orchestrator.cli.report import iso, outcome_of, report
+from orchestrator.mailbox.left import left_of
 from orchestrator.saga import escalations
 from orchestrator.saga.model import Saga
 from orchestrator.service.outbound import system_outcome
 from orchestrator.store import BrokenDocument, Store
+from schemas.messages import SystemOutcome
 
 OPEN = ("awaiting_verification", "in_progress", "closing")
 
@@ -77,9 +79,8 @@ def show(saga: Saga, console: Console) -> None:
     table = Table("system", "status", "grade", "found", "erased", "note")
     for step in saga.steps:
         line = system_outcome(step)
-        note = line.reason or line.legal_basis or ", ".join(line.missing)
         table.add_row(
-            line.system, line.status, line.grade or "", str(line.found), str(line.erased), escape(note or "")
+            line.system, line.status, line.grade or "", str(line.found), str(line.erased), escape(_note(line))
         )
     console.print(table)
     for one in saga.escalations:
@@ -88,6 +89,17 @@ def show(saga: Saga, console: Console) -> None:
         console.print(f"{one.id}@{one.version}{where} {one.reason}: {meaning}", highlight=False, markup=False)
         actions = ", ".join(escalations.actions_for(one.reason))
         console.print(f"      decide: {actions}", highlight=False, markup=False)
+
+
+def _note(line: SystemOutcome) -> str:
+    """What the other columns must not be read without."""
+    left = left_of(line.evidence)
+    notes = [line.reason or line.legal_basis or ", ".join(line.missing)]
+    if left.records:
+        notes.append(f"left, not erased: {left.counted('en')}")
+    if left.unsubmitted:
+        notes.append(f"properties not submitted to: {left.unsubmitted}")
+    return "; ".join(note for note in notes if note)
 
 
 def _console() -> Console:

@@ -15,6 +15,7 @@ from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
 from orchestrator.mailbox import words
+from orchestrator.mailbox.left import left_of
 from orchestrator.mailbox.words import Tongue
 from orchestrator.privacy.guard import looks_personal
 from orchestrator.settings import Settings
@@ -67,7 +68,7 @@ class _Page:
             yield from _wrapped(words.CODE[self._language].get(outcome.code, outcome.code))
         if outcome.kind in ("acted", "completed", "corrected") and outcome.systems:
             yield from _wrapped(words.GRADE[self._language][outcome.grade or "none"])
-            if any(self._meaning(one) in _NOT_ERASED for one in outcome.systems):
+            if any(self._meaning(one) in _NOT_ERASED or left_of(one.evidence) for one in outcome.systems):
                 yield from _wrapped(self._label["not_everywhere"])
 
     def _facts(self) -> Iterator[str]:
@@ -105,13 +106,10 @@ class _Page:
         titles = [self._title(one.system) for one in self._outcome.systems]
         width = min(max(map(len, titles)), 34)
         for title, system in zip(titles, self._outcome.systems, strict=True):
-            yield from textwrap.wrap(
-                self._line(system),
-                _WIDTH,
-                initial_indent=f"  {title:<{width}}  ",
-                subsequent_indent=" " * (width + 4),
-                break_on_hyphens=False,
-            )
+            below = " " * (width + 4)
+            yield from _wrapped(self._line(system), f"  {title:<{width}}  ", below)
+            for line in self._left(system):
+                yield from _wrapped(line, below)
 
     def _title(self, system: str) -> str:
         known = self._settings.systems.get(system)
@@ -144,6 +142,15 @@ class _Page:
         if system.reason is not None:
             parts.append(self._reason(system, system.reason))
         return "; ".join(parts)
+
+    def _left(self, system: SystemOutcome) -> Iterator[str]:
+        """What the line above must not be read to cover."""
+        left = left_of(system.evidence)
+        if left.records:
+            yield self._label["left_records"].format(what=left.counted(self._language))
+        if left.unsubmitted:
+            word = "unsubmitted_one" if left.unsubmitted == 1 else "unsubmitted"
+            yield self._label[word].format(count=left.unsubmitted)
 
     def _kept(self, system: SystemOutcome) -> Iterator[str]:
         if system.legal_basis is not None:
@@ -200,7 +207,9 @@ def harmless(text: str) -> str | None:
     return None if looks_personal(line) else line
 
 
-def _wrapped(text: str, indent: str = "") -> list[str]:
+def _wrapped(text: str, indent: str = "", below: str | None = None) -> list[str]:
+    """The text in lines; those after the first begin with `below`, where it is given."""
+    further = indent if below is None else below
     return textwrap.wrap(
-        text, _WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+        text, _WIDTH, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False
     )

@@ -3,6 +3,7 @@
 * GDPR Art. 12(3): information on action taken, within one month. Art. 12(4): if none is taken, why not, and
   that one may complain to a supervisory authority and go to court. The extension of the period is told too.
 * It says no more than is known when it is written: what a vendor has accepted is under way, not erased.
+* What was deliberately left is told by kind, and wherever its system is told of as erased, that says so.
 * No identifier of the person is in it. Only its To has one, and a mail program shows it to them alone.
 """
 
@@ -13,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.mailbox import words
 from orchestrator.mailbox.dpo import harmless
+from orchestrator.mailbox.left import left_of
 from orchestrator.settings import Settings
 from schemas.messages import Language, Outcome, SystemOutcome
 
@@ -44,6 +46,8 @@ _GROUPS: Final = (
     "waived",
     "stopped",
 )
+#: The groups whose words would be taken to be about everything in a system.
+_WHOLE: Final = ("erased", "erased_stated", "erased_promised", "anonymised", "under_way")
 
 
 class NoSuchNotice(Exception):
@@ -95,6 +99,7 @@ class _Letter:
                     if lines:
                         more = [self._say("identify")] if group == "not_identifiable" else []
                         yield [self._text[group], *lines, *more]
+                yield from self._left()
             case "rejected":
                 yield [self._say("rejected"), *(self._reason() or [self._say("officer_knows")])]
             case "extended":
@@ -102,14 +107,29 @@ class _Letter:
             case _:
                 raise NoSuchNotice
 
+    def _left(self) -> Iterator[list[str]]:
+        """What was deliberately left, and what could not be asked for."""
+        left = [(self._title(one), left_of(one.evidence)) for one in self._outcome.systems]
+        kept = [f"  - {title}; {one.counted(self._language)}" for title, one in left if one.records]
+        if kept:
+            yield [self._text["kept"], *kept, self._text["officer_knows"]]
+        places = [
+            f"  - {title}; {self._say('places', count=one.unsubmitted)}"
+            for title, one in left
+            if one.unsubmitted
+        ]
+        if places:
+            yield [self._text["unsubmitted"], *places, self._text["identify_there"]]
+
     def _reason(self) -> list[str]:
         """The officer's reason, unless it looks as if it named somebody."""
         text = self._outcome.reason
         return [] if not text or harmless(text) != text else [self._say("decided_because", text=text)]
 
     def _line(self, system: SystemOutcome) -> str:
-        known = self._settings.systems.get(system.system)
-        parts = [known.title if known is not None and known.title is not None else system.system]
+        parts = [self._title(system)]
+        if _group(system) in _WHOLE and left_of(system.evidence):
+            parts.append(self._text["in_part"])
         if system.legal_basis is not None:
             parts.append(words.BASIS[self._language].get(system.legal_basis, system.legal_basis))
         if system.retained_until is not None:
@@ -123,6 +143,10 @@ class _Letter:
         if reason is not None and system.status == "waived":
             parts.append(self._say("reason", text=reason))
         return f"  - {'; '.join(parts)}"
+
+    def _title(self, system: SystemOutcome) -> str:
+        known = self._settings.systems.get(system.system)
+        return known.title if known is not None and known.title is not None else system.system
 
     def _complaint(self) -> str:
         name, url = AUTHORITIES.get(self._settings.installation.country, (self._text["any_authority"], ""))
@@ -187,6 +211,14 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         ),
         "waived": "Your data has not been erased, or not as far as we know, in:",
         "stopped": "The erasure was stopped in:",
+        "in_part": "but not everything: see below",
+        "kept": "We have kept these records, which are linked to you, and have not erased them:",
+        "unsubmitted": (
+            "For some sites or apps we could not ask for erasure, because we do not know the id that you "
+            "have there:"
+        ),
+        "places": "sites or apps: {count}",
+        "identify_there": "If you give us that id, we will ask for erasure there too (GDPR Art. 11).",
         "until": "kept until {day}",
         "needs": "we would need: {what}",
         "reason": "the reason: {text}",
@@ -240,6 +272,16 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         ),
         "waived": "Dina uppgifter är inte raderade, eller inte såvitt vi vet, i:",
         "stopped": "Raderingen avbröts i:",
+        "in_part": "men inte allt: se nedan",
+        "kept": "Dessa poster, som är kopplade till dig, har vi behållit och inte raderat:",
+        "unsubmitted": (
+            "För några webbplatser eller appar har vi inte kunnat begära radering, eftersom vi inte vet "
+            "vilket id du har där:"
+        ),
+        "places": "webbplatser eller appar: {count}",
+        "identify_there": (
+            "Om du ger oss det id:t begär vi radering även där (art. 11 i dataskyddsförordningen)."
+        ),
         "until": "bevaras till och med {day}",
         "needs": "vi skulle behöva: {what}",
         "reason": "skälet: {text}",
@@ -293,6 +335,16 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         ),
         "waived": "Opplysningene dine er ikke slettet, eller ikke så vidt vi vet, i:",
         "stopped": "Slettingen ble stanset i:",
+        "in_part": "men ikke alt: se nedenfor",
+        "kept": "Disse postene, som er knyttet til deg, har vi beholdt og ikke slettet:",
+        "unsubmitted": (
+            "For noen nettsteder eller apper har vi ikke kunnet be om sletting, fordi vi ikke vet "
+            "hvilken ID du har der:"
+        ),
+        "places": "nettsteder eller apper: {count}",
+        "identify_there": (
+            "Hvis du gir oss den ID-en, ber vi om sletting også der (personvernforordningen art. 11)."
+        ),
         "until": "oppbevares til og med {day}",
         "needs": "vi ville trenge: {what}",
         "reason": "begrunnelsen: {text}",

@@ -391,6 +391,28 @@ BASIS: Final[Mapping[str, Table]] = {
     },
 }
 
+#: Records that were left, by kind: the plural, and the singular as ".1".
+LEFT: Final[Mapping[str, Table]] = {
+    "en": {
+        "appointments": "appointments",
+        "appointments.1": "appointment",
+        "documents": "documents",
+        "documents.1": "document",
+    },
+    "sv": {
+        "appointments": "möten",
+        "appointments.1": "möte",
+        "documents": "dokument",
+        "documents.1": "dokument",
+    },
+    "nb": {
+        "appointments": "avtaler",
+        "appointments.1": "avtale",
+        "documents": "dokumenter",
+        "documents.1": "dokument",
+    },
+}
+
 #: The labels of the lines.
 LABEL: Final[Mapping[Tongue, Table]] = {
     "en": {
@@ -410,6 +432,9 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "accepted": "{count} accepted for erasure",
         "until": "up to and including {day}",
         "until_unknown": "no end date known",
+        "left_records": "LEFT, not erased: {what}",
+        "unsubmitted": "NOT SUBMITTED to {count} properties: no id of the person for their sites",
+        "unsubmitted_one": "NOT SUBMITTED to 1 property: no id of the person for its site",
         "needs": "it needs: {what}",
         "reason": "reason: {text}",
         "contradicted": "CONTRADICTED by a later report ({code})",
@@ -423,7 +448,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "zone": "Times are in {zone}.",
         "not_everywhere": "It is NOT erased everywhere: see the lines in capitals.",
         "not_told": "No notice is mailed from here: telling the person is yours to do.",
-        "broken": "This outcome could not be put into words. See it with: radera show {request}",
+        "broken": "This outcome could not be put into words. See it with: radera status {request}",
     },
     "sv": {
         "request": "Begäran",
@@ -442,6 +467,9 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "accepted": "godtagna för radering: {count}",
         "until": "till och med {day}",
         "until_unknown": "inget slutdatum känt",
+        "left_records": "KVARLÄMNAT, inte raderat: {what}",
+        "unsubmitted": "INTE BEGÄRT för {count} egendomar: inget id för personen på deras webbplatser",
+        "unsubmitted_one": "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
         "needs": "det behöver: {what}",
         "reason": "skäl: {text}",
         "contradicted": "MOTSAGT av en senare uppgift ({code})",
@@ -455,6 +483,6 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "zone": "Tider anges i {zone}.",
         "not_everywhere": "Det är INTE raderat överallt: se raderna med versaler.",
         "not_told": "Ingen underrättelse sänds härifrån: att underrätta personen är din uppgift.",
-        "broken": "Utfallet kunde inte sättas i ord. Se det med: radera show {request}",
+        "broken": "Utfallet kunde inte sättas i ord. Se det med: radera status {request}",
     },
 }

@@ -167,6 +167,24 @@ def test_status_as_json_has_all_that_is_known(installation: Installation) -> Non
     assert PERSON not in result.stdout
 
 
+def test_status_says_what_was_left(installation: Installation) -> None:
+    """A step that ended "erased" is not shown without what its handler left on purpose."""
+    located = {"kind": "located", "found": 1, "sealed_references": b"sealed"}
+    left = {"appointments_left": "3", "documents_left": "1"}
+    without = {"properties": "1", "properties_without_id": "2"}
+    installation.systems.says["crm", "locate"] = [{**located, "evidence": left}]
+    installation.systems.says["letters", "locate"] = [{**located, "evidence": without}]
+    request_id = submitted(installation, "--email", PERSON, "--scope", "crm", "--scope", "letters")
+    installation.settle()
+    crm, letters = (
+        line
+        for line in installation.cli("status", request_id).stdout.splitlines()
+        if " crm " in line or " letters " in line
+    )
+    assert (True, True) == ("erased" in crm, "left, not erased: 3 appointments, 1 document" in crm)
+    assert "properties not submitted to: 2" in letters
+
+
 def test_status_lists_the_open_requests_and_all_of_them_when_asked(installation: Installation) -> None:
     """A finished request is in the list with --all only, as a table and as JSON."""
     done = submitted(installation, "--email", PERSON, "--scope", "crm")

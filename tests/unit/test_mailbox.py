@@ -434,7 +434,7 @@ def test_an_outcome_that_cannot_be_put_into_words_is_mailed_all_the_same(
 
     assert 1 == world.step()
     ((message, _),) = world.postman.sent
-    assert f"radera show {REQUEST}" in message.get_content()
+    assert f"radera status {REQUEST}" in message.get_content()
 
 
 def test_nothing_about_a_person_reaches_the_log_the_metrics_or_the_dpo(

@@ -54,9 +54,16 @@ ENDED = (
         erased=4,
         legal_basis="bokforingslagen_7_2",
         retained_until=END_OF_2033,
+        evidence={"locate.appointments_left": "3", "locate.documents_left": "1", "prove.sales_kept": "1"},
     ),
     SystemOutcome(system="hubspot", status="erased", grade="seen_absent", found=1, erased=1),
-    SystemOutcome(system="analytics", status="erased", grade="vendor_promised", erased=1),
+    SystemOutcome(
+        system="analytics",
+        status="erased",
+        grade="vendor_promised",
+        erased=1,
+        evidence={"locate.properties": "1", "locate.properties_without_id": "2"},
+    ),
     SystemOutcome(system="agency", status="not_identifiable", missing=("email",)),
     SystemOutcome(system="survey", status="not_identifiable", reason="anonymous"),
 )
@@ -127,9 +134,11 @@ Due       by the end of 30 September 2026; acted on 9 September 2026 23:30, in t
 Systems
   SuperOffice  RETAINED IN PART by law; the rest erased, and seen absent; 5 found; 4 erased; the
                Swedish Bookkeeping Act (Bokföringslagen 7:2); up to and including 31 December 2033
+               LEFT, not erased: 3 appointments, 1 document
   HubSpot      erased, and seen absent; 1 found; 1 erased
   Analytics    NOT SEEN: the vendor has promised to erase, and nothing can be looked at; 1 accepted
                for erasure
+               NOT SUBMITTED to 2 properties: no id of the person for their sites
   The agency   NOT ERASED: nobody could be identified (Art. 11); it needs: e-mail address
   Surveys      considered; holds nothing that could be traced to a person; reason: anonymous
 
@@ -150,9 +159,11 @@ Frist     till och med 30 september 2026; åtgärdad 9 september 2026 23:30, i t
 System
   SuperOffice  DELVIS BEVARAT enligt lag; resten raderat, och sett borta; funna: 5; raderade: 4;
                bokföringslagen 7 kap. 2 §; till och med 31 december 2033
+               KVARLÄMNAT, inte raderat: 3 möten, 1 dokument
   HubSpot      raderat, och sett borta; funna: 1; raderade: 1
   Analytics    INTE SETT: leverantören har lovat radera, och inget finns att titta på; godtagna för
                radering: 1
+               INTE BEGÄRT för 2 egendomar: inget id för personen på deras webbplatser
   The agency   INTE RADERAT: ingen kunde identifieras (art. 11); det behöver: e-postadress
   Surveys      prövat; innehåller inget som kan härledas till en person; skäl: anonymous
 
@@ -279,7 +290,7 @@ def test_every_state_and_question_of_the_saga_has_words_in_both_languages() -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["SUBJECT", "HEADLINE", "GRADE", "STATUS", "QUESTION", "CODE", "MISSING", "LABEL"]
+    "name", ["SUBJECT", "HEADLINE", "GRADE", "STATUS", "QUESTION", "CODE", "MISSING", "LEFT", "LABEL"]
 )
 def test_the_languages_say_the_same_things(name: str) -> None:
     """What one table has, the others have."""
@@ -371,7 +382,7 @@ Dina uppgifter är raderade, och vi har kontrollerat att de är borta:
 
 Leverantören har godtagit raderingen och lovat att utföra den. Vi har ingen
 möjlighet att kontrollera det själva:
-  - Analytics
+  - Analytics; men inte allt: se nedan
 
 Vissa uppgifter är inte raderade, eftersom lagen kräver att de bevaras:
   - SuperOffice; bokföringslagen 7 kap. 2 §; bevaras till och med 31 december
@@ -384,6 +395,16 @@ Om du ger oss det som saknas letar vi igen (art. 11 i dataskyddsförordningen).
 
 Vi har även prövat dessa. De innehåller inget som kan härledas till en person:
   - Surveys
+
+Dessa poster, som är kopplade till dig, har vi behållit och inte raderat:
+  - SuperOffice; 3 möten, 1 dokument
+Dataskyddsombudet, vars adress finns nedan, ger dig skälen.
+
+För några webbplatser eller appar har vi inte kunnat begära radering, eftersom
+vi inte vet vilket id du har där:
+  - Analytics; webbplatser eller appar: 2
+Om du ger oss det id:t begär vi radering även där (art. 11 i
+dataskyddsförordningen).
 
 Du har rätt att få veta vilka uppgifter vi har om dig, att få dem rättade
 eller raderade, att få behandlingen av dem begränsad, att invända mot den och

@@ -1,0 +1,166 @@
+"""The mails' texts where a handler left something on purpose, or could not submit to every property."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.mailbox import dpo, notice
+from orchestrator.settings import Dpo, Installation, Settings, Smtp, System
+from schemas.messages import Grade, Language, Outcome, OutcomeKind, SystemOutcome
+
+LEAVES = {"locate.appointments_left": "3", "locate.documents_left": "1"}
+UNSUBMITTED = {"locate.properties": "1", "locate.properties_without_id": "1"}
+
+
+def _settings(language: Any = "en") -> Settings:
+    return Settings(
+        installation=Installation(
+            name="Example AB", domain="radera.example.com", public_url="https://radera.example.com"
+        ),
+        dpo=Dpo(address="dpo@example.com", language=language),
+        smtp=Smtp(host="mail.example.com", sender="radera@example.com"),
+        systems={
+            "superoffice": System(kind="any", title="SuperOffice"),
+            "analytics": System(kind="any", title="Analytics"),
+        },
+    )
+
+
+def _outcome(kind: OutcomeKind, *systems: SystemOutcome, language: Language = "en") -> Outcome:
+    return Outcome(
+        event_id="o-1",
+        request_id="7d9f4c1e-0000-4000-8000-000000000001",
+        kind=kind,
+        code="acted",
+        language=language,
+        occurred_at=2,
+        status="completed",
+        received_at=1,
+        due_at=3,
+        systems=systems,
+        timeline_head="9f" * 32,
+    )
+
+
+@pytest.mark.parametrize("kind", ["acted", "completed", "corrected"])
+@pytest.mark.parametrize(
+    ("language", "evidence", "everywhere", "line"),
+    [
+        ("en", LEAVES, "NOT erased everywhere", "LEFT, not erased: 3 appointments, 1 document"),
+        ("sv", LEAVES, "INTE raderat överallt", "KVARLÄMNAT, inte raderat: 3 möten, 1 dokument"),
+        (
+            "en",
+            UNSUBMITTED,
+            "NOT erased everywhere",
+            "NOT SUBMITTED to 1 property: no id of the person for its site",
+        ),
+        (
+            "sv",
+            UNSUBMITTED,
+            "INTE raderat överallt",
+            "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
+        ),
+    ],
+)
+def test_what_was_left_stands_below_the_system_and_is_not_erased_everywhere(
+    kind: OutcomeKind, language: str, evidence: dict[str, str], everywhere: str, line: str
+) -> None:
+    """An erasure that left records on purpose is never told as one of everything."""
+    erased = SystemOutcome(
+        system="superoffice", status="erased", grade="vendor_stated", found=1, erased=1, evidence=evidence
+    )
+    text = dpo.render(_outcome(kind, erased), _settings(language))
+
+    assert everywhere in text
+    assert f"\n               {line}\n" in text
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        {"locate.appointments_left": "0", "locate.properties_without_id": "0"},
+        {"prove.sales_kept": "2"},
+        {"locate.left": "2", "locate.appointments_left": "unknown", "locate.documents_left": "²"},
+    ],
+)
+def test_where_nothing_was_left_nothing_is_said_of_it(evidence: dict[str, str]) -> None:
+    """No count, none above zero, or one of what the status tells: then the mails are as without it."""
+    with_it, without = (
+        SystemOutcome(system="hubspot", status="erased", grade="seen_absent", evidence=given)
+        for given in (evidence, {})
+    )
+    told = [dpo.render(_outcome("completed", one), _settings()) for one in (with_it, without)]
+    notified = [notice.render(_outcome("notice", one), _settings()) for one in (with_it, without)]
+
+    assert told[1] == told[0]
+    assert notified[1] == notified[0]
+
+
+def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
+    """It is ugly, but not left out; counted twice, it is told once, with the larger count."""
+    evidence = {"locate.chats_left": "1", "prove.chats_left": "2"}
+    chats = SystemOutcome(system="hubspot", status="erased", grade="seen_absent", evidence=evidence)
+
+    assert "LEFT, not erased: 2 chats\n" in dpo.render(_outcome("completed", chats), _settings())
+
+
+@pytest.mark.parametrize(
+    ("language", "in_part", "kept", "unsubmitted"),
+    [
+        (
+            "en",
+            "SuperOffice; but not everything: see below",
+            (
+                "We have kept these records, which are linked to you, and have not erased them: "
+                "- SuperOffice; 3 appointments, 1 document "
+                "The data protection officer, whose address is below, will give you the reasons."
+            ),
+            (
+                "because we do not know the id that you have there: - Analytics; sites or apps: 1 "
+                "If you give us that id, we will ask for erasure there too"
+            ),
+        ),
+        (
+            "sv",
+            "SuperOffice; men inte allt: se nedan",
+            (
+                "Dessa poster, som är kopplade till dig, har vi behållit och inte raderat: "
+                "- SuperOffice; 3 möten, 1 dokument "
+                "Dataskyddsombudet, vars adress finns nedan, ger dig skälen."
+            ),
+            (
+                "eftersom vi inte vet vilket id du har där: - Analytics; webbplatser eller appar: 1 "
+                "Om du ger oss det id:t begär vi radering även där"
+            ),
+        ),
+        (
+            "nb",
+            "SuperOffice; men ikke alt: se nedenfor",
+            (
+                "Disse postene, som er knyttet til deg, har vi beholdt og ikke slettet: "
+                "- SuperOffice; 3 avtaler, 1 dokument "
+                "Personvernombudet, med adressen nedenfor, gir deg begrunnelsen."
+            ),
+            (
+                "fordi vi ikke vet hvilken ID du har der: - Analytics; nettsteder eller apper: 1 "
+                "Hvis du gir oss den ID-en, ber vi om sletting også der"
+            ),
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("status", "grade"),
+    [("erased", "seen_absent"), ("erased", "vendor_stated"), ("anonymised", None), ("accepted", None)],
+)
+def test_a_notice_names_the_kinds_that_were_kept(
+    status: str, grade: Grade | None, language: Language, in_part: str, kept: str, unsubmitted: str
+) -> None:
+    """Where a system's data is told of as erased, or soon erased, the person reads that some of it is not."""
+    systems = (
+        SystemOutcome(system="superoffice", status=status, grade=grade, evidence=LEAVES),
+        SystemOutcome(system="analytics", status="erased", grade="vendor_promised", evidence=UNSUBMITTED),
+    )
+    text = notice.render(_outcome("notice", *systems, language=language), _settings())
+    told = " ".join(text.split())
+
+    assert [True, True, True] == [said in told for said in (in_part, kept, unsubmitted)]
