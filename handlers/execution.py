@@ -37,6 +37,7 @@ from handlers.port import (
 )
 from handlers.registry import Handler
 from handlers.results import Received, Result
+from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery, Record
 from orchestrator.privacy import (
     CALLBACK_BODY,
@@ -324,10 +325,7 @@ class Execution:
             # A stranger's record may be keyed by a name.
             key=delivery.key if _UUID.fullmatch(delivery.key) else "",
             value=self._installation.seal_installation(DEAD_LETTER, delivery.value),
-            headers=(
-                ("radera-code", code.encode()),
-                *((f"radera-{name}", str(value).encode()) for name, value in place.items()),
-            ),
+            headers=dead_letter_headers(delivery, code),
         )
 
 

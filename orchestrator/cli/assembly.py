@@ -19,6 +19,7 @@ from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import rules_of
 from orchestrator.settings import ConfigError, Settings, load
 from orchestrator.store import Store, StoredKeys, open_engine
+from schemas import topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,15 +41,31 @@ class Ground:
         """Whether the bus is in a way that only a new process mends."""
         return not isinstance(self.bus, SqliteBus) and bool(getattr(self.bus, "is_stuck", False))
 
-    def trim_bus(self, before: int) -> None:
-        """Deletes what all have read of the embedded bus; another bus has a retention of its own."""
+    def trim_bus(self, messages: int, dead_letters: int) -> None:
+        """Deletes from the embedded bus what all have read and was published before `messages`, and dead
+        letters from before `dead_letters`, which nobody reads. Another bus has a retention of its own.
+        """
         if isinstance(self.bus, SqliteBus):
-            self.bus.trim(before)
+            self.bus.trim(messages)
+            letters = [topics.dead_letters(topic) for topic in topics_of(self.settings)]
+            self.bus.trim(dead_letters, unread=letters)
 
     def close(self) -> None:
         """Lets go of the bus and the database."""
         self.bus.close()
         self.engine.dispose()
+
+
+def kinds_of(settings: Settings) -> set[str]:
+    """The handler kinds that are configured."""
+    return {system.kind for system in settings.systems.values() if not system.holds_nothing}
+
+
+def topics_of(settings: Settings) -> list[str]:
+    """The topics whose readers may leave dead letters."""
+    kinds = sorted(kinds_of(settings))
+    by_kind = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]
+    return [topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, *by_kind]
 
 
 def load_settings(config: Path) -> Settings:

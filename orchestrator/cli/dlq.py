@@ -14,12 +14,11 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
+from orchestrator.bus.dead_letters import REPLAYED
 from orchestrator.bus.port import Delivery, Record
-from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.assembly import Ground, open_ground, topics_of
 from orchestrator.cli.report import iso
-from orchestrator.cli.roles import kinds_of
 from orchestrator.privacy import GenerationForgotten, SealBroken
-from orchestrator.service.inbound import REPLAYED
 from orchestrator.service.orchestrator import DEAD_LETTER
 from orchestrator.store import StoredSent
 from schemas import topics
@@ -53,7 +52,7 @@ class _Letter:
 def run_list(config: Path) -> int:
     """Prints the dead letters that nobody has dealt with."""
     table = Table(Column("dead letter", no_wrap=True), "code", "from", "at", "request", "replays")
-    for letter in _open_letters(open_ground(config)):
+    for letter in open_letters(open_ground(config)):
         table.add_row(
             letter.name,
             letter.said("radera-code"),
@@ -95,7 +94,7 @@ def run_replay(config: Path, name: str) -> int:
     if payload is None:
         return _no("its master key is destroyed or is not this installation's; it can't be opened any more")
     target = letter.said("radera-topic")
-    if target not in _topics(ground):
+    if target not in topics_of(ground.settings):
         return _no(f"it came from a topic that nobody reads here: {target}")
     attempt = str(letter.attempt + 1).encode()
     ground.bus.publish(
@@ -117,26 +116,17 @@ def run_discard(config: Path, name: str) -> int:
     return 0
 
 
-def _topics(ground: Ground) -> list[str]:
-    """The topics whose readers may leave dead letters."""
-    by_kind = [
-        name(kind)
-        for kind in sorted(kinds_of(ground.settings))
-        for name in (topics.commands, topics.callbacks)
-    ]
-    return [topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, *by_kind]
-
-
-def _open_letters(ground: Ground) -> Iterator[_Letter]:
+def open_letters(ground: Ground) -> Iterator[_Letter]:
+    """The dead letters that nobody has dealt with."""
     dealt_with = StoredSent(ground.store, DEALT_WITH)
-    for delivery in ground.bus.browse([topics.dead_letters(topic) for topic in _topics(ground)]):
+    for delivery in ground.bus.browse([topics.dead_letters(topic) for topic in topics_of(ground.settings)]):
         letter = _Letter(delivery)
         if not dealt_with.seen(letter.name):
             yield letter
 
 
 def _find(ground: Ground, name: str) -> _Letter | None:
-    letter = next((one for one in _open_letters(ground) if one.name == name), None)
+    letter = next((one for one in open_letters(ground) if one.name == name), None)
     if letter is None:
         _no(f"there is no open dead letter {name}; `radera dlq list` names them")
     return letter

@@ -23,8 +23,8 @@ from pathlib import Path
 import click
 
 from handlers.worker import GROUP as WORKERS
-from orchestrator.cli.assembly import Ground, load_settings, open_ground
-from orchestrator.cli.roles import kinds_of
+from orchestrator.cli.assembly import Ground, kinds_of, load_settings, open_ground
+from orchestrator.cli.dlq import open_letters
 from orchestrator.privacy import Exchange, Generation, Keyring
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from orchestrator.settings import micros
@@ -34,7 +34,13 @@ from schemas import topics
 PATIENCE = 20.0
 
 
-def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PATIENCE) -> int:
+def rotate(
+    config: Path,
+    *,
+    keep: timedelta = timedelta(0),
+    lose_dead_letters: bool = False,
+    patience: float = PATIENCE,
+) -> int:
     """Rotates; 1 if generations that should have gone had to be kept."""
     ground = open_ground(config)
     fresh = ground.keyring.rotate(ground.store.now())
@@ -46,6 +52,12 @@ def rotate(config: Path, *, keep: timedelta = timedelta(0), patience: float = PA
         )
     if not _all_is_read(ground, patience):
         return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
+    letters = [] if lose_dead_letters else [letter.name for letter in open_letters(ground)]
+    if letters:
+        return _kept(
+            f"{len(letters)} dead letters can be opened only with them. Replay or discard them "
+            "(`radera dlq list`), or lose them with --lose-dead-letters"
+        )
     with ground.store.begin() as transaction:
         # Filing a key takes the same lock, and looks at the keyring under it.
         transaction.own_keys()

@@ -326,11 +326,14 @@ def keys_rewrap(config: Path) -> None:
     metavar="DAYS",
     help="Keep master keys for so long after they were replaced: producers may still seal to them.",
 )
-def keys_rotate(config: Path, keep: int) -> None:
+@click.option(
+    "--lose-dead-letters", is_flag=True, help="Go on although dead letters can't be opened afterwards."
+)
+def keys_rotate(config: Path, keep: int, lose_dead_letters: bool) -> None:
     """Makes a new master key, wraps the open requests' keys again, destroys the old master keys."""
     from orchestrator.cli.keys import rotate
 
-    sys.exit(rotate(config, keep=timedelta(days=keep)))
+    sys.exit(rotate(config, keep=timedelta(days=keep), lose_dead_letters=lose_dead_letters))
 
 
 @main.group()

@@ -1,11 +1,12 @@
-"""All roles of an installation in one process, on the ground they share.
+"""All roles of an installation in one process, on the ground they share; or some of them.
 
-    orchestrator   events, timers, outbox relay, housekeeping       one thread worker         handlers
-    one thread for the bus, one event loop for the vendors mailbox        mail
-    one thread http           answers, callbacks, health, metrics               one thread
+* orchestrator: events, timers, outbox relay, housekeeping; one thread.
+* worker: the handlers; one thread for the bus, one event loop for the vendors.
+* mailbox: mail; one thread.
+* HTTP: answers, callbacks, health, metrics; one thread.
 
-Stopping goes against the stream: first what takes in (HTTP), then the worker, which gives back what it
-can't finish, then the orchestrator and the mailbox, and the database last.
+Stopping goes against the stream: first what takes in (HTTP), then the worker, which gives back what it can't
+finish, then the orchestrator and the mailbox, and the database last.
 """
 
 import logging
@@ -19,7 +20,7 @@ from starlette.applications import Starlette
 
 from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
-from orchestrator.cli.assembly import Ground
+from orchestrator.cli.assembly import Ground, kinds_of
 from orchestrator.http import Clients
 from orchestrator.intake import Server, build_app, build_status_app
 from orchestrator.mailbox.mailbox import Mailbox
@@ -30,7 +31,6 @@ from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.settings import Settings
 from orchestrator.smtp import Mailer, SmtpMailer
 from orchestrator.store import StoredSent, StoreError
 
@@ -43,11 +43,6 @@ _WAIT = 0.2
 
 Role = Literal["orchestrator", "worker", "mailbox", "serve"]
 ALL: tuple[Role, ...] = ("orchestrator", "worker", "mailbox", "serve")
-
-
-def kinds_of(settings: Settings) -> set[str]:
-    """The handler kinds that are configured."""
-    return {system.kind for system in settings.systems.values() if not system.holds_nothing}
 
 
 def make_handlers(
@@ -159,20 +154,25 @@ class Roles:
 
     def _worker(self, mailer: Mailer, systems: Collection[str] | None) -> Loop:
         ground, settings = self._ground, self._ground.settings
-        clients = Clients(clock=ground.store.now)
-        handlers = make_handlers(ground, clients=clients, mailer=mailer, systems=systems)
-        worker = Worker(
-            bus=ground.bus,
-            keys=ground.keys,
-            installation=ground.keyring,
-            handlers=handlers,
-            clock=ground.store.now,
-            concurrency=settings.worker.concurrency,
-            call_limit=settings.waits.call_limit.total_seconds(),
-            drain=DRAIN,
-            metrics=self.metrics,
-        )
-        return Loop("worker", lambda: worker.run(self._stop), on_fatal=self._on_fatal, runs_on=True)
+
+        def run() -> None:
+            # Anew for each life: connections and locks belong to the event loop that they were made in.
+            worker = Worker(
+                bus=ground.bus,
+                keys=ground.keys,
+                installation=ground.keyring,
+                handlers=make_handlers(
+                    ground, clients=Clients(clock=ground.store.now), mailer=mailer, systems=systems
+                ),
+                clock=ground.store.now,
+                concurrency=settings.worker.concurrency,
+                call_limit=settings.waits.call_limit.total_seconds(),
+                drain=DRAIN,
+                metrics=self.metrics,
+            )
+            worker.run(self._stop)
+
+        return Loop("worker", run, on_fatal=self._on_fatal, runs_on=True)
 
     def _mailbox(self, mailer: Mailer) -> Loop:
         ground = self._ground

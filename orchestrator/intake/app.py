@@ -44,6 +44,7 @@ SOURCE: Final = "serve"
 LONGEST_FORM: Final = 4 * 1024
 LONGEST_BODY: Final = 64 * 1024
 _LONGEST_HEADER: Final = 8 * 1024
+_SLOWEST_BODY: Final = 10.0  # seconds
 _KEPT_HEADERS: Final = ("content-type", "x-opendsr-processor-domain", "x-opengdpr-processor-domain")
 
 
@@ -163,7 +164,12 @@ class _Intake:
         self._metrics = metrics
         self._allowance = allowance
         self._answering = anyio.Lock()
-        self._kinds = frozenset(one.kind for one in settings.systems.values() if not one.holds_nothing)
+        # Kinds whose vendors were given a secret to sign webhooks with; nobody else has a reason to post.
+        self._hooked = frozenset(
+            one.kind
+            for one in settings.systems.values()
+            if getattr(one.own, "webhook_secret", None) is not None
+        )
 
     # --- agencies ---
 
@@ -179,14 +185,16 @@ class _Intake:
         """An agency's answer, once."""
         token = request.path_params["token"]
         link = self._link(token)
+        if link is None:
+            return self._say(link, "unknown", 404)
         if not self._allowance.take():
             return self._say(link, "busy", 429)
         body = await _body(request, LONGEST_FORM)
         # One at a time, so that a link that is answered twice at once is taken once.
         async with self._answering:
             refusal = await _in_thread(lambda: self._refusal(link, token))
-            if link is None or refusal is not None:
-                return self._say(link, *(refusal or ("unknown", 404)))
+            if refusal is not None:
+                return self._say(link, *refusal)
             if body is None or not _is_answer(body):
                 return self._page(self._form(link, wrong=True), 422)
             kind = self._settings.systems[link.system].kind
@@ -248,8 +256,10 @@ class _Intake:
     async def webhook(self, request: Request) -> Response:
         """A vendor's webhook; whether it is genuine is for the handler to say."""
         kind = request.path_params["kind"]
-        if kind not in self._kinds:
+        if kind not in self._hooked:
             return self._refuse(kind, "unknown_kind", 404)
+        if not any("signature" in name for name in request.headers):
+            return self._refuse(kind, "unsigned", 401)
         return await self._take(request, kind)
 
     async def _take(
@@ -320,14 +330,15 @@ async def _in_thread(call: Callable[[], T]) -> T:
 
 
 async def _body(request: Request, longest: int) -> bytes | None:
-    """The body, or None if it is too long or the caller went away."""
+    """The body, or None if it is too long, takes too long, or the caller went away."""
     body = b""
     try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > longest:
-                return None
-    except ClientDisconnect:
+        with anyio.fail_after(_SLOWEST_BODY):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > longest:
+                    return None
+    except (ClientDisconnect, TimeoutError):
         return None
     return body
 

@@ -20,6 +20,7 @@ from email.message import EmailMessage
 from hashlib import sha256
 from typing import Final, Protocol
 
+from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, Subscription
 from orchestrator.mailbox import dpo, notice
 from orchestrator.metrics import Metrics
@@ -345,17 +346,13 @@ class Mailbox:
 
     def _bury(self, delivery: Delivery, code: str) -> None:
         """Keeps a record that can't be read, sealed, beside its topic."""
-        place = {"topic": delivery.topic, "partition": delivery.partition, "offset": delivery.offset}
         self._bus.publish(
             [
                 Record(
                     topic=topics.dead_letters(delivery.topic),
                     key="",
                     value=self._seal(delivery.value),
-                    headers=(
-                        ("radera-code", code.encode()),
-                        *((f"radera-{name}", str(value).encode()) for name, value in place.items()),
-                    ),
+                    headers=dead_letter_headers(delivery, code),
                 )
             ]
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from orchestrator.bus.dead_letters import REPLAYED
 from orchestrator.bus.port import Delivery
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.exchange import Exchange
@@ -27,9 +28,6 @@ from schemas.messages import Confirmation, Decision, Request
 
 _NAMESPACE = uuid.UUID("3c1d1c53-4a53-5d35-8d3b-8b4f0f5b1a4e")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-#: The header of a dead letter that was sent again: how often.
-REPLAYED = "radera-attempt"
 
 #: What stands in the record for a reason that quoted the person.
 WITHHELD = "(withheld: it quoted the person)"
@@ -123,6 +121,11 @@ class Reader:
         sealed = request.sealed_identifiers
         try:
             senders = self._senders_key(request)
+            if senders is not None:
+                # Filed only if it opens what came with it: a key that belongs to no saga would never be
+                # destroyed.
+                _opened(senders, request.request_id, sealed)
+                self._keys.insert(request.request_id, senders)
             key = self._keys.key_of(request.request_id)
             identifiers = _opened(senders or key, request.request_id, sealed)
             if senders not in (None, key):
@@ -156,16 +159,14 @@ class Reader:
         )
 
     def _senders_key(self, request: Request) -> bytes | None:
-        """The key that a producer outside wrapped to us, filed unless the request has, or had, one."""
+        """The key that a producer outside wrapped to us."""
         if self._exchange is None or request.wrapped_key is None or request.key_generation is None:
             return None
         try:
-            key = self._exchange.unwrap(request.wrapped_key, request.key_generation, request.request_id)
+            return self._exchange.unwrap(request.wrapped_key, request.key_generation, request.request_id)
         except GenerationUnknown:
             # The number is the producer's word: a wrong one is this request's trouble, not the keyring's.
             raise SealBroken(purpose="key") from None
-        self._keys.insert(request.request_id, key)
-        return key
 
     def unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
         """A request that could not be taken in: it opens one by itself, under an id made of its place."""

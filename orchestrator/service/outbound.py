@@ -4,6 +4,7 @@ The core sends bare messages; here they get what the saga knows (who, since when
 and headers. An outcome shows the saga as it is after the decision.
 """
 
+from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery
 from orchestrator.saga import escalations
 from orchestrator.saga.decide import Decision
@@ -135,10 +136,5 @@ def dead_letter(delivery: Delivery, code: str, sealed: bytes, key: str) -> Outgo
         topic=topics.dead_letters(delivery.topic),
         key=key,
         value=sealed,
-        headers=(
-            ("radera-code", code.encode()),
-            ("radera-topic", delivery.topic.encode()),
-            ("radera-partition", str(delivery.partition).encode()),
-            ("radera-offset", str(delivery.offset).encode()),
-        ),
+        headers=dead_letter_headers(delivery, code),
     )

@@ -288,6 +288,8 @@ class Retention(Section):
     """Ids of events seen. Must be at least as long as `messages`, or a replay would count twice."""
     messages: Duration = timedelta(days=7)
     """Messages on the embedded bus after all have read them."""
+    dead_letters: Duration = timedelta(days=90)
+    """Dead letters on the embedded bus; somebody must find the time to look at them."""
 
     @model_validator(mode="after")
     def _replayable(self) -> Self:

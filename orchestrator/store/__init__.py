@@ -3,6 +3,7 @@
 from orchestrator.store.engine import open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
 from orchestrator.store.housekeeping import (
+    destroy_orphans,
     forget_subjects,
     purge_inbox,
     purge_outbox_sent,
@@ -28,6 +29,7 @@ __all__ = [
     "StoredSent",
     "TimelineCheck",
     "Transaction",
+    "destroy_orphans",
     "forget_subjects",
     "open_engine",
     "purge_inbox",

@@ -4,6 +4,7 @@ old pages.
 
 import sqlite3
 import time
+from collections.abc import Collection
 from contextlib import closing
 
 import sqlalchemy as sa
@@ -18,12 +19,20 @@ _CHECKPOINT_ATTEMPTS = 5
 _CHECKPOINT_PAUSE = 0.05
 
 
-def purge_inbox(store: Store, before: int) -> int:
-    """Forget events seen before `before`; it has to be longer ago than the topics keep records. Returns how
-    many.
+def purge_inbox(store: Store, before: int, consumers: Collection[str]) -> int:
+    """Forget events that these consumers saw before `before`; it has to be longer ago than what they read
+    can come again. Returns how many.
     """
     with store.begin() as transaction:
-        return transaction.purge(tables.inbox, tables.inbox.c.seen_at, before)
+        return transaction.purge_inbox(before, consumers)
+
+
+def destroy_orphans(store: Store, before: int) -> int:
+    """Destroy keys filed before `before` for requests that no saga was opened for: nothing would ever end
+    them. Returns how many.
+    """
+    with store.begin() as transaction:
+        return transaction.destroy_orphans(before, transaction.now())
 
 
 def purge_outbox_sent(store: Store, before: int) -> int:

@@ -16,7 +16,7 @@ overlapping batches wait for each other rather than deadlock.
 import base64
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
@@ -325,6 +325,23 @@ class Transaction:
     def purge(self, table: sa.Table, time: sa.Column[int], before: int) -> int:
         """Delete the table's rows whose `time` is set and earlier than `before`. Returns how many."""
         return self._connection.execute(sa.delete(table).where(time < before)).rowcount
+
+    def purge_inbox(self, before: int, consumers: Collection[str]) -> int:
+        """Delete the rows of these consumers that are older than `before`. Returns how many."""
+        c = tables.inbox.c
+        statement = sa.delete(tables.inbox).where(c.consumer.in_(sorted(consumers)), c.seen_at < before)
+        return self._connection.execute(statement).rowcount
+
+    def destroy_orphans(self, before: int, at: int) -> int:
+        """Leave tombstones in place of keys without a saga that were filed before `before`. Returns how
+        many.
+        """
+        c, sagas = tables.subject_keys.c, tables.sagas.c
+        has_saga = sa.exists().where(sagas.request_id == c.request_id)
+        orphans = sa.select(c.request_id).where(c.wrapped.is_not(None), c.created_at < before, ~has_saga)
+        ids = list(self._connection.execute(orphans).scalars())
+        self.destroy_keys(ids, at)
+        return len(ids)
 
     def purge_requests(self, before: int) -> int:
         """Delete requests that are finished and were last changed earlier than `before`, with their timelines

@@ -20,6 +20,7 @@ from orchestrator.store import (
     Correlation,
     Store,
     StoredKeys,
+    destroy_orphans,
     forget_subjects,
     open_engine,
     purge_requests,
@@ -242,6 +243,18 @@ class RetentionSuite:
         assert OPEN == still_open
         assert {"o" * 64} == correlations(store)
         assert 1 == len(store.timeline("ended"))
+
+    def test_keys_of_no_request_are_destroyed(self, store: Store, clock: Clock, tmp_path: Path) -> None:
+        """A key whose request was never opened would outlive everything; one of a known request stays."""
+        keys = StoredKeys(store, Keyring.create(tmp_path / "radera.keys", 1))
+        for request_id in ("orphan", "open"):
+            keys.insert(request_id, bytes(32))
+
+        assert 0 == destroy_orphans(store, before=clock.now)
+        assert 1 == destroy_orphans(store, before=clock.now + 1)
+        with pytest.raises(KeyDestroyed):
+            keys.key_of("orphan")
+        assert bytes(32) == keys.key_of("open")
 
     def test_requests_are_purged(self, store: Store) -> None:
         """A finished request goes with its timeline after its time; an open one never does."""

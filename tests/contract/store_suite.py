@@ -531,18 +531,20 @@ class StoreSuite:
     # --- housekeeping ---
 
     def test_purging_the_inbox(self, engine: sa.Engine) -> None:
-        """Events seen before the limit are forgotten, and would be new again; later ones are kept."""
+        """A consumer's events seen before the limit are forgotten, and would be new again; no others are."""
         now = 10
         store = Store(engine, lambda: now)
         with store.begin() as transaction:
             transaction.insert_inbox("c", ["old"])
+            transaction.insert_inbox("links", ["old"])
         now = 20
         with store.begin() as transaction:
             transaction.insert_inbox("c", ["young"])
 
-        assert 1 == purge_inbox(store, 20)
+        assert 1 == purge_inbox(store, 20, ["c"])
         with store.begin() as transaction:
             assert {"old"} == transaction.insert_inbox("c", ["old", "young"])
+            assert set() == transaction.insert_inbox("links", ["old"])
 
     def test_purging_the_outbox(self, store: Store) -> None:
         """Only what was sent goes, however old the rest is."""

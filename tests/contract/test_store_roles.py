@@ -173,8 +173,10 @@ def test_the_orchestrator(store_of: Callable[[str], Store], keyring: Keyring) ->
     assert store.verify_timeline("old").length == 1
     assert (1, 1) == (store.figures().open_requests, store.figures().quarantined)
     assert [1, 1, 1, 1] == [
-        forgotten(store, NOW + 1)
-        for forgotten in (forget_subjects, purge_requests, purge_inbox, purge_outbox_sent)
+        forget_subjects(store, NOW + 1),
+        purge_requests(store, NOW + 1),
+        purge_inbox(store, NOW + 1, ["orchestrator"]),
+        purge_outbox_sent(store, NOW + 1),
     ]
 
 

@@ -58,6 +58,35 @@ def test_a_replay_applies_what_was_set_aside(installation: Installation) -> None
     assert 1 == installation.cli("dlq", "replay", name).exit_code
 
 
+def test_a_replay_that_fails_again_can_be_replayed_again(installation: Installation) -> None:
+    """Sent again too early it comes back as another dead letter, and counts when it is sent a second time."""
+    request = installation.request(("email", PERSON))
+    installation.systems.says["crm", "locate"] = [None]
+    installation.confirm(
+        request_id=request.request_id, system="crm", verb="locate", kind="located", found=3, command_id="lost"
+    )
+    installation.settle()
+    assert 0 == installation.cli("dlq", "replay", only_letter(installation)).exit_code
+    installation.settle()
+    installation.publish(topics.REQUESTS, encode(request), request.request_id)
+    installation.settle()
+
+    assert 0 == installation.cli("dlq", "replay", only_letter(installation)).exit_code
+    installation.settle()
+    assert 3 == installation.saga(request.request_id).steps[0].found
+
+
+def test_dead_letters_go_after_their_time(installation: Installation) -> None:
+    """On the embedded bus nobody reads them, and they go all the same."""
+    installation.publish(topics.DECISIONS, b"rubbish")
+    installation.settle()
+    ground, letters = installation.ground, [topics.dead_letters(topics.DECISIONS)]
+    ground.trim_bus(ground.store.now(), ground.store.now() - 1)
+    assert 1 == len(list(ground.bus.browse(letters)))
+    ground.trim_bus(ground.store.now(), ground.store.now() + 1)
+    assert [] == list(ground.bus.browse(letters))
+
+
 def test_what_is_discarded_is_not_listed(installation: Installation) -> None:
     """Dealt with is dealt with."""
     installation.publish(topics.DECISIONS, b"rubbish")
@@ -70,11 +99,15 @@ def test_what_is_discarded_is_not_listed(installation: Installation) -> None:
 
 
 def test_a_letter_whose_master_key_is_gone_can_only_be_discarded(installation: Installation) -> None:
-    """After a rotation nobody can open it, and the command says so."""
+    """A rotation keeps the old key for it unless told otherwise; then nobody can open it, as is said."""
     installation.publish(topics.DECISIONS, b"rubbish")
     installation.settle()
     name = only_letter(installation)
-    assert 0 == installation.cli("keys", "rotate").exit_code
+    kept = installation.cli("keys", "rotate")
+    assert 1 == kept.exit_code
+    assert "1 dead letters can be opened only with them" in kept.output
+    assert "bytes" in installation.cli("dlq", "show", name).output
+    assert 0 == installation.cli("keys", "rotate", "--lose-dead-letters").exit_code
 
     said = installation.cli("dlq", "replay", name)
     assert 1 == said.exit_code

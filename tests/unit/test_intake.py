@@ -35,6 +35,12 @@ PERSON = "canary.person@example.org"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 
+class Hooked(BaseModel):
+    """A vendor's settings with a secret for its webhook."""
+
+    webhook_secret: str = "secret"
+
+
 class Own(BaseModel):
     """The part of a handler's settings that the page reads."""
 
@@ -109,7 +115,7 @@ class World:
             systems={
                 "agency": System(kind="recruitment", own=Own()),
                 "byggab": System(kind="tenant"),
-                "crm": System(kind="superoffice"),
+                "crm": System(kind="superoffice", own=Hooked()),
                 "survey": System(kind="holds_nothing", reason="anonymous"),
             },
         )
@@ -346,6 +352,27 @@ def test_a_controller_may_call_back_as_often_as_it_likes() -> None:
     assert second == third
 
 
+def signed(world: World, body: bytes = b"{}") -> httpx.Response:
+    """A webhook that says it is signed; whether it is, is for the handler to say."""
+    return world.client.post("/callbacks/superoffice", content=body, headers={"X-SuperOffice-Signature": "s"})
+
+
+def test_a_webhook_that_is_too_long_is_refused() -> None:
+    """Before it is anywhere."""
+    world = World()
+    assert 413 == signed(world, b"x" * (64 * 1024 + 1)).status_code
+    assert [] == world.bus.records
+
+
+def test_links_that_are_none_of_ours_use_up_nobodys_allowance() -> None:
+    """A flood of made-up links must not keep an agency from answering."""
+    world = World(Allowance(per_second=0.001, burst=1, monotonic=lambda: 0.0))
+    for _ in range(5):
+        assert 404 == world.client.post("/answer/nonsense", content="answer=erased", headers=FORM).status_code
+    path = f"/answer/{world.token()}"
+    assert 200 == world.client.post(path, content="answer=erased", headers=FORM).status_code
+
+
 def test_a_vendors_webhook_is_passed_on_unread() -> None:
     """Whether it is genuine is for the handler to say, which has the secret."""
     world = World()
@@ -373,7 +400,7 @@ def test_a_vendors_webhook_is_passed_on_unread() -> None:
         ("/callbacks/tenant/{byggab}", b"not json", 400),
         ("/callbacks/tenant/{byggab}", b"[" * 20_000, 400),
         ("/callbacks/tenant/{byggab}", b"x" * (64 * 1024 + 1), 413),
-        ("/callbacks/superoffice", b"x" * (64 * 1024 + 1), 413),
+        ("/callbacks/superoffice", b"{}", 401),
     ],
 )
 def test_what_is_no_callback_of_ours_is_refused(path: str, body: bytes, status: int) -> None:
@@ -391,7 +418,7 @@ def test_a_callback_that_cannot_be_kept_is_asked_for_again() -> None:
     """503: every vendor tries again later."""
     world = World()
     world.bus.away = True
-    response = world.client.post("/callbacks/superoffice", content=b"{}")
+    response = signed(world)
 
     assert (503, "30") == (response.status_code, response.headers["retry-after"])
     assert (
@@ -403,9 +430,9 @@ def test_too_much_at_once_is_put_off() -> None:
     """A flood costs the caller, and fills no disk."""
     seconds = [0.0]
     world = World(Allowance(per_second=1, burst=2, monotonic=lambda: seconds[0]))
-    statuses = [world.client.post("/callbacks/superoffice", content=b"{}").status_code for _ in range(3)]
+    statuses = [signed(world).status_code for _ in range(3)]
     seconds[0] = 1.0
-    statuses.append(world.client.post("/callbacks/superoffice", content=b"{}").status_code)
+    statuses.append(signed(world).status_code)
 
     assert [202, 202, 429, 202] == statuses
 

@@ -1,6 +1,7 @@
 """A producer outside seals to the installation's public key, and only the installation can open it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.privacy import (
     GenerationForgotten,
     Identifier,
     Keyring,
+    KeyUnknown,
     PublicKey,
     PublicKeyUnreadable,
     SealBroken,
@@ -23,7 +25,7 @@ from orchestrator.privacy import (
 from orchestrator.saga.events import RequestReceived, RequestUnreadable
 from orchestrator.service.inbound import Inbound, Reader
 from orchestrator.store import Store, StoredKeys, open_engine
-from schemas.codec import decode
+from schemas.codec import decode, encode
 from schemas.messages import Request
 
 CANARY = "canary.person@people.example"
@@ -162,6 +164,19 @@ def test_a_request_that_ended_is_not_revived(keyring: Keyring, keys: StoredKeys)
 
     assert isinstance(event, RequestReceived)
     assert () == event.identifier_kinds
+
+
+def test_a_key_that_opens_nothing_is_not_filed(keyring: Keyring, keys: StoredKeys) -> None:
+    """It would belong to no request, and nothing would ever destroy it."""
+    public = Exchange(keyring).public_key()
+    made = Producer(public, source="web_form").request([Identifier("email", CANARY)], verified=True)
+    request = decode(made.record.value, Request)
+    other = request.model_copy(update={"wrapped_key": public.wrap(new_key(), made.request_id)})
+    inbound = arrive(keyring, keys, Made(made.request_id, replace(made.record, value=encode(other))))
+
+    assert isinstance(inbound.event, RequestUnreadable)
+    with pytest.raises(KeyUnknown):
+        keys.key_of(made.request_id)
 
 
 def test_a_key_for_another_generation_is_the_requests_trouble(keyring: Keyring, keys: StoredKeys) -> None:

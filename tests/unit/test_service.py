@@ -23,7 +23,7 @@ from orchestrator.service.inbound import Reader, key_for_dead_letter
 from orchestrator.service.orchestrator import GROUP, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.settings import Retention
-from orchestrator.store import Store, StoredKeys, Transaction, open_engine
+from orchestrator.store import Store, StoredKeys, StoredSent, Transaction, open_engine
 from orchestrator.store.errors import Locked
 from orchestrator.store.tables import inbox, outbox
 from schemas import topics
@@ -369,8 +369,10 @@ def count(world: World, table: sa.Table) -> int:
 
 def test_what_is_old_is_forgotten_and_what_is_not_stays(world: World) -> None:
     """Records that were sent and events that were seen go after their time, once an hour and not before."""
-    trimmed: list[int] = []
-    house = Housekeeping(store=world.store, retention=Retention(), trim_bus=trimmed.append)
+    trimmed: list[tuple[int, int]] = []
+    house = Housekeeping(
+        store=world.store, retention=Retention(), trim_bus=lambda *before: trimmed.append(before)
+    )
     world.publish(topics.REQUESTS, encode(world.request()))
     world.orchestrator.step(0.0)
     world.relay.step()
@@ -380,7 +382,16 @@ def test_what_is_old_is_forgotten_and_what_is_not_stays(world: World) -> None:
         house.step()
         seen.append((count(world, inbox), count(world, outbox)))
     assert [(1, 1), (1, 0), (1, 0), (0, 0)] == seen
-    assert [NOW - 7 * DAY, NOW + DAY, world.now - 7 * DAY] == trimmed
+    assert [(at - 7 * DAY, at - 90 * DAY) for at in (NOW, NOW + 8 * DAY, world.now)] == trimmed
+
+
+def test_a_used_link_is_remembered_longer_than_any_link_lives(world: World) -> None:
+    """Else an agency's single-use link could be answered twice, a month apart."""
+    sent = StoredSent(world.store, "links")
+    sent.record("link:1")
+    world.now += 400 * DAY
+    Housekeeping(store=world.store, retention=Retention()).step()
+    assert sent.seen("link:1")
 
 
 def test_what_was_not_sent_is_never_forgotten(world: World) -> None:
