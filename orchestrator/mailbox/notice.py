@@ -202,7 +202,7 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "anonymised": "Your data has been made anonymous, so that it can't be traced to you:",
         "under_way": "The erasure is under way, and we follow it until it is done:",
         "asked": "We have asked the one who holds the data, and follow it until we have an answer:",
-        "retained": "Some data has not been erased, because the law requires that it is kept:",
+        "retained": "Some data has not been erased, because the law requires or permits that it is kept:",
         "not_identifiable": "We could not find out, with what we know of you, if there is data about you:",
         "holds_nothing": "We have considered these too. They hold nothing that can be traced to a person:",
         "refused": (
@@ -261,7 +261,7 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "anonymised": "Dina uppgifter är anonymiserade, så att de inte kan härledas till dig:",
         "under_way": "Raderingen pågår, och vi följer den tills den är klar:",
         "asked": "Vi har frågat den som har uppgifterna, och följer frågan tills vi får svar:",
-        "retained": "Vissa uppgifter är inte raderade, eftersom lagen kräver att de bevaras:",
+        "retained": "Vissa uppgifter är inte raderade, eftersom lagen kräver eller tillåter att de bevaras:",
         "not_identifiable": (
             "Vi har inte kunnat ta reda på om det finns uppgifter om dig, med det vi vet om dig:"
         ),
@@ -324,7 +324,7 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "anonymised": "Opplysningene dine er anonymisert, slik at de ikke kan spores til deg:",
         "under_way": "Slettingen pågår, og vi følger den til den er ferdig:",
         "asked": "Vi har spurt den som har opplysningene, og følger saken til vi får svar:",
-        "retained": "Noen opplysninger er ikke slettet, fordi loven krever at de oppbevares:",
+        "retained": "Noen opplysninger er ikke slettet, fordi loven krever eller tillater at de oppbevares:",
         "not_identifiable": (
             "Vi har ikke kunnet finne ut om det finnes opplysninger om deg, med det vi vet om deg:"
         ),

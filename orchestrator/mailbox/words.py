@@ -78,9 +78,9 @@ HEADLINE: Final[Mapping[Tongue, Table]] = {
             "Every system has accepted or ended, and no notice to the person is outstanding (Art. 12(3)). "
             "It is NOT completed: proofs are still to come."
         ),
-        "completed": "Every system has come to an end, as listed. Our copy of the identifiers is destroyed.",
-        "rejected": "The request was rejected by decision. Our copy of the identifiers is destroyed.",
-        "cancelled": "The request was cancelled by decision. Our copy of the identifiers is destroyed.",
+        "completed": "Every system has come to an end, as listed. Our key to the identifiers is destroyed.",
+        "rejected": "The request was rejected by decision. Our key to the identifiers is destroyed.",
+        "cancelled": "The request was cancelled by decision. Our key to the identifiers is destroyed.",
         "corrected": "A later report contradicts what was reported before.",
         "decision_refused": "A decision did not fit and was NOT applied; nothing was changed by it.",
     },
@@ -91,9 +91,9 @@ HEADLINE: Final[Mapping[Tongue, Table]] = {
             "Alla system har godtagit eller avslutats, och ingen underrättelse till personen återstår "
             "(art. 12.3). Den är INTE slutförd: bevis återstår."
         ),
-        "completed": "Alla system är avslutade, enligt listan. Vår kopia av identifierarna är förstörd.",
-        "rejected": "Begäran avslogs genom beslut. Vår kopia av identifierarna är förstörd.",
-        "cancelled": "Begäran avbröts genom beslut. Vår kopia av identifierarna är förstörd.",
+        "completed": "Alla system är avslutade, enligt listan. Vår nyckel till identifierarna är förstörd.",
+        "rejected": "Begäran avslogs genom beslut. Vår nyckel till identifierarna är förstörd.",
+        "cancelled": "Begäran avbröts genom beslut. Vår nyckel till identifierarna är förstörd.",
         "corrected": "En senare uppgift motsäger det som rapporterats tidigare.",
         "decision_refused": "Ett beslut passade inte och har INTE tillämpats; inget har ändrats av det.",
     },

@@ -166,8 +166,10 @@ class World:
         return self.feed(Confirmed(**{**values, **fields}))
 
     def callback(self, system: str, kind: str, **fields: Any) -> Decision:
-        """Something that a vendor or a party says by itself."""
+        """Something that a vendor or a party says by itself; by the latest link, unless `attempt` says which."""
+        step = self.open.step(system)
         values: dict[str, Any] = {
+            "attempt": step.attempt if step is not None else 0,
             "event_id": self.event_id(),
             "request_id": REQUEST,
             "kind": kind,
@@ -277,6 +279,7 @@ def must_hold(world: World, before: Saga | None, event: Event, decision: Decisio
     _asks_once(after)
     _erases_only_when_it_may(world, before, decision)
     _ends_for_good(world, before, decision)
+    _is_not_told_less(before, event, after)
 
 
 def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
@@ -352,3 +355,14 @@ def _ends_for_good(world: World, before: Saga | None, decision: Decision) -> Non
             state = step.state
             assert isinstance(state, Ended)
             assert (state.grade is not None) == (state.end in _CLAIMS or state.end == "refused"), state
+
+
+def _is_not_told_less(before: Saga | None, event: Event, after: Saga) -> None:
+    """What a party answers to an asking from before the step was begun anew is not an answer to it."""
+    if before is None or not isinstance(event, Confirmed) or event.command_id is not None:
+        return
+    step, now = before.step(event.system or ""), after.step(event.system or "")
+    if step is None or now is None or event.attempt >= step.asked_from or event.kind == "proved":
+        return
+    assert step.is_ended or not now.is_ended, f"{event.kind} to an earlier asking ended the step"
+    assert now.instruction == step.instruction, "instructed for more than was asked"

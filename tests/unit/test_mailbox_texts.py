@@ -122,7 +122,7 @@ def _escalated(**changed: Any) -> Outcome:
 
 
 COMPLETED_EN = """\
-Every system has come to an end, as listed. Our copy of the identifiers is destroyed.
+Every system has come to an end, as listed. Our key to the identifiers is destroyed.
 The weakest of the proofs below: a vendor has promised to erase. It has NOT been seen, nor reported
 as done.
 It is NOT erased everywhere: see the lines in capitals.
@@ -147,7 +147,7 @@ Times are in Europe/Stockholm.
 """
 
 COMPLETED_SV = """\
-Alla system är avslutade, enligt listan. Vår kopia av identifierarna är förstörd.
+Alla system är avslutade, enligt listan. Vår nyckel till identifierarna är förstörd.
 Det svagaste beviset nedan: en leverantör har lovat radera. Det är INTE sett, och inte rapporterat
 som gjort.
 Det är INTE raderat överallt: se raderna med versaler.
@@ -384,7 +384,8 @@ Leverantören har godtagit raderingen och lovat att utföra den. Vi har ingen
 möjlighet att kontrollera det själva:
   - Analytics; men inte allt: se nedan
 
-Vissa uppgifter är inte raderade, eftersom lagen kräver att de bevaras:
+Vissa uppgifter är inte raderade, eftersom lagen kräver eller tillåter att de
+bevaras:
   - SuperOffice; bokföringslagen 7 kap. 2 §; bevaras till och med 31 december
     2033
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.saga import escalations, request, steps, table
+from orchestrator.saga import escalations, parties, request, steps, table
 from orchestrator.saga.clocks import DAY, SECOND
 from orchestrator.saga.draft import Draft
 from orchestrator.saga.events import ConfirmationKind, Confirmed, Event, TimerFired
@@ -115,9 +115,12 @@ class Walk:
     def _callback(self) -> None:
         system = self.random.choice((*self.systems, *self.systems, "nowhere"))
         kind = self.random.choice(_CALLBACKS)
+        step = self.world.open.step(system)
+        latest = step.attempt if step is not None else 0
         self.world.callback(
             system,
             kind,
+            attempt=max(0, latest - self.random.choice((0, 0, 0, 0, 1, 3))),
             occurred_at=self.world.now - self.random.choice((0, 0, 0, 2 * DAY)),
             look_at=self.random.choice((None, None, self.world.now, self.world.now + DAY)),
             legal_basis="bookkeeping" if kind == "retained" else None,
@@ -328,5 +331,17 @@ def test_a_key_destroyed_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         draft.destroys_key = True
 
     monkeypatch.setattr(request, "_finish_when_quiet", impatient)
-    with pytest.raises(AssertionError, match="may still act"):
+    # A request that was set aside and is over all the same goes on asking, which is noticed as well.
+    with pytest.raises(AssertionError, match="may still act|escalated"):
+        walk_all()
+
+
+def test_an_answer_about_less_that_counts_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A party's answer to an asking from before a supplement that ends the step, or instructs, is noticed."""
+
+    def trusting(step: Step, event: Confirmed) -> bool:
+        return False
+
+    monkeypatch.setattr(parties, "_is_about_less", trusting)
+    with pytest.raises(AssertionError, match="earlier asking|instructed for more"):
         walk_all()

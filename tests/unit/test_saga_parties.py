@@ -1,5 +1,9 @@
 """Controllers that must instruct us, and agencies that only read mail."""
 
+from dataclasses import replace
+
+import pytest
+
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.model import AwaitingParty, Ended
 from orchestrator.saga.rules import HOUR, MINUTE, SystemPlan
@@ -169,3 +173,144 @@ def test_reminders_do_not_burst() -> None:
     state = world.step("agency").state
     assert isinstance(state, AwaitingParty)
     assert START + 7 * DAY == state.until
+
+
+# --- which asking was answered ---
+
+_ENDS = {"party_erased": "erased", "absent": "absent", "retained": "retained"}
+
+
+def mailed(world: World) -> int:
+    """The agency was asked by mail; gives the attempt that its link names."""
+    world.answer("agency", "cannot_look")
+    world.answer("agency", "awaiting_party")
+    return world.command("agency").attempt
+
+
+def supplemented(*plans: SystemPlan, to: str) -> World:
+    """Asked, then supplemented, and brought to a state of the second asking."""
+    world = started(*plans)
+    mailed(world)
+    world.supplement(tenant="acme")
+    if to != "locating":
+        world.answer("agency", "cannot_look")
+    if to == "retrying":
+        world.answer("agency", "failed", retryable=True)
+    if to == "awaiting_decision":
+        world.answer("agency", "failed")
+    if to == "awaiting_party":
+        world.answer("agency", "awaiting_party")
+    assert to == world.status("agency")
+    return world
+
+
+@pytest.mark.parametrize("kind", _ENDS)
+@pytest.mark.parametrize("to", ["locating", "erasing", "retrying", "awaiting_decision", "awaiting_party"])
+def test_an_answer_by_a_link_from_before_a_supplement_does_not_end_the_step(to: str, kind: str) -> None:
+    """It was about fewer identifiers, whatever the step is at: it is noted, and the step goes on."""
+    world = supplemented(AGENCY, to=to)
+    world.callback("agency", kind, attempt=2, legal_basis="bookkeeping")
+    assert to == world.status("agency")
+    ignored = [one.data for one in world.entries if one.action == "ignored"]
+    assert [(kind, "asked_anew_since")] == [(one["trigger"], one["code"]) for one in ignored]
+
+
+@pytest.mark.parametrize("kind", _ENDS)
+def test_an_answer_by_a_link_of_the_latest_asking_counts(kind: str) -> None:
+    """Also after an older one that did not, and also before we know that the mail went out."""
+    for to in ("erasing", "awaiting_party"):
+        world = supplemented(AGENCY, to=to)
+        world.callback("agency", kind, attempt=2, legal_basis="bookkeeping")
+        world.callback("agency", kind, attempt=4, legal_basis="bookkeeping")
+        assert _ENDS[kind] == world.status("agency")
+
+
+def test_a_reminder_or_a_retry_makes_no_older_link_void() -> None:
+    """They ask the same again, so that the first mail's link is as good as the last one's."""
+    for reason in ("", "party_silent"):
+        world = started(AGENCY)
+        first = mailed(world)
+        world.tick()
+        if reason:
+            world.until(START + 27 * DAY)
+            world.dpo("retry", reason)
+            world.answer("agency", "awaiting_party")
+        assert first < world.command("agency").attempt
+        world.callback("agency", "party_erased", attempt=first)
+        assert "erased" == world.status("agency")
+
+
+def test_an_answer_from_before_the_dpo_had_newer_records_erased_does_not_end_the_step() -> None:
+    """Looked anew, an agency is asked anew: what it erased before is not what reappeared."""
+    world = started(AGENCY)
+    world.answer("agency", "located")
+    world.answer("agency", "awaiting_party")
+    world.callback("agency", "party_erased", attempt=2)
+    world.answer("agency", "reappeared")
+    world.dpo("erase", "reappeared")
+    world.answer("agency", "located")
+    world.callback("agency", "party_erased", attempt=2)
+    assert "erasing" == world.status("agency")
+
+
+def test_a_vendors_own_event_is_a_reason_to_look_after_a_supplement_too() -> None:
+    """It came by no link and answers no asking; the proof is ours."""
+    world = supplemented(AGENCY, to="awaiting_party")
+    world.callback("agency", "party_erased", attempt=0, grade="vendor_stated", look_at=world.now)
+    assert "proving" == world.status("agency")
+
+
+def test_an_agencys_refusal_reaches_the_dpo_by_whichever_link() -> None:
+    """It ends nothing, so that it can be taken at its word."""
+    world = supplemented(AGENCY, to="awaiting_party")
+    world.callback("agency", "refused", attempt=2, code="no_such_person")
+    assert ["party_refused"] == world.questions()
+
+
+@pytest.mark.parametrize("kind", ["instructed", "refused"])
+def test_a_controllers_word_about_less_counts_for_nothing_after_a_supplement(kind: str) -> None:
+    """Neither an instruction nor an end, while the step waits for its turn or when it was passed on again."""
+    world = World(CRM, replace(TENANT, after=("crm",)))
+    world.request(tenant="acme")
+    world.erase("crm")
+    asked(world)
+    world.supplement(tenant="acme")
+    world.callback("tenant", kind, attempt=1)
+    assert ("waiting", None) == (world.status("tenant"), world.step("tenant").instruction)
+    world.erase("crm")
+    world.callback("tenant", kind, attempt=1)
+    assert ("locating", None) == (world.status("tenant"), world.command("tenant").instruction)
+    asked(world)
+    world.now += 1
+    world.callback("tenant", kind, attempt=1)
+    assert ("awaiting_party", ["locate", "locate"]) == (world.status("tenant"), world.verbs("tenant"))
+    world.callback("tenant", kind, attempt=2)
+    assert {"instructed": "locating", "refused": "refused"}[kind] == world.status("tenant")
+
+
+def test_a_refusal_about_less_still_stops_an_instructed_step() -> None:
+    """When in doubt nothing is erased: the DPO sees that the controller said both. The old link can't settle
+    it.
+    """
+    world = asked(started(TENANT))
+    world.supplement(tenant="acme")
+    asked(world)
+    world.callback("tenant", "instructed", attempt=2)
+    world.callback("tenant", "refused", attempt=1)
+    world.callback("tenant", "instructed", attempt=1)
+    assert ["instruction_conflict"] == world.questions()
+    world.callback("tenant", "instructed", attempt=2)
+    assert ("locating", []) == (world.status("tenant"), world.questions())
+
+
+def test_a_controllers_address_stays_good_when_newer_records_are_erased() -> None:
+    """The controller is not asked anew then: it can still refuse, and take that back."""
+    world = asked(started(TENANT))
+    world.callback("tenant", "instructed", attempt=1)
+    world.erase("tenant")
+    world.answer("tenant", "reappeared")
+    world.dpo("erase", "reappeared")
+    world.callback("tenant", "refused", attempt=1)
+    assert ["instruction_conflict"] == world.questions()
+    world.callback("tenant", "instructed", attempt=1)
+    assert ("locating", []) == (world.status("tenant"), world.questions())
