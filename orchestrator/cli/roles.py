@@ -216,7 +216,7 @@ class Roles:
             loop.start()
         self.server.start()
 
-    def stop(self, limit: float = 8.0) -> bool:
+    def stop(self, limit: float = 7.0) -> bool:
         """Stops everything; whether all of it ended within `limit` seconds."""
         until = time.monotonic() + limit
         self._stop.set()
