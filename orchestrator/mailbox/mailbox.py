@@ -112,6 +112,9 @@ class Mailbox:
                     (delivery.partition, delivery.offset), _Held(delivery, self._clock())
                 )
                 done += self._try(held)
+        else:
+            # With its hands full it takes nothing, but a reader that asks for nothing falls out of its group.
+            self._subscribed().poll(0.0, 0)
         self._metrics.mails_waiting(len(self._held))
         return done
 
