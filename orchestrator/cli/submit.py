@@ -10,7 +10,7 @@ import click
 
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.intake import CannotSubmit, Intake
-from orchestrator.privacy import KINDS, Identifier, Kind
+from orchestrator.privacy import KINDS, Identifier, Kind, clean
 from orchestrator.saga.clocks import micros
 from schemas.messages import Capacity, Language
 
@@ -28,8 +28,10 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
             # With flags it is left alone: it may be the list that a loop of the shell is reading.
             typed += read_lines(_text(sys.stdin.buffer.read()).splitlines())
         identifiers = [identifier_of(kind, value) for kind, value in typed]
+        ground = open_ground(config)
+        others = _open_requests_of(ground, identifiers)
         request_id = submit_to(
-            open_ground(config),
+            ground,
             identifiers,
             request_id=options["request_id"],
             scope=options["scope"] or None,
@@ -44,7 +46,20 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
         click.echo(f"radera: {error}", err=True)
         return 2
     click.echo(request_id)
+    for other in others:
+        if other != request_id:
+            click.echo(f"radera: note: request {other} of the same person is open, too", err=True)
     return 0
+
+
+def _open_requests_of(ground: Ground, identifiers: Sequence[Identifier]) -> list[str]:
+    """Requests under way with the same identifiers, found by their keyed digest."""
+    person = clean(identifiers, region=ground.settings.installation.country).identifiers
+    if not person.items:
+        return []
+    with ground.store.begin() as transaction:
+        known = transaction.of_subject(ground.digests.subject(person))
+    return [saga.request_id for saga in known if not saga.is_finished]
 
 
 def _text(data: bytes) -> str:

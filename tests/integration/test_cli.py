@@ -329,3 +329,17 @@ def test_the_demonstration_leaves_a_strange_directory_alone(tmp_path: Path) -> N
     result = radera("demo", "--directory", str(tmp_path))
     assert (2, True) == (result.exit_code, "holds something else" in result.stderr)
     assert ["letters.txt"] == [path.name for path in tmp_path.iterdir()]
+
+
+def test_a_second_request_of_the_same_person_is_pointed_out(installation: Installation) -> None:
+    """Both run, and whoever submits the second hears of the first; another person's is nobody's business."""
+    installation.systems.says["crm", "locate"] = [None, None, None]
+    first = installation.cli("submit", "--email", PERSON)
+    installation.settle()
+    second = installation.cli("submit", "--email", PERSON.upper())
+    other = installation.cli("submit", "--email", "somebody.else@people.example")
+
+    assert (0, 0, 0) == (first.exit_code, second.exit_code, other.exit_code)
+    assert f"request {first.stdout.strip()} of the same person is open" in second.stderr
+    assert "same person" not in first.stderr + other.stderr
+    assert PERSON not in second.output
