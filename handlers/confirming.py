@@ -74,7 +74,7 @@ def confirm_expiry(command: Command, code: str, *, now: int) -> Confirmation:
 
 
 def confirm_callback(callback: Callback, received: Received, *, now: int) -> Confirmation:
-    """The confirmation of what a callback said; it answers no command."""
+    """The confirmation of what a callback said; it answers no command, but may name the asking one."""
     result = received.result
     if result.references:
         raise ValueError("a callback's references can't be sealed: the request's key may not be known here")
@@ -84,8 +84,10 @@ def confirm_callback(callback: Callback, received: Received, *, now: int) -> Con
         request_id=received.request_id,
         system=received.system,
         correlation=received.correlation,
+        attempt=received.attempt,
         kind=result.kind,
-        occurred_at=now,
+        # When it was said counts, not when it was read: a later word must stay the later one.
+        occurred_at=min(now, callback.received_at),
         correlations=tuple(result.correlations),
         **said,
     )

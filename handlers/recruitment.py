@@ -196,7 +196,7 @@ class Recruitment:
             raise Refused("link_expired")
         prove_at = None if self._teamtailor is None else self._context.clock()
         result = read_answer(callback.body, prove_at=prove_at)
-        return Received(result=result, request_id=link.request_id, system=link.system)
+        return Received(result=result, request_id=link.request_id, system=link.system, attempt=link.attempt)
 
     def _correlation(self, candidate: str) -> str:
         return self._context.correlate(f"{self._context.system}/candidate", candidate)

@@ -254,12 +254,17 @@ class VendorPurged(Result):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What a callback meant, and whom it is about: by name, or by the keyed hash that the store knows."""
+    """What a callback meant, and whom it is about: by name, or by the keyed hash that the store knows.
+
+    `attempt` is the one whose link the party answered by: it may have been about fewer identifiers than are
+    known now. 0 where there was no link.
+    """
 
     result: Result
     request_id: str | None = None
     system: str | None = None
     correlation: str | None = None
+    attempt: int = 0
 
     def __post_init__(self) -> None:
         if self.correlation is None and (self.request_id is None or self.system is None):

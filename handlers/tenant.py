@@ -5,6 +5,8 @@
   controller carries its instruction with it.
 * Passing on is idempotent: the request's id is derived, and what was sent is kept with the references, so
   that a reminder is the same request again. A 409 says that the controller has it already.
+* The address for its answer names the attempt that first passed on these identities, so that an instruction
+  about fewer of them can be told.
 * Then the tenant's data API looks, erases by record id, and looks again, in the one tenant that is pinned.
 * When it is proved, the controller is told.
 * The controller's address is somebody else's choice: see `orchestrator.http.guard`.
@@ -51,6 +53,8 @@ from orchestrator.settings.sections import Address, Duration
 from schemas.messages import Token
 
 REQUEST = "opendsr_request"
+#: How a reference to a request that was passed on is marked with the attempt that did so.
+_ATTEMPT = "attempt:"
 RECORD = "record"
 
 #: OpenDSR has no name for a telephone number, and a name alone says who nobody is.
@@ -126,8 +130,7 @@ class Tenant:
         found = await self._post("locate", {"identities": identities}, "records")
         if not found:
             control = await self._control()
-            await self._tell(task, "nothing_held")
-            return Absent(control=control)
+            return Absent(control=control, evidence=await self._tell(task, "nothing_held"))
         return Located(references=tuple(found), evidence=control.evidence())
 
     async def erase(self, task: Task) -> Result:
@@ -164,8 +167,7 @@ class Tenant:
         if new:
             return Reappeared(count=len(new), evidence=control.evidence())
         control = await self._control()
-        await self._tell(task, "erased")
-        return Proved(control=control, grade="seen_absent")
+        return Proved(control=control, grade="seen_absent", evidence=await self._tell(task, "erased"))
 
     async def receive(self, callback: CallbackBody) -> Received:
         if callback.token is None or self._context.links is None:
@@ -180,7 +182,12 @@ class Tenant:
             raise Refused("link_expired")
         if self._settings.callback_certificate is not None:
             _check_signature(self._settings.callback_certificate.read(), callback)
-        return Received(result=_instruction(callback.body), request_id=link.request_id, system=link.system)
+        return Received(
+            result=_instruction(callback.body),
+            request_id=link.request_id,
+            system=link.system,
+            attempt=link.attempt,
+        )
 
     # --- the controller
 
@@ -199,7 +206,8 @@ class Tenant:
         sent = next((one for one in task.of_kind(REQUEST) if one.id == id_), None)
         submitted_at = task.issued_at if sent is None or sent.created_at is None else sent.created_at
         expires_at = submitted_at + micros(self._settings.link_lifetime)
-        link = self._context.links.make(task.request_id, task.system, 0, expires_at)
+        attempt = task.attempt if sent is None else _first_attempt(sent)
+        link = self._context.links.make(task.request_id, task.system, attempt, expires_at)
         content = {
             "regulation": "gdpr",
             "subject_request_id": id_,
@@ -213,17 +221,22 @@ class Tenant:
         path = "/v2/requests"
         answer = await self._controller.erase_call(task, "POST", path, json=content, accept=frozenset({409}))
         asked = "reminder" if task.reminder else "passed_on"
+        kept = Reference(kind=REQUEST, id=id_, created_at=submitted_at, marks=(f"{_ATTEMPT}{attempt}",))
         return AwaitingParty(
             remind_at=self._context.clock() + micros(self._settings.remind_after),
-            references=(Reference(kind=REQUEST, id=id_, created_at=submitted_at),) if sent is None else (),
+            references=(kept,) if sent is None else (),
             evidence={"asked": asked, **({"repeated": "1"} if answer.status == 409 else {})},
         )
 
-    async def _tell(self, task: Task, result: str) -> None:
-        """Tell the controller what we did about the request that we passed on to it; the same each time."""
+    async def _tell(self, task: Task, result: str) -> dict[str, str]:
+        """Tell the controller what we did about the request that we passed on to it; the same each time.
+
+        Gives the evidence of it. A controller that will not hear it does not undo what was seen in its data;
+        one that is away is told when the proof is tried again.
+        """
         path = self._settings.confirmation_path
         if path is None or task.capacity == "processor":
-            return
+            return {}
         passed_on = {one.id for one in task.of_kind(REQUEST)} or {_subject_request_id(task)}
         for id_ in sorted(passed_on):
             content = {
@@ -231,7 +244,11 @@ class Tenant:
                 "request_status": "completed",
                 "extensions": {"radera": {"result": result, "records": len(task.of_kind(RECORD))}},
             }
-            await self._controller.call("POST", path, json=content)
+            try:
+                await self._controller.call("POST", path, json=content)
+            except Permanent:
+                return {"controller_told": "refused"}
+        return {"controller_told": "yes"}
 
     # --- the tenant's data
 
@@ -274,6 +291,13 @@ def _subject_request_id(task: Task) -> str:
     """
     hashed = hashlib.sha256(f"{task.request_id}\0{task.system}\0".encode() + task.identifiers.to_bytes())
     return str(UUID(bytes=hashed.digest()[:16], version=4))
+
+
+def _first_attempt(sent: Reference) -> int:
+    """The attempt that the controller's address was made with; before it was kept, that was 0."""
+    # Of two that both passed it on, the first mark goes with the time that is kept, too.
+    numbers = [mark.removeprefix(_ATTEMPT) for mark in sent.marks if mark.startswith(_ATTEMPT)]
+    return int(numbers[0]) if numbers else 0
 
 
 def _instruction(body: bytes) -> Result:

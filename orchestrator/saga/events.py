@@ -73,7 +73,11 @@ class RequestUnreadable(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed(Event):
-    """A handler's or party's word on one system, or (system None) the mailbox's on a notice."""
+    """A handler's or party's word on one system, or (system None) the mailbox's on a notice.
+
+    `attempt` is the command's that it answers. For a party's word, which answers no command, it is the one
+    that made the link it came by, 0 where there was none.
+    """
 
     kind: ConfirmationKind
     system: str | None

@@ -173,7 +173,8 @@ class Step:
     attempts in a row at one verb, `expiries` commands that lay too long in a row; `reopened` how often a
     proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance: a
     record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
-    `answered_at` is when the party last said erase or refuse.
+    `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
+    step was last begun anew: what a party answers to an earlier one is about less.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -195,6 +196,7 @@ class Step:
     erased_at: int | None = None
     accepted_at: int | None = None
     asked_at: int | None = None
+    asked_from: int = 0
     answered_at: int | None = None
     instruction: Literal["erase"] | None = None
     grade: Grade | None = None

@@ -4,6 +4,10 @@ Its answers come by callback, on their own, early or late. A controller's word i
 28): the same word twice is one; an older word never overrides a newer one; refuse after erase goes to the
 DPO, and nothing more is erased meanwhile; erase after refuse reopens the step until the request is
 completed.
+
+A party answers what it was asked. When the step has been begun anew since, with more identifiers, that was
+about less: such an answer is noted, and neither ends the step nor instructs us. A reminder, or a retry,
+asks the same again and makes no older link void.
 """
 
 from dataclasses import replace
@@ -45,6 +49,25 @@ def remind_party(draft: Draft, step: Step, event: Event) -> Step:
     return replace(step, state=later, reminders=step.reminders + 1)
 
 
+# --- what the party was asked ---
+
+
+def _is_about_less(step: Step, event: Confirmed) -> bool:
+    """Whether the party answers an asking from before the step was begun anew.
+
+    The vendor's own event answers no asking, and is a reason to look, not an end.
+    """
+    return event.attempt < step.asked_from and event.grade != "vendor_stated"
+
+
+def _left(draft: Draft, step: Step, event: Confirmed) -> Step:
+    """The step as it is; the record says why."""
+    draft.note(
+        "ignored", system=step.system, trigger=event.kind, status=step.state.status, code="asked_anew_since"
+    )
+    return step
+
+
 # --- a controller's instruction ---
 
 
@@ -58,6 +81,8 @@ def instructed(draft: Draft, step: Step, event: Event) -> Step:
     state = step.state
     if _is_older_word(step, confirmed) or not plan_of(draft, step).refusal_ends:
         return step
+    if _is_about_less(step, confirmed):
+        return _left(draft, step, confirmed)
     is_conflict = isinstance(state, AwaitingDecision) and state.reason == "instruction_conflict"
     if step.instruction == "erase" and not is_conflict:
         return replace(step, answered_at=confirmed.occurred_at)
@@ -76,6 +101,8 @@ def instructed_early(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     if _is_older_word(step, confirmed):
         return step
+    if _is_about_less(step, confirmed):
+        return _left(draft, step, confirmed)
     return replace(step, instruction="erase", answered_at=confirmed.occurred_at)
 
 
@@ -85,10 +112,16 @@ def instructed_after_refusal(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def refused(draft: Draft, step: Step, event: Event) -> Step:
-    """A controller's refusal ends the step, unless it said erase before; another party's goes to the DPO."""
+    """A controller's refusal ends the step, unless it said erase before; another party's goes to the DPO.
+
+    A refusal about less ends nothing. Where it asks the DPO it does so all the same, to be on the safe side.
+    """
     confirmed = expect(event, Confirmed)
     if _is_older_word(step, confirmed):
         return step
+    ends = plan_of(draft, step).refusal_ends and step.instruction is None and verb_of(step) != "prove"
+    if ends and _is_about_less(step, confirmed):
+        return _left(draft, step, confirmed)
     step = replace(step, answered_at=confirmed.occurred_at)
     if verb_of(step) == "prove":
         draft.escalate("refused_late", step.system, confirmed.code)
@@ -118,27 +151,32 @@ def refused_after_end(draft: Draft, step: Step, event: Event) -> Step:
 # --- a party that says what it did ---
 
 
-def _is_stale(step: Step) -> bool:
+def _is_stale(step: Step, event: Confirmed) -> bool:
     """An answer may overtake the news of the asking; but after an earlier asking, it may be about less."""
-    return isinstance(step.state, Locating) and (step.asked_at is not None or bool(step.references))
+    was_asked = step.asked_at is not None or bool(step.references)
+    return (isinstance(step.state, Locating) and was_asked) or _is_about_less(step, event)
 
 
 def erased(draft: Draft, step: Step, event: Event) -> Step:
     """The party has erased."""
-    return step if _is_stale(step) else party_erased(draft, step, event)
+    confirmed = expect(event, Confirmed)
+    return _left(draft, step, confirmed) if _is_stale(step, confirmed) else party_erased(draft, step, event)
 
 
 def absent(draft: Draft, step: Step, event: Event) -> Step:
     """A worker's absence, or a party's."""
     if expect(event, Confirmed).command_id is not None:
         return steps.absent(draft, step, event)
-    return step if _is_stale(step) else party_absent(draft, step, event)
+    return party_absent(draft, step, event)
 
 
 def party_absent(draft: Draft, step: Step, event: Event) -> Step:
     """The party says that it holds nothing. A worker's own absence is a matter for `steps.absent`."""
-    if expect(event, Confirmed).command_id is not None:
+    confirmed = expect(event, Confirmed)
+    if confirmed.command_id is not None:
         return step
+    if _is_stale(step, confirmed):
+        return _left(draft, step, confirmed)
     if step.references:
         return party_erased(draft, step, event)
     return end(step, Ended(end="absent", at=draft.now), "party_stated")
@@ -146,9 +184,9 @@ def party_absent(draft: Draft, step: Step, event: Event) -> Step:
 
 def retained(draft: Draft, step: Step, event: Event) -> Step:
     """The party keeps the records on a legal basis, until a day."""
-    if _is_stale(step):
-        return step
     confirmed = expect(event, Confirmed)
+    if _is_stale(step, confirmed):
+        return _left(draft, step, confirmed)
     ended = Ended(
         end="retained",
         at=draft.now,

@@ -151,13 +151,26 @@ def start(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def look_anew(draft: Draft, step: Step, event: Event) -> Step:
-    """Looks once more for everything: an identifier was supplied, or the DPO wants a newer record erased."""
-    return draft.issue(_anew(step), "locate")
+    """Looks once more for everything: an identifier was supplied, or the DPO wants a newer record erased.
+
+    An agency is asked again. A controller is not, so what it says by the address that it has still counts.
+    """
+    anew = _anew(step)
+    if plan_of(draft, step).refusal_ends:
+        anew = replace(anew, asked_from=step.asked_from)
+    return draft.issue(anew, "locate")
 
 
 def _anew(step: Step) -> Step:
     return replace(
-        fresh(step), erased_at=None, accepted_at=None, rounds=0, reopened=0, reminders=0, grade=None
+        fresh(step),
+        asked_from=step.attempt + 1,
+        erased_at=None,
+        accepted_at=None,
+        rounds=0,
+        reopened=0,
+        reminders=0,
+        grade=None,
     )
 
 

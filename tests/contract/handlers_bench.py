@@ -6,12 +6,13 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from handlers.confirming import confirm_callback
 from handlers.google_analytics import GoogleAnalytics, GoogleAnalyticsSettings
 from handlers.hubspot import HubSpot, HubSpotSettings
 from handlers.port import CallbackBody, Reference, Task
 from handlers.recruitment import Recruitment, RecruitmentSettings
 from handlers.registry import Context
-from handlers.results import Result
+from handlers.results import Received, Result
 from handlers.sandbox import Sandbox
 from handlers.sandbox.testing import (
     ORIGIN,
@@ -27,7 +28,7 @@ from handlers.superoffice_records import SuperOfficeSettings
 from handlers.tenant import Tenant, TenantSettings
 from orchestrator.http import Clients
 from orchestrator.privacy import Digests, Identifier, Identifiers, PartyLinks
-from schemas.messages import Verb
+from schemas.messages import Callback, Confirmation, Verb
 
 ANNA = "anna@example.com"
 REQUEST = "0b7c8f5e-3f5d-4c7e-9a51-6f0c2d1e4a77"
@@ -193,6 +194,11 @@ class Bench:
 
     def callback(self, body: bytes, headers: Mapping[str, str], token: str | None = None) -> CallbackBody:
         return CallbackBody(token=token, headers=headers, body=body, received_at=self.clock())
+
+    def confirmed(self, kind: str, received: Received) -> Confirmation:
+        """What the worker would publish of a callback."""
+        callback = Callback(event_id="callback", kind=kind, received_at=self.clock(), sealed_body=b"sealed")
+        return confirm_callback(callback, received, now=self.clock())
 
     def effects(self, vendor: str, effect: str) -> list[str]:
         """The records on which a vendor had this effect."""

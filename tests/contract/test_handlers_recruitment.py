@@ -154,6 +154,16 @@ async def test_a_link_is_good_for_its_system_and_its_time_only(bench: Bench) -> 
         await handler.receive(bench.callback(form(answer="erased"), {}, other))
 
 
+async def test_an_answer_names_the_attempt_whose_link_it_came_by(bench: Bench) -> None:
+    """A reminder's link names the reminder; the confirmation says so, and answers no command."""
+    handler = bench.agency()
+    for attempt, reminder in ((2, False), (3, True)):
+        await handler.erase(bench.task("erase", system="agency", attempt=attempt, reminder=reminder))
+        answer = bench.callback(form(answer="erased"), {}, bench.mail_link())
+        confirmed = bench.confirmed("recruitment", await handler.receive(answer))
+        assert (attempt, None, "party_erased") == (confirmed.attempt, confirmed.command_id, confirmed.kind)
+
+
 async def test_mail_that_is_put_off_is_tried_again_and_mail_that_is_refused_is_not(bench: Bench) -> None:
     """The mail server's two kinds of no."""
     handler = bench.agency()

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
-from handlers.port import Permanent, Refused, Retryable
+from handlers.port import Permanent, Reference, Refused, Retryable, pack_references, unpack_references
 from handlers.results import (
     Absent,
     Accepted,
@@ -99,6 +99,27 @@ async def test_a_reminder_repeats_what_was_sent_to_the_letter(bench: Bench) -> N
     assert [False, True] == [
         line["repeated"] for line in bench.sandbox.ledger(vendor="controllers", effect="request_received")
     ]
+
+
+async def test_an_instruction_names_the_attempt_that_first_passed_these_identities_on(bench: Bench) -> None:
+    """A reminder repeats the address of the first asking to the letter; added identifiers get their own."""
+    handler = bench.tenant()
+    email, number = Identifier("email", ANNA), Identifier("customer_id", "4711")
+    kept: tuple[Reference, ...] = ()
+    for attempt, who in ((2, [email]), (3, [email]), (5, [email, number]), (6, [email, number])):
+        task = bench.task("locate", *who, system=SYSTEM, attempt=attempt, references=kept)
+        kept = unpack_references(
+            pack_references(kept), pack_references((await handler.locate(task)).references)
+        )
+    received = bench.sandbox.ledger(vendor="controllers", effect="request_received")
+    assert [False, True, False, True] == [line["repeated"] for line in received]
+    bench.clock.pass_days(1)
+    await bench.sandbox.tick()
+    said = [bench.callback(body, headers, url.rpartition("/")[2]) for url, body, headers in bench.said]
+    confirmed = [bench.confirmed("tenant", await handler.receive(one)) for one in said]
+    assert {(2, None, "instructed"), (5, None, "instructed")} == {
+        (one.attempt, one.command_id, one.kind) for one in confirmed
+    }
 
 
 async def test_a_refusal_is_the_controllers_and_has_its_reason(bench: Bench) -> None:
@@ -252,3 +273,17 @@ async def test_a_controllers_address_must_be_https_unless_it_is_ours(bench: Benc
     with pytest.raises(Permanent, match=r"^address_not_https$"):
         await handler.locate(bench.task("locate", system=SYSTEM))
     assert [] == bench.effects("controllers", "request_received")
+
+
+async def test_a_controller_that_will_not_hear_does_not_undo_the_proof(bench: Bench) -> None:
+    """What was seen in its data stays seen; the evidence says that it was not told."""
+    handler = bench.tenant()
+    located = await handler.locate(bench.task("locate", instruction="erase"))
+    await handler.erase(bench.task("erase", references=located.references, instruction="erase"))
+    bench.sandbox.fault("404", vendor="controllers", path="confirmations", times=None)
+
+    proved = await handler.prove(
+        bench.task("prove", references=located.references, erased_at=bench.clock(), instruction="erase")
+    )
+    assert isinstance(proved, Proved)
+    assert "refused" == proved.evidence["controller_told"]

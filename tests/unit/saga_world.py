@@ -166,7 +166,7 @@ class World:
         return self.feed(Confirmed(**{**values, **fields}))
 
     def callback(self, system: str, kind: str, **fields: Any) -> Decision:
-        """Something that a vendor or a party says by itself; by the latest link, unless `attempt` says which."""
+        """What a vendor or a party says by itself, by the latest link unless `attempt` says which."""
         step = self.open.step(system)
         values: dict[str, Any] = {
             "attempt": step.attempt if step is not None else 0,

@@ -331,8 +331,8 @@ def test_a_key_destroyed_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         draft.destroys_key = True
 
     monkeypatch.setattr(request, "_finish_when_quiet", impatient)
-    # A request that was set aside and is over all the same goes on asking, which is noticed as well.
-    with pytest.raises(AssertionError, match="may still act|escalated"):
+    # A notice that fails after such an end asks the DPO about a request that is over: noticed as well.
+    with pytest.raises(AssertionError, match=r"may still act|escalated"):
         walk_all()
 
 
@@ -343,5 +343,5 @@ def test_an_answer_about_less_that_counts_is_found(monkeypatch: pytest.MonkeyPat
         return False
 
     monkeypatch.setattr(parties, "_is_about_less", trusting)
-    with pytest.raises(AssertionError, match="earlier asking|instructed for more"):
+    with pytest.raises(AssertionError, match=r"earlier asking|instructed for more"):
         walk_all()
