@@ -243,6 +243,7 @@ class Execution:
             tenant=command.tenant,
             language=command.language,
             erased_at=command.erased_at,
+            accepted_at=command.accepted_at,
         )
 
     def _failed(

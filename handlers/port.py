@@ -111,6 +111,7 @@ class Task:
     tenant: str | None = None
     language: Language = "en"
     erased_at: int | None = None
+    accepted_at: int | None = None
 
     def may_erase(self) -> None:
         """Return if the command is still in force; raise `Expired` if not."""

@@ -138,14 +138,16 @@ class SuperOffice:
     async def _purged(self, task: Task, control: Control) -> Result:
         """What the recycle bin says, now that the live tables say nothing."""
         now = self._context.clock()
-        began_at = now if task.erased_at is None else task.erased_at
+        began_at = task.accepted_at or task.erased_at or now
+        # A mark is of one erasure: what lay in the bin before it was deleted again says nothing about now.
+        seen = f"{IN_BIN}.{began_at}"
         due_at = began_at + micros(self._settings.retain_deleted)
         binned: list[Reference] = []
         unseen = 0
         for person in task.of_kind("person"):
             if await self._records.is_in_bin(person):
-                binned.append(person.marked(IN_BIN))
-            elif IN_BIN not in person.marks and now < due_at:
+                binned.append(person.marked(seen))
+            elif seen not in person.marks and now < due_at:
                 unseen += 1
         if binned or unseen:
             return Pending(

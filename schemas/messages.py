@@ -99,6 +99,7 @@ class Request(Message):
 class Command(Message):
     """The orchestrator asks one handler for one verb on one system.
 
+    `accepted_at` is when the latest erasure was accepted, from which a vendor's purge is counted.
     `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is
     the controller's, for the processor channel. `reminder` says that the party was asked before and has not
     answered. `sealed_references` holds one blob for each `located` or `still_present` that was confirmed:
@@ -119,6 +120,7 @@ class Command(Message):
     instruction: Literal["erase"] | None = None
     reminder: bool = False
     erased_at: Micros | None = None
+    accepted_at: Micros | None = None
     found: Count = 0
     sealed_identifiers: bytes = Field(repr=False)
     sealed_references: tuple[bytes, ...] = Field(default=(), repr=False)

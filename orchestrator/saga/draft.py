@@ -65,6 +65,7 @@ class SendCommand:
     not_after: int
     reminder: bool
     erased_at: int | None
+    accepted_at: int | None
     found: int
     instruction: Literal["erase"] | None
     references: tuple[bytes, ...] = field(repr=False)
@@ -145,6 +146,7 @@ class Draft:
                 not_after=not_after,
                 reminder=reminder,
                 erased_at=step.erased_at,
+                accepted_at=step.accepted_at,
                 found=step.found,
                 instruction=step.instruction,
                 references=step.references,

@@ -45,6 +45,7 @@ def _command(saga: Saga, sent: SendCommand, now: int) -> Outgoing:
         instruction=sent.instruction,
         reminder=sent.reminder,
         erased_at=sent.erased_at,
+        accepted_at=sent.accepted_at,
         found=sent.found,
         sealed_identifiers=saga.identifiers,
         sealed_references=sent.references,

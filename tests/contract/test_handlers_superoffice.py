@@ -317,3 +317,24 @@ async def test_the_purge_webhook_is_believed_when_signed_and_finds_its_request(b
     assert accepted.correlations == (received.correlation,)
     with pytest.raises(Refused, match=r"^signature_invalid$"):
         await handler.receive(bench.callback(purged[1] + b" ", purged[2]))
+
+
+async def test_a_second_deletion_begins_the_wait_for_the_purge_anew(bench: Bench) -> None:
+    """A person who was seen in the bin, came back and was deleted again: an empty bin proves nothing yet."""
+    bench.sandbox.seed({"superoffice": {"persons": [{"email": ANNA}]}})
+    handler = bench.superoffice()
+    references = await bench.erased(handler)
+    first = bench.clock()
+    pending = await handler.prove(
+        bench.task("prove", references=references, erased_at=first, accepted_at=first)
+    )
+    assert isinstance(pending, Pending)
+    bench.clock.pass_days(20)  # purged, and as long as the first wait: without the second one, it is over
+    second = bench.clock()
+    seen = (*references, *pending.references)
+
+    again = await handler.prove(bench.task("prove", references=seen, erased_at=first, accepted_at=second))
+    assert isinstance(again, Pending)
+    bench.clock.pass_days(15)
+    proved = await handler.prove(bench.task("prove", references=seen, erased_at=first, accepted_at=second))
+    assert isinstance(proved, Proved)

@@ -45,6 +45,7 @@ SAMPLES: tuple[Message, ...] = (
         instruction="erase",
         reminder=True,
         erased_at=MICROS - 1,
+        accepted_at=MICROS,
         found=2,
         sealed_identifiers=b"\x01sealed identifiers",
         sealed_references=(b"\x01first references", b"\x01second references"),
