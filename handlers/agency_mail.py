@@ -30,8 +30,8 @@ _TEXTS: dict[Language, _Text] = {
         reminder="Reminder: erasure request {request}",
         reminded="We have written to you about this before and have no answer yet.\n\n",
         body="""A person has asked {controller} to have their personal data erased (GDPR Article 17). You
-        handle applications on our behalf. Please erase everything that you hold about this person for us,
-        applications and attachments among it, and any consent to keep it ends with this request:
+handle applications on our behalf. Please erase everything that you hold about this person for us,
+applications and attachments among it, and any consent to keep it ends with this request:
 
 {person}
 
@@ -49,8 +49,8 @@ The link can be used until {expires}. Please do not forward this mail.
         reminder="Påminnelse: begäran om radering {request}",
         reminded="Vi har skrivit till er om detta tidigare och har ännu inte fått något svar.\n\n",
         body="""En person har begärt att {controller} raderar personens uppgifter (artikel 17 i GDPR). Ni
-        hanterar ansökningar för vår räkning. Radera allt som ni har om personen för vår räkning, även
-        ansökningar och bilagor. Ett samtycke till att spara uppgifterna upphör i och med denna begäran:
+hanterar ansökningar för vår räkning. Radera allt som ni har om personen för vår räkning, även
+ansökningar och bilagor. Ett samtycke till att spara uppgifterna upphör i och med denna begäran:
 
 {person}
 
@@ -68,8 +68,8 @@ Länken kan användas till och med {expires}. Vidarebefordra inte detta meddelan
         reminder="Påminnelse: krav om sletting {request}",
         reminded="Vi har skrevet til dere om dette før og har ennå ikke fått svar.\n\n",
         body="""En person har krevd at {controller} sletter personens opplysninger (artikkel 17 i GDPR).
-        Dere behandler søknader på våre vegne. Slett alt dere har om personen på våre vegne, også søknader
-        og vedlegg. Et samtykke til å beholde opplysningene opphører med dette kravet:
+Dere behandler søknader på våre vegne. Slett alt dere har om personen på våre vegne, også søknader
+og vedlegg. Et samtykke til å beholde opplysningene opphører med dette kravet:
 
 {person}
 

@@ -307,3 +307,14 @@ def test_teamtailor_needs_its_settings() -> None:
     """The channel without a key and a company is refused when the settings are read, and says what to add."""
     with pytest.raises(ValidationError, match="needs token and company"):
         RecruitmentSettings.model_validate({"channel": "teamtailor", "address": "gdpr@agency.example"})
+
+
+@pytest.mark.parametrize("language", ["en", "sv", "nb"])
+async def test_the_mail_reads_well(bench: Bench, language: str) -> None:
+    """Nothing is indented but the person, and the link has a line to itself."""
+    await bench.agency(language=language).erase(bench.task("erase"))
+    lines = bench.mails[-1].get_content().splitlines()
+
+    assert [f"  {ANNA}"] == [line for line in lines if line.startswith(" ")]
+    assert 1 == sum(line.startswith(PUBLIC) for line in lines)
+    assert [] == [line for line in lines if len(line) > 110 and not line.startswith(PUBLIC)]
