@@ -73,6 +73,9 @@ class Loop:
         try:
             while not self._stop.is_set():
                 try:
+                    if self._runs_on:
+                        # It won't come back to say that all is well again.
+                        self._failing = False
                     self._step()
                 except BrokenDocument:
                     # One request's, and no reason to stop all of them.

@@ -69,7 +69,7 @@ def test_what_remains_opens_nothing(world: World, tmp_path: Path) -> None:
     loot.take_keys(world.directory, tmp_path / "keys of then")
     assert {*ended, waits.request_id} == set(attack(loot).requests)
 
-    rotated = command(world.config, "keys", "rotate")
+    rotated = command(world.config, "keys", "rotate", "--lose-dead-letters")
     assert (0, "generation 2 is current") == (rotated.returncode, rotated.stdout[:23]), rotated.stderr
 
     loot.take(world.directory, tmp_path / "rotated", keys=True)
@@ -195,7 +195,7 @@ def _check_replay(world: World, loot: Loot, ended: dict[str, Person], waits: Per
         assert world.ground.store.verify_timeline(request_id).is_intact
     assert done == world.first_effects()
     # What a producer has sealed anew opens until the next rotation, as a new request would; the rest doesn't.
-    assert command(world.config, "keys", "rotate").returncode == 0
+    assert command(world.config, "keys", "rotate", "--lose-dead-letters").returncode == 0
     loot.take(world.directory, tmp_path / "rotated again", keys=True)
     assert {waits.request_id} == set(attack(loot).requests)
 
