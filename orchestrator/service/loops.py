@@ -23,6 +23,10 @@ _LONGEST_PAUSE = 5.0
 #: A role that has not finished a step for this many seconds is not ready.
 STALE_AFTER = 30.0
 
+#: One that runs on and began again after a failure is ready after this many seconds: longer than it would
+#: take to fail on a locked database.
+SETTLED_AFTER = 12.0
+
 
 class Loop:
     """Runs one role's `step` in a thread of its own.
@@ -48,6 +52,7 @@ class Loop:
         self._stop = threading.Event()
         self._alive_at = time.monotonic()
         self._failing = False
+        self._began_at = self._alive_at
         self._thread = threading.Thread(target=self._run, name=f"radera-{name}", daemon=True)
 
     def start(self) -> None:
@@ -66,16 +71,16 @@ class Loop:
     def is_ready(self) -> bool:
         """Working, and not in trouble."""
         fresh = self._runs_on or time.monotonic() - self._alive_at < STALE_AFTER
-        return self._thread.is_alive() and fresh and not self._failing
+        # One that runs on won't come back to say that all is well: it is when it has run for long enough.
+        settled = self._runs_on and time.monotonic() - self._began_at > SETTLED_AFTER
+        return self._thread.is_alive() and fresh and (settled or not self._failing)
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE
         try:
             while not self._stop.is_set():
                 try:
-                    if self._runs_on:
-                        # It won't come back to say that all is well again.
-                        self._failing = False
+                    self._began_at = time.monotonic()
                     self._step()
                 except BrokenDocument:
                     # One request's, and no reason to stop all of them.
