@@ -124,6 +124,29 @@ async def test_nothing_found_is_absent_only_with_the_control_record_in_sight(ben
         await handler.locate(bench.task("locate"))
 
 
+async def test_rights_lost_during_the_look_are_no_short_list(bench: Bench) -> None:
+    """The person was found and the tickets were not, for want of rights: that is a fault, not a finding."""
+    bench.sandbox.seed({"superoffice": {"persons": [{"email": CONTROL}]}})
+    person(bench, tickets=2)
+    handler = bench.superoffice(control_email=CONTROL)
+    bench.sandbox.fault("no_rights", vendor="superoffice", path="/v1/Person", skip=4, times=None)
+    with pytest.raises(Permanent, match=r"^control_record_not_found$"):
+        await handler.locate(bench.task("locate"))
+
+
+async def test_the_proof_finds_what_the_look_had_missed(bench: Bench) -> None:
+    """A submission that the list before the deletion lacked goes after it: it survived the person."""
+    person(bench, form_submissions=2)
+    handler = bench.superoffice()
+    located = await handler.locate(bench.task("locate"))
+    assert isinstance(located, Located)
+    known = tuple(one for one in located.references if one.kind == "person")
+    await handler.erase(bench.task("erase", references=known))
+    still = await handler.prove(bench.task("prove", references=known, erased_at=bench.clock()))
+    assert isinstance(still, StillPresent)
+    assert ["submission", "submission"] == [one.kind for one in still.references]
+
+
 @pytest.mark.parametrize("verb", ["locate", "erase", "prove"])
 async def test_a_credential_for_another_tenant_reads_as_nothing(bench: Bench, verb: str) -> None:
     """Whatever the verb, another account than the pinned one is an error, and nothing is erased in it."""
