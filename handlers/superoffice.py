@@ -115,13 +115,8 @@ class SuperOffice:
             there.append(person)
             persons[person.id] = person
         for person in persons.values():
-            async for child in self._records.children(person):
-                if (
-                    child.kind != "sale"
-                    and not self._leaves(child.kind)
-                    and (child.kind, child.id) not in known
-                ):
-                    there.append(child)
+            hung = [child async for child in self._records.children(person) if not self._stays(child.kind)]
+            there += [child for child in hung if (child.kind, child.id) not in known]
         if there:
             return StillPresent(references=tuple(there))
         if new:
@@ -186,6 +181,9 @@ class SuperOffice:
     def _leaves(self, kind: str) -> bool:
         kept = {"appointment": self._settings.appointments, "document": self._settings.documents}
         return kept.get(kind) == "leave"
+
+    def _stays(self, kind: str) -> bool:
+        return kind == "sale" or self._leaves(kind)
 
     def _correlation(self, person: str) -> str:
         return self._context.correlate(f"{self._context.system}/person", person)
