@@ -330,8 +330,16 @@ def test_a_key_destroyed_too_early_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         draft.saga = replace(draft.saga, state=Finished(status=closing.final, at=draft.now), escalations=())
         draft.destroys_key = True
 
+    def cancelled_at_once() -> None:
+        world = World(CRM)
+        world.request()
+        world.dpo("cancel")
+
+    cancelled_at_once()
     monkeypatch.setattr(request, "_finish_when_quiet", impatient)
-    # A notice that fails after such an end asks the DPO about a request that is over: noticed as well.
+    with pytest.raises(AssertionError, match="may still act"):
+        cancelled_at_once()
+    # Of the walks some meet a notice first that fails after such an end, and asks the DPO about it.
     with pytest.raises(AssertionError, match=r"may still act|escalated"):
         walk_all()
 
