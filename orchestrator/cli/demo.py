@@ -6,6 +6,7 @@ answers over HTTP are those of `radera up`. The vendors are `handlers.sandbox`, 
 
 import json
 import shutil
+import signal
 import socket
 import sys
 import threading
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from email import policy
 from email.parser import BytesParser
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -68,7 +70,7 @@ def run(directory: Path, *, as_json: bool) -> int:
     console = Console(stderr=as_json)
     log.configure("warning", "auto", (directory / "radera.log").open("w"))
     fatal: list[Exception] = []
-    with _vendors(directory) as (sandbox, vendor_port, smtp_port):
+    with _until_signalled() as stop, _vendors(directory) as (sandbox, vendor_port, smtp_port):
         file = write_settings(
             directory,
             http_port=_free_port(),
@@ -77,14 +79,23 @@ def run(directory: Path, *, as_json: bool) -> int:
             public_key=sandbox.public_key(),
         )
         ground = ground_of(load_settings(file))
-        roles = Roles(ground, on_fatal=fatal.append)
+
+        def on_fatal(error: Exception) -> None:
+            fatal.append(error)
+            stop.set()
+
+        roles = Roles(ground, on_fatal=on_fatal)
         roles.start()
         try:
             told = [_Told(story, _submit(ground, story)) for story in STORIES]
-            in_time = _watch(ground, told, console, directory, fatal)
+            in_time = _watch(ground, told, console, directory, stop)
         finally:
             roles.stop()
         ledger = sandbox.ledger()
+        interrupted = stop.is_set() and not fatal
+    if interrupted:
+        click.echo("radera: interrupted", err=True)
+        return 1
     mails = _mails(directory)
     if as_json:
         document = {
@@ -163,6 +174,28 @@ def _end(portal: BlockingPortal, serving: Any) -> None:
     portal.call(anyio.sleep, 0)
 
 
+@contextmanager
+def _until_signalled() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, the first time; the second time they end the process.
+
+    As an exception Ctrl-C would come up wherever the program happens to be, and be lost in some callbacks.
+    """
+    stop = threading.Event()
+    former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, former[signal.Signals(number)])
+
+    for number in former:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
@@ -183,7 +216,7 @@ def _submit(ground: Ground, story: Story) -> str:
 
 
 def _watch(
-    ground: Ground, told: list[_Told], console: Console, directory: Path, fatal: list[Exception]
+    ground: Ground, told: list[_Told], console: Console, directory: Path, stop: threading.Event
 ) -> bool:
     """Shows progress until every story is over and its mails are there; whether that came in time."""
     until = time.monotonic() + LIMIT
@@ -192,7 +225,7 @@ def _watch(
     if live is not None:
         live.start()
     try:
-        while time.monotonic() < until and not fatal:
+        while time.monotonic() < until and not stop.is_set():
             for one in told:
                 one.saga = ground.store.saga(one.request_id)
             if live is not None:

@@ -53,9 +53,13 @@ class Server(Protocol):
 
 
 class LocalServer:
-    """The programs on this machine. The port stays the same when it is started again."""
+    """The programs on this machine. The port stays the same when it is started again.
 
-    def __init__(self, home: Path) -> None:
+    It does not wait for the disk, unless told so by `fsync`: what a test loses with the machine is no loss.
+    """
+
+    def __init__(self, home: Path, *, fsync: str = "off") -> None:
+        self._fsync = fsync
         self._programs = _programs()
         # The server refuses to run as root.
         self._user = _servant() if os.geteuid() == 0 else None
@@ -84,7 +88,7 @@ class LocalServer:
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
             "max_connections": 200,
-            "fsync": "off",
+            "fsync": self._fsync,
         }
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

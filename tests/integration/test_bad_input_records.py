@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from handlers.worker import Worker
+from handlers.worker import GROUP, Worker
 from orchestrator.cli.roles import make_handlers
 from orchestrator.http import Clients
 from orchestrator.privacy import CALLBACK_BODY
@@ -20,6 +20,7 @@ from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Callback, Command, Confirmation, Outcome
 from tests.integration.installation import PERSON, SECOND, START, Installation, installed
+from tests.integration.processes import eventually
 
 REASON = "the contract has ended"
 
@@ -305,7 +306,9 @@ def work(installation: Installation) -> None:
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
-    stop.wait(0.4)
+    kinds = {handler.kind for handler in handlers.values()}
+    read = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]
+    eventually("the worker has nothing left", lambda: 0 == ground.bus.backlog(GROUP, read), within=20)
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
@@ -331,9 +334,9 @@ def test_commands_and_callbacks_that_cannot_be_read_are_dead_letters(installatio
     installation.publish(callbacks, encode(no_object))
     installation.publish(commands, encode(command_for(installation, system="nowhere")))
     work(installation)
-    assert ["malformed_message", "unknown_schema"] == [
+    assert ["malformed_message", "unknown_schema"] == sorted(
         one.code for one in installation.dead_letters(commands)
-    ]
+    )
     assert ["malformed", "malformed_message", "seal_broken"] == sorted(
         one.code for one in installation.dead_letters(callbacks)
     )
