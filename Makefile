@@ -23,7 +23,7 @@ demo: $(VENV)/.runtime ## The whole of Radera in one process, with stand-ins for
 	@$(BIN)/radera demo $(ARGS)
 
 test: $(VENV)/.dev ## All tests (WORKERS=0 runs them in one process; ARGS goes to pytest)
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk=1 $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, and who may import whom
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 * Nothing is reached beyond this machine: the vendors are stand-ins, and a test that forgets it fails.
 * Coroutines run on asyncio, the loop that the program itself uses.
+* Tests that may take long begin first, so that no processor is left with one of them at the end.
 * Under CI the generated examples are the same each time, so that a failure belongs to the change that
   shows it. At home they differ, so that new ones are found.
 """
@@ -18,6 +19,16 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("home", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("home"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "home")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by the time that each was given, longest first; the others keep their order."""
+    items.sort(key=_time_given, reverse=True)
+
+
+def _time_given(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("timeout")
+    return float(mark.args[0]) if mark is not None and mark.args else 0.0
 
 
 class ReachedOutside(AssertionError):

@@ -81,7 +81,9 @@ def check_header(name: str, value: str) -> None:
         decoded = str(make_header(decode_header(value)))
     except (MessageError, ValueError, LookupError):
         raise HeaderRefused(name) from None
-    if any(unicodedata.category(character) in _CONTROLS for character in value + decoded):
+    text = value + decoded
+    # Most text is printable throughout, and that is quickly known.
+    if not text.isprintable() and any(unicodedata.category(one) in _CONTROLS for one in text):
         raise HeaderRefused(name)
 
 

@@ -6,7 +6,7 @@ from tests.simulation.planted import PLANTED, planted
 from tests.simulation.schedule import Failed, run
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(200)
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_defect_is_found(name: str) -> None:
     """Within the stated number of schedules, and by the invariant that is about it; without it they hold."""

@@ -16,7 +16,7 @@ IN_EACH = 40
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_invariant_holds_in_every_schedule(chunk: int) -> None:
     """Whatever goes wrong, no request is lost, nobody is told what isn't so, and nothing stays readable.
@@ -95,7 +95,7 @@ SOMEWHERE = (
 ENOUGH = 400
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(240)
 def test_the_schedules_try_what_they_say() -> None:
     """Every kind of fault, each point of death, each end and each question of the DPO's comes up."""
     counts: Counter[str] = Counter()
