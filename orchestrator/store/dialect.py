@@ -45,12 +45,19 @@ def put(
     if connection.dialect.name != "postgresql":
         return connection.execute(_from_rows(table, then), rows)
     arrays = {
-        _BIND + name: [json.dumps(row[name]) for row in rows]
+        _BIND + name: _array(sa.Text(), [json.dumps(row[name]) for row in rows])
         if isinstance(table.c[name].type, sa.JSON)
-        else [row[name] for row in rows]
+        else _array(table.c[name].type, [row[name] for row in rows])
         for name in names
     }
     return connection.execute(_from_arrays_then(table, names, then), arrays)
+
+
+def _array(kind: sa.types.TypeEngine[Any], items: Sequence[object]) -> object:
+    # Its driver takes memory and time that the embedded default has no use for.
+    from orchestrator.store.arrays import Array
+
+    return Array(kind, items)
 
 
 # Names of bound values that are not those of columns.
@@ -75,7 +82,7 @@ def _from_arrays(table: sa.Table, names: tuple[str, ...]) -> Insert:
     carried = {
         name: sa.Text() if isinstance(table.c[name].type, sa.JSON) else table.c[name].type for name in names
     }
-    arrays = (sa.bindparam(_BIND + name, type_=postgresql.ARRAY(carried[name])) for name in names)
+    arrays = (sa.bindparam(_BIND + name, type_=sa.types.NullType()) for name in names)
     columns = (sa.column(name, carried[name]) for name in names)
     rows = sa.func.unnest(*arrays).table_valued(*columns, with_ordinality="nth").render_derived()
     values = (
@@ -88,11 +95,11 @@ def _from_arrays(table: sa.Table, names: tuple[str, ...]) -> Insert:
 
 
 def among(
-    bind: sa.Engine | sa.Connection, column: sa.Column[str], values: Sequence[str]
+    bind: sa.Engine | sa.Connection, column: sa.Column[Any], values: Sequence[object]
 ) -> sa.ColumnElement[bool]:
     """Whether the column has one of the values."""
     if bind.dialect.name == "postgresql":
-        return column == sa.any_(sa.literal(list(values), postgresql.ARRAY(sa.Text)))
+        return column == sa.any_(sa.bindparam(None, _array(column.type, values), type_=sa.types.NullType()))
     return column.in_(values)
 
 

@@ -130,13 +130,22 @@ def _postgresql(url: URL, lock_timeout: float) -> sa.Engine:
         "-c synchronous_commit=on",
     )
     query = {"application_name": "radera", **_PATIENCE, **url.query, "options": " ".join(options)}
-    return sa.create_engine(
+    engine = sa.create_engine(
         url.set(drivername="postgresql+psycopg", query=query),
         hide_parameters=True,
         pool_size=8,
         max_overflow=24,
         pool_timeout=lock_timeout,
     )
+
+    @sa.event.listens_for(engine, "connect")
+    def prepare_connection(connection: Any, _: object) -> None:
+        # With the driver, which an installation on SQLite has no use for.
+        from orchestrator.store.arrays import teach
+
+        teach(connection)
+
+    return engine
 
 
 def _create_private(path: Path) -> None:

@@ -101,7 +101,7 @@ def _of_shards(shards: tuple[int, ...], limit: int) -> _Rows:
 def _mark(connection: sa.Connection, rows: Sequence[_Row], clock: Callable[[], int] | None) -> None:
     if rows:
         now = clock() if clock is not None else dialect.now(connection)
-        sent = outbox.c.seq.in_([row.seq for row in rows])
+        sent = dialect.among(connection, outbox.c.seq, [row.seq for row in rows])
         connection.execute(sa.update(outbox).where(sent, outbox.c.sent_at.is_(None)).values(sent_at=now))
 
 
