@@ -39,6 +39,7 @@ from handlers.registry import Handler
 from handlers.results import Received, Result
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery, Record
+from orchestrator.http import in_trace
 from orchestrator.privacy import (
     CALLBACK_BODY,
     IDENTIFIERS,
@@ -56,8 +57,9 @@ from orchestrator.privacy import (
 from orchestrator.secret import SecretUnavailable
 from schemas import topics
 from schemas.cloudevents import headers
-from schemas.codec import CodecError, UnknownSchema, decode, encode
+from schemas.codec import CodecError, Resolver, UnknownSchema, decode, encode
 from schemas.messages import Callback, Command, Confirmation
+from schemas.traceparent import HEADER, trace_of
 
 DEAD_LETTER = "dead-letter"
 SOURCE = "worker"
@@ -100,7 +102,9 @@ class Execution:
         call_limit: float,
         run_blocking: Callable[[Callable[[], bytes]], Awaitable[bytes]],
         metrics: WorkerMetrics | None = None,
+        schemas: Resolver | None = None,
     ) -> None:
+        self._schemas = schemas
         self._keys = keys
         self._installation = installation
         self._handlers = handlers
@@ -114,28 +118,30 @@ class Execution:
         """The records that answer this one; when they are safely published, it may be acknowledged."""
         try:
             if delivery.topic in self._callback_topics:
-                message: Callback | Command = decode(delivery.value, Callback)
+                message: Callback | Command = decode(delivery.value, Callback, registry=self._schemas)
             else:
-                message = decode(delivery.value, Command)
+                message = decode(delivery.value, Command, registry=self._schemas)
         except UnknownSchema:
             return [self._dead(delivery, "unknown_schema")]
         except CodecError:
             return [self._dead(delivery, "malformed_message")]
         if isinstance(message, Callback):
             return await self._callback(delivery, message)
-        return [await self._command(message)]
+        trace = trace_of(delivery.header(HEADER))
+        with in_trace(trace, message.event_id):
+            return [await self._command(message, trace)]
 
     # --- commands
 
-    async def _command(self, command: Command) -> Record:
+    async def _command(self, command: Command, trace: str | None) -> Record:
         began_at = anyio.current_time()
         confirmation = await self._answer(command)
         try:
-            record = _record(confirmation, self._clock())
+            record = _record(confirmation, self._clock(), trace)
         except CodecError:
             # More references than a message can hold: a person has to look at what the vendor answers.
             confirmation = self._failed(command, "answer_too_large", retryable=False)
-            record = _record(confirmation, self._clock())
+            record = _record(confirmation, self._clock(), trace)
         seconds = anyio.current_time() - began_at
         if self._metrics is not None:
             self._metrics.command_done(command.kind, command.verb, confirmation.kind, seconds)
@@ -340,10 +346,10 @@ async def _verb(handler: Handler, task: Task) -> Result:
             return await handler.prove(task)
 
 
-def _record(confirmation: Confirmation, now: int) -> Record:
+def _record(confirmation: Confirmation, now: int, trace: str | None = None) -> Record:
     return Record(
         topic=topics.CONFIRMATIONS,
         key=confirmation.request_id or confirmation.correlation or "",
         value=encode(confirmation),
-        headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now),
+        headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now, trace=trace),
     )

@@ -32,6 +32,7 @@ from handlers.registry import Handler
 from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, Subscription
 from orchestrator.privacy import RequestKeys
 from schemas import topics
+from schemas.codec import Resolver
 
 GROUP = "worker"
 FIRST_WAIT = 0.1
@@ -71,6 +72,7 @@ class Worker:
         group: str = GROUP,
         metrics: WorkerMetrics | None = None,
         run_blocking: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
+        schemas: Resolver | None = None,
     ) -> None:
         self._bus = bus
         self._concurrency = concurrency
@@ -85,6 +87,7 @@ class Worker:
             call_limit=call_limit,
             run_blocking=run_blocking,
             metrics=metrics,
+            schemas=schemas,
         )
         kinds = sorted({handler.kind for handler in handlers.values()})
         self._topics = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]

@@ -2,18 +2,23 @@
 
 Source: CloudEvents 1.0.2, "Kafka Protocol Binding for CloudEvents", section 3.2: attributes become headers
 with the prefix `ce_`, the media type of the value is `content-type`. They let a reader route and drop
-repeats without decoding the value.
+repeats without decoding the value. The trace that a message belongs to is named by `traceparent`.
 """
 
 from datetime import UTC, datetime, timedelta
 
 from schemas.messages import Message
+from schemas.traceparent import HEADER, traceparent
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def headers(message: Message, *, event_id: str, source: str, at: int) -> tuple[tuple[str, bytes], ...]:
-    """The headers of a message: `at` is its time in microseconds UTC, `source` the role that writes it."""
+def headers(
+    message: Message, *, event_id: str, source: str, at: int, trace: str | None = None
+) -> tuple[tuple[str, bytes], ...]:
+    """The headers of a message: `at` is its time in microseconds UTC, `source` the role that writes it,
+    `trace` what `trace_of` kept of what caused it.
+    """
     time = (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
     return (
         ("ce_specversion", b"1.0"),
@@ -22,4 +27,5 @@ def headers(message: Message, *, event_id: str, source: str, at: int) -> tuple[t
         ("ce_type", f"radera.erasure.{type(message).__name__.lower()}.v1".encode()),
         ("ce_time", time.encode()),
         ("content-type", b"application/avro"),
+        *(((HEADER, traceparent(trace, event_id).encode()),) if trace is not None else ()),
     )

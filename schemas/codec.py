@@ -47,6 +47,9 @@ __all__ = [
     "decode",
     "encode",
     "fingerprint_of",
+    "record_of",
+    "reframed",
+    "schema_id_of",
     "schema_of",
 ]
 
@@ -107,6 +110,23 @@ class Codec:
             raise result
         return result
 
+    def record_of(self, data: bytes) -> type[Message] | None:
+        """What the bytes are in single-object encoding, going by their header; None for anything else."""
+        version = self._by_header.get(data[:_SINGLE_OBJECT_HEADER])
+        return next((one for one in RECORDS if version is not None and one.__name__ == version.name), None)
+
+    def reframed(self, data: bytes, schema_id: int) -> bytes:
+        """A message of ours, in single-object encoding, as Confluent framing has it; `schema_id` is the
+        registry's for the current schema of its record. Raises CodecError.
+        """
+        record = self.record_of(data)
+        if record is None:
+            raise UnknownSchema("It is none of ours in single-object encoding.")
+        if data.startswith(self._current[record.__name__].header):
+            return _CONFLUENT + struct.pack(">I", schema_id) + data[_SINGLE_OBJECT_HEADER:]
+        # It waited while we were upgraded.
+        return self.encode(self.decode(data, record), schema_id=schema_id)
+
     def schema_of(self, record: type[Message]) -> str:
         """The record type's current schema, as text for a registry."""
         return self._current[record.__name__].text
@@ -127,9 +147,9 @@ class Codec:
                 return UnknownSchema(f"Its fingerprint is {data[len(_SINGLE_OBJECT) : start].hex()}.")
         elif data.startswith(_CONFLUENT):
             start = _CONFLUENT_HEADER
-            if len(data) < start:
+            schema_id = schema_id_of(data)
+            if schema_id is None:
                 return MalformedMessage("It ends within its header.")
-            (schema_id,) = struct.unpack(">I", data[1:start])
             if registry is None:
                 return UnknownSchema(f"It names schema {schema_id} of a registry, and none is configured.")
             found = _from_registry(registry, schema_id)
@@ -141,6 +161,13 @@ class Codec:
         if written.name != expected.__name__:
             return MalformedMessage(f"It is a {written.name}, where a {expected.__name__} belongs.")
         return _read(data, start, written, self._current[expected.__name__], expected)
+
+
+def schema_id_of(data: bytes) -> int | None:
+    """The registry's id that the bytes name in Confluent framing; None where they name none."""
+    if not data.startswith(_CONFLUENT) or len(data) < _CONFLUENT_HEADER:
+        return None
+    return int.from_bytes(data[len(_CONFLUENT) : _CONFLUENT_HEADER], "big")
 
 
 def _parse(text: str) -> _Version:
@@ -269,3 +296,5 @@ encode = PUBLISHED.encode
 decode = PUBLISHED.decode
 schema_of = PUBLISHED.schema_of
 fingerprint_of = PUBLISHED.fingerprint_of
+record_of = PUBLISHED.record_of
+reframed = PUBLISHED.reframed

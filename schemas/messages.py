@@ -4,8 +4,9 @@ Each class is one record type with an Avro schema of the same name beside this f
 
 * Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No
   other field may carry personal data, so every other string is a *token*: a short name made of characters
-  that leave little room for an address, a phone number or a sentence. The one exception is a decision's
-  `reason`, which the DPO writes and which intake refuses when it quotes an identifier.
+  that leave little room for an address, a phone number or a sentence. There are two exceptions: a decision's
+  `reason`, which the DPO writes and which intake refuses when it quotes an identifier; and a request's
+  `identifiers`, which nothing of ours writes and which are refused unless a setting allows them.
 * Times are microseconds since the epoch, UTC.
 * `event_id` says which event this is. It is derived from what caused it, so that a repeat has the same id
   and the receiver can drop it.
@@ -75,11 +76,22 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
+class ClearIdentifier(Message):
+    """An identifier as the person wrote it; one that is of no known kind is refused when the request is
+    read.
+    """
+
+    kind: Annotated[str, Field(max_length=80)]
+    value: Annotated[str, Field(max_length=1000)] = Field(repr=False)
+    site: Annotated[str, Field(max_length=300)] | None = Field(default=None, repr=False)
+
+
 class Request(Message):
     """A person asks to be erased (GDPR Art. 17). `scope` None means every configured system.
 
     A producer outside wraps the request's key to the installation's public key (`wrapped_key`, to
-    `key_generation`); one that files the key itself leaves both out.
+    `key_generation`); one that files the key itself leaves both out. One that may not seal at all, where the
+    installation allows it, gives `identifiers` and leaves `sealed_identifiers` empty.
     """
 
     event_id: EventId
@@ -94,6 +106,7 @@ class Request(Message):
     sealed_identifiers: bytes = Field(repr=False)
     key_generation: Count | None = None
     wrapped_key: Annotated[bytes, Field(max_length=1024)] | None = Field(default=None, repr=False)
+    identifiers: tuple[ClearIdentifier, ...] | None = Field(default=None, repr=False)
 
 
 class Command(Message):

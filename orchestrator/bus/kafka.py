@@ -24,6 +24,7 @@ from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, RecordTooLarge
+from orchestrator.bus.schema_registry import Registry
 from orchestrator.settings import Kafka
 
 # A dead letter holds the record that it is about, so it may be larger than what other topics take.
@@ -35,11 +36,19 @@ _LONGEST_HEARTBEAT = 3.0
 
 
 class KafkaBus:
-    """A process's access to Kafka. `token` overrides where the settings say that the OAUTHBEARER token is."""
+    """A process's access to Kafka. `token` overrides where the settings say that the OAUTHBEARER token is; a
+    `registry` has the ids under which our schemas are published.
+    """
 
     def __init__(
-        self, settings: Kafka, clock: Callable[[], int], *, token: Callable[[], str] | None = None
+        self,
+        settings: Kafka,
+        clock: Callable[[], int],
+        *,
+        token: Callable[[], str] | None = None,
+        registry: Registry | None = None,
     ) -> None:
+        self._registry = registry
         self._settings = settings
         self._clock = clock
         self._token = token
@@ -63,6 +72,8 @@ class KafkaBus:
         batch = list(records)
         if not batch:
             return
+        if self._registry is not None:
+            batch = [self._registry.framed(record) for record in batch]
         for record in batch:
             if _size(record) > LARGEST_RECORD:
                 raise RecordTooLarge(f"a record for {record.topic} has {_size(record)} bytes")
@@ -157,6 +168,7 @@ class KafkaBus:
                 watch=self._watch,
                 on_fenced=self._was_fenced,
                 on_closed=self._was_closed,
+                schemas=self._registry,
             )
             self._open[subscription] = (group, number)
         return subscription

@@ -5,7 +5,7 @@ after the last delivered. Offsets rise and may have gaps.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from orchestrator.bus.port import Delivery
 
@@ -17,9 +17,12 @@ OUTSTANDING_LIMIT = 10_000
 
 
 class Shelf:
-    """One partition's records, for as long as the partition stays with the subscription."""
+    """One partition's records, for as long as the partition stays with the subscription. One that is not
+    `deliverable` yet holds back those behind it, as order and the position ask for.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, deliverable: Callable[[bytes], bool] = lambda _: True) -> None:
+        self._deliverable = deliverable
         self._waiting: deque[Delivery] = deque()
         self._bytes = 0
         self._out: dict[int, Delivery] = {}
@@ -47,7 +50,14 @@ class Shelf:
 
     @property
     def can_give(self) -> bool:
-        return bool(self._waiting) and len(self._out) < OUTSTANDING_LIMIT
+        return bool(self._waiting) and len(self._out) < OUTSTANDING_LIMIT and self.held_back is None
+
+    @property
+    def held_back(self) -> bytes | None:
+        """What the next record holds, where it can't be delivered yet."""
+        if not self._waiting or self._deliverable(self._waiting[0].value):
+            return None
+        return self._waiting[0].value
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
         for delivery in deliveries:

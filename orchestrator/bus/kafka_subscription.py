@@ -12,6 +12,8 @@
 * **A record that can't be parsed is delivered empty**, so that whoever reads it treats it as unreadable,
   and the partition goes on. One that can't be read for reasons of ours (a codec, a checksum) is not passed
   over: polling says that the bus is unavailable.
+* **A record waits for its schema.** While the registry that has it is away it is not delivered, nor is what
+  lies behind it on its partition.
 """
 
 import logging
@@ -22,7 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, RebalanceInProgressError
@@ -46,6 +48,16 @@ _CLOSE_LIMIT = 2.0
 _SILENCE = 10.0
 
 
+class Schemas(Protocol):
+    """What is known of others' schemas."""
+
+    def knows(self, value: bytes) -> bool:
+        """Whether nothing must be asked before the record can be read; at once."""
+
+    def look_up(self, value: bytes) -> None:
+        """Asks, which may take its time, unless that was done just now."""
+
+
 class KafkaSubscription:
     """A member of a group; see the port. `join` makes the consumer, in the thread that polls."""
 
@@ -59,7 +71,9 @@ class KafkaSubscription:
         watch: Watch,
         on_fenced: Callable[[], None],
         on_closed: Callable[["KafkaSubscription"], None],
+        schemas: Schemas | None = None,
     ) -> None:
+        self._schemas = schemas
         self._join = join
         self._positions = positions
         # Who was heard from this recently can't have been thrown out: heartbeats are four a session.
@@ -244,7 +258,7 @@ class KafkaSubscription:
             with self._lock:
                 self._arrived.pop(place, None)
                 self._seen.add(place)
-                self._shelves[place] = Shelf()
+                self._shelves[place] = Shelf() if self._schemas is None else Shelf(self._schemas.knows)
                 self._order.append(place)
 
     def _distrust(self, consumer: Consumer) -> None:
@@ -270,6 +284,8 @@ class KafkaSubscription:
 
     def _delivered(self, consumer: Consumer, deadline: float, max_records: int) -> list[Delivery]:
         while True:
+            if max_records > 0:
+                self._look_up()
             now = time.monotonic()
             ready = self._is_ready(max_records)
             if not ready or now - self._called_at >= _REFRESH or self._arrived:
@@ -285,6 +301,16 @@ class KafkaSubscription:
                 if time.monotonic() - self._heard_at > _SILENCE:
                     raise BusUnavailable("no broker answers for the group")
                 return []
+
+    def _look_up(self) -> None:
+        """Asks for the schemas that records wait for; not under a lock that the library's thread takes."""
+        if self._schemas is None:
+            return
+        with self._lock:
+            waiting = [shelf.held_back for shelf in self._shelves.values()]
+        for value in waiting:
+            if value is not None:
+                self._schemas.look_up(value)
 
     def _is_ready(self, wanted: int) -> bool:
         """Whether there is something to deliver, and it is ours."""

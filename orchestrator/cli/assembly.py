@@ -6,12 +6,13 @@ the entry-point group `radera.handlers`, so that one from another package is use
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from handlers.registry import settings_models
-from orchestrator.bus.port import Bus
+from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.problems import NoInstallation
 from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
@@ -20,6 +21,11 @@ from orchestrator.service.rules import rules_of
 from orchestrator.settings import ConfigError, Settings, load
 from orchestrator.store import Store, StoredKeys, open_engine
 from schemas import topics
+from schemas.codec import Resolver
+from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
+
+if TYPE_CHECKING:
+    from orchestrator.bus.schema_registry import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,21 @@ class Ground:
     digests: Digests
     links: PartyLinks
     rules: Rules
+    registry: "Registry | None" = None
+
+    @property
+    def resolver(self) -> Resolver | None:
+        """Gives the schemas that others registered, where there is a registry."""
+        return None if self.registry is None else self.registry.schema
+
+    def prepare(self) -> None:
+        """Has from outside what no role can begin without. Raises ConfigError, which names the setting."""
+        if self.registry is None:
+            return
+        try:
+            self.registry.prepare(records_of(self.settings))
+        except BusUnavailable as error:
+            raise ConfigError([str(error)]) from None
 
     @property
     def is_stuck(self) -> bool:
@@ -53,6 +74,8 @@ class Ground:
     def close(self) -> None:
         """Lets go of the bus and the database."""
         self.bus.close()
+        if self.registry is not None:
+            self.registry.close()
         self.engine.dispose()
 
 
@@ -63,9 +86,21 @@ def kinds_of(settings: Settings) -> set[str]:
 
 def topics_of(settings: Settings) -> list[str]:
     """The topics whose readers may leave dead letters."""
-    kinds = sorted(kinds_of(settings))
-    by_kind = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]
-    return [topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES, *by_kind]
+    return list(records_of(settings))
+
+
+def records_of(settings: Settings) -> dict[str, type[Message]]:
+    """What travels on each of those topics."""
+    by_kind: dict[str, type[Message]] = {}
+    for kind in sorted(kinds_of(settings)):
+        by_kind |= {topics.commands(kind): Command, topics.callbacks(kind): Callback}
+    return {
+        topics.REQUESTS: Request,
+        topics.CONFIRMATIONS: Confirmation,
+        topics.DECISIONS: Decision,
+        topics.OUTCOMES: Outcome,
+        **by_kind,
+    }
 
 
 def load_settings(config: Path) -> Settings:
@@ -94,11 +129,13 @@ def ground_of(settings: Settings) -> Ground:
     keyring = _keyring(settings, create=is_new)
     engine = open_engine(settings.database.url)
     store = Store(engine)
+    bus, registry = _bus(settings, engine, store)
     return Ground(
         settings=settings,
         engine=engine,
         store=store,
-        bus=_bus(settings, engine, store),
+        bus=bus,
+        registry=registry,
         keyring=keyring,
         keys=StoredKeys(store, keyring),
         digests=Digests(keyring.digest_key),
@@ -107,14 +144,19 @@ def ground_of(settings: Settings) -> Ground:
     )
 
 
-def _bus(settings: Settings, engine: sa.Engine, store: Store) -> Bus:
-    """Kafka where the settings name it, else the bus in the SQLite file."""
+def _bus(settings: Settings, engine: sa.Engine, store: Store) -> "tuple[Bus, Registry | None]":
+    """Kafka where the settings name it, with the registry that they may name, else the bus in the SQLite
+    file.
+    """
     if settings.kafka is None:
-        return SqliteBus(engine, store.now)
+        return SqliteBus(engine, store.now), None
     # Its client takes memory and time that the embedded default has no use for.
     from orchestrator.bus.kafka import KafkaBus
+    from orchestrator.bus.schema_registry import Registry
 
-    return KafkaBus(settings.kafka, store.now)
+    named = settings.kafka.schema_registry
+    registry = None if named is None else Registry(named)
+    return KafkaBus(settings.kafka, store.now, registry=registry), registry
 
 
 def _is_new(settings: Settings) -> bool:

@@ -134,7 +134,15 @@ class Roles:
             bus=ground.bus,
             keys=ground.keys,
             keyring=ground.keyring,
-            reader=Reader(ground.keys, ground.digests, random.random, Exchange(ground.keyring)),
+            reader=Reader(
+                ground.keys,
+                ground.digests,
+                random.random,
+                Exchange(ground.keyring),
+                schemas=ground.resolver,
+                region=ground.settings.installation.country,
+                takes_clear=ground.settings.intake.clear_identifiers,
+            ),
             rules=ground.rules,
             metrics=self.metrics,
             random=random.random,
@@ -169,6 +177,7 @@ class Roles:
                 call_limit=settings.waits.call_limit.total_seconds(),
                 drain=DRAIN,
                 metrics=self.metrics,
+                schemas=ground.resolver,
             )
             worker.run(self._stop)
 
@@ -185,6 +194,7 @@ class Roles:
             settings=ground.settings,
             clock=ground.store.now,
             metrics=self.metrics,
+            schemas=ground.resolver,
         )
 
         def turn() -> None:

@@ -48,7 +48,9 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
-    roles = Roles(ground_of(settings), names, systems=systems, on_fatal=on_fatal)
+    ground = ground_of(settings)
+    ground.prepare()
+    roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
     roles.start()
     what = "up" if names is ALL else ", ".join(names)
     click.echo(f"radera: {what}, http://{settings.http.host}:{settings.http.port}", err=True)

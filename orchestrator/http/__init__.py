@@ -6,6 +6,7 @@ from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAu
 from orchestrator.http.errors import CallFailed, Expired, Permanent, Permit, Retryable
 from orchestrator.http.factory import Clients
 from orchestrator.http.guard import Guard, GuardedTransport
+from orchestrator.http.tracing import in_trace
 
 __all__ = [
     "Answer",
@@ -21,4 +22,5 @@ __all__ = [
     "Permit",
     "Retryable",
     "StaticAuthority",
+    "in_trace",
 ]

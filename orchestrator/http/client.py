@@ -26,6 +26,7 @@ import httpx
 from aiolimiter import AsyncLimiter
 
 from orchestrator.http.errors import Permanent, Permit, Retryable
+from orchestrator.http.tracing import trace_headers
 
 SECOND = 1_000_000
 MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
@@ -184,7 +185,7 @@ class Client:
                     request.method,
                     request.path,
                     params=request.params,
-                    headers={**vouched, **request.headers},
+                    headers={**trace_headers(), **vouched, **request.headers},
                     json=request.json,
                     content=request.content,
                     data=request.data,

@@ -31,8 +31,9 @@ from orchestrator.settings import Settings, micros
 from orchestrator.smtp import HeaderRefused, MailDeferred, Mailer, MailRefused, compose, message_id, thread_id
 from schemas import topics
 from schemas.cloudevents import headers
-from schemas.codec import CodecError, UnknownSchema, decode, encode
+from schemas.codec import CodecError, Resolver, UnknownSchema, decode, encode
 from schemas.messages import Confirmation, ConfirmationKind, Outcome
+from schemas.traceparent import HEADER, trace_of
 
 _logger = logging.getLogger(__name__)
 
@@ -86,7 +87,9 @@ class Mailbox:
         clock: Callable[[], int],
         metrics: Metrics | None = None,
         most_held: int = MOST_HELD,
+        schemas: Resolver | None = None,
     ) -> None:
+        self._schemas = schemas
         self._bus = bus
         self._mailer = mailer
         self._keys = keys
@@ -196,7 +199,7 @@ class Mailbox:
 
     def _deal_with(self, held: _Held) -> None:
         try:
-            outcome = decode(held.delivery.value, Outcome)
+            outcome = decode(held.delivery.value, Outcome, registry=self._schemas)
         except CodecError as error:
             code = "unknown_schema" if isinstance(error, UnknownSchema) else "malformed_message"
             self._bury(held.delivery, code)
@@ -246,7 +249,8 @@ class Mailbox:
             failed = self._send_notice(outcome)
             if failed is None:
                 self._mark(held, outcome)
-        self._confirm(outcome, "notice_sent" if failed is None else "notice_failed", failed)
+        trace = trace_of(held.delivery.header(HEADER))
+        self._confirm(outcome, "notice_sent" if failed is None else "notice_failed", failed, trace)
 
     def _send_notice(self, outcome: Outcome) -> str | None:
         """Sends it, or gives the code of why it can't ever be."""
@@ -292,7 +296,7 @@ class Mailbox:
             return _Address(identifier.value)
         return "no_address"
 
-    def _confirm(self, outcome: Outcome, kind: ConfirmationKind, code: str | None) -> None:
+    def _confirm(self, outcome: Outcome, kind: ConfirmationKind, code: str | None, trace: str | None) -> None:
         now = self._clock()
         cause = sha256(f"{outcome.event_id}/{kind}/{code}".encode()).hexdigest()
         confirmation = Confirmation(
@@ -309,7 +313,7 @@ class Mailbox:
             topic=topics.CONFIRMATIONS,
             key=outcome.request_id,
             value=encode(confirmation),
-            headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now),
+            headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now, trace=trace),
         )
         self._bus.publish([record])
 

@@ -128,6 +128,16 @@ class Identifiers:
     def from_bytes(cls, data: bytes) -> "Identifiers":
         """What `to_bytes` wrote. Raises IdentifiersBroken."""
         identifiers = _parse(data)
+        if identifiers is None or identifiers.to_bytes() != data:
+            raise IdentifiersBroken
+        return identifiers
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "Identifiers":
+        """The same of another's writing, who may order and space them in another way. Raises
+        IdentifiersBroken.
+        """
+        identifiers = _parse(data)
         if identifiers is None:
             raise IdentifiersBroken
         return identifiers
@@ -169,8 +179,7 @@ def _parse(data: bytes) -> Identifiers | None:
     rows = document.get("items")
     if not isinstance(rows, list) or len(rows) > MAX_IDENTIFIERS or not all(map(_is_row, rows)):
         return None
-    identifiers = Identifiers(tuple(Identifier(*row) for row in rows))
-    return identifiers if identifiers.to_bytes() == data else None
+    return Identifiers(tuple(Identifier(*row) for row in rows))
 
 
 def _is_row(row: Any) -> bool:

@@ -131,6 +131,7 @@ def _opened(event: Event, now: int, rules: Rules) -> Draft:
         subject_digest=event.subject_digest,
         identifiers=event.identifiers,
         identifier_kinds=event.identifier_kinds,
+        trace=event.trace,
     )
     draft = Draft(saga, now, rules, event.event_id, event.random)
     draft.note("received", source=event.source, capacity=event.capacity, due_at=saga.due_at)

@@ -46,7 +46,7 @@ class RequestReceived(Event):
     """A request that could be read. No kinds of identifiers means that none was usable.
 
     `supplements` says that a request of this id is known and that this one repeats its identifiers and adds
-    more.
+    more. `trace` is the producer's trace that it belongs to.
     """
 
     received_at: int
@@ -61,6 +61,7 @@ class RequestReceived(Event):
     content_digest: str = field(repr=False)
     subject_digest: str = field(repr=False)
     supplements: bool = False
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

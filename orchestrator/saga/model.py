@@ -301,7 +301,7 @@ class Notice:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Saga:
     """The state of one request. `version` rises with every event that was applied. `reason` is the DPO's, for
-    rejecting, cancelling or extending it.
+    rejecting, cancelling or extending it. `trace` is carried on to all that is sent about it.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -328,6 +328,7 @@ class Saga:
     extended: bool = False
     quarantined: bool = False
     reason: str | None = None
+    trace: str | None = None
     head: str = "0" * 64
     seq: int = 0
 

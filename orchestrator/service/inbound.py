@@ -7,7 +7,7 @@ Nothing here touches the saga's state.
 
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,15 +16,16 @@ from orchestrator.bus.port import Delivery
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.exchange import Exchange
 from orchestrator.privacy.guard import find_personal, looks_personal
-from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
+from orchestrator.privacy.identifiers import KINDS, Identifier, Identifiers, IdentifiersBroken, clean
 from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
-from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, seal, unseal
+from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, new_key, seal, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
 from orchestrator.saga.model import Saga
 from schemas import topics
-from schemas.codec import CodecError, UnknownSchema, decode
-from schemas.messages import Confirmation, Decision, Request
+from schemas.codec import CodecError, Resolver, UnknownSchema, decode
+from schemas.messages import ClearIdentifier, Confirmation, Decision, Request
+from schemas.traceparent import HEADER, trace_of
 
 _NAMESPACE = uuid.UUID("3c1d1c53-4a53-5d35-8d3b-8b4f0f5b1a4e")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -70,9 +71,15 @@ class FiledKeys(RequestKeys, Protocol):
         """Files a key, unless the request has one or had one."""
 
 
+class ClearIdentifiers(Exception):
+    """The request names the person in clear, which the settings don't allow."""
+
+
 class Reader:
     """Reads deliveries. `random` draws the number that an event brings for back-off; `exchange` opens what
-    producers outside wrapped to the installation's public key.
+    producers outside wrapped to the installation's public key; `schemas` knows the schemas that they
+    registered. `region` is the country of telephone numbers without a country code; identifiers in clear are
+    refused unless the reader `takes_clear`.
     """
 
     def __init__(
@@ -81,7 +88,14 @@ class Reader:
         digests: Digests,
         random: Callable[[], float],
         exchange: Exchange | None = None,
+        *,
+        schemas: Resolver | None = None,
+        region: str | None = None,
+        takes_clear: bool = False,
     ) -> None:
+        self._schemas = schemas
+        self._region = region
+        self._takes_clear = takes_clear
         self._keys = keys
         self._exchange = exchange
         self._digests = digests
@@ -114,28 +128,25 @@ class Reader:
 
     def _request(self, delivery: Delivery) -> Inbound:
         try:
-            request = decode(delivery.value, Request)
+            request = decode(delivery.value, Request, registry=self._schemas)
         except CodecError as error:
             return self.unreadable(delivery, _code_of(error))
         key: bytes | None = None
         sealed = request.sealed_identifiers
         try:
-            senders = self._senders_key(request)
-            if senders is not None:
-                # Filed only if it opens what came with it: a key that belongs to no saga would never be
-                # destroyed.
-                _opened(senders, request.request_id, sealed)
+            named, senders = self._from_outside(request)
+            if named is not None and senders is not None:
                 self._keys.insert(request.request_id, senders)
             key = self._keys.key_of(request.request_id)
-            identifiers = _opened(senders or key, request.request_id, sealed)
-            if senders not in (None, key):
+            if named is not None:
                 # A producer makes a key each time; what we keep is under the first one, which is destroyed
-                # at the end.
-                sealed = seal(key, request.request_id, IDENTIFIERS, identifiers.to_bytes())
+                # at the end. And it is in our own form, whatever the producer's was.
+                sealed = seal(key, request.request_id, IDENTIFIERS, named.to_bytes())
+            identifiers = named if named is not None else _opened(key, request.request_id, sealed)
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
-        except _CLOSED as error:
+        except (ClearIdentifiers, *_CLOSED) as error:
             # Not under the event's own id: mended and sent again, it must not pass for a repeat.
             return self.unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
         event = RequestReceived(
@@ -153,10 +164,38 @@ class Reader:
             identifier_kinds=tuple(sorted({item.kind for item in identifiers.items})),
             content_digest=self.content_digest(identifiers, request),
             subject_digest=self._digests.subject(identifiers),
+            trace=_trace(delivery, identifiers),
         )
+        # Nothing after this has a use for them.
+        request = request.model_copy(update={"identifiers": None})
         return Inbound(
             delivery=delivery, type="request", event=event, request=request, identifiers=identifiers, key=key
         )
+
+    def _from_outside(self, request: Request) -> tuple[Identifiers | None, bytes | None]:
+        """Whom a producer outside names, in the form in which we look for them, and the key to file for it.
+
+        Nothing for a request whose key is filed already. A key is filed only if it opens what came with it:
+        one that belongs to no saga would never be destroyed.
+        """
+        if request.identifiers is not None:
+            if not self._takes_clear:
+                raise ClearIdentifiers
+            if request.sealed_identifiers or request.wrapped_key is not None:
+                raise IdentifiersBroken
+            return self._cleaned([_identifier(one) for one in request.identifiers]), new_key()
+        senders = self._senders_key(request)
+        if senders is None:
+            return None, None
+        data = unseal(senders, request.request_id, IDENTIFIERS, request.sealed_identifiers)
+        return self._cleaned(Identifiers.from_json(data)), senders
+
+    def _cleaned(self, items: Iterable[Identifier]) -> Identifiers:
+        """One that nobody could be found by is not left out: "nothing found" would then be said of it."""
+        cleaned = clean(items, region=self._region)
+        if cleaned.refused:
+            raise IdentifiersBroken
+        return cleaned.identifiers
 
     def _senders_key(self, request: Request) -> bytes | None:
         """The key that a producer outside wrapped to us."""
@@ -201,7 +240,7 @@ class Reader:
 
     def _confirmation(self, delivery: Delivery) -> Inbound:
         try:
-            said = decode(delivery.value, Confirmation)
+            said = decode(delivery.value, Confirmation, registry=self._schemas)
         except CodecError as error:
             return Inbound(delivery=delivery, type="confirmation", dead=_code_of(error))
         if said.request_id is None and said.correlation is None:
@@ -241,7 +280,7 @@ class Reader:
 
     def _decision(self, delivery: Delivery) -> Inbound:
         try:
-            decision = decode(delivery.value, Decision)
+            decision = decode(delivery.value, Decision, registry=self._schemas)
         except CodecError as error:
             return Inbound(delivery=delivery, type="decision", dead=_code_of(error))
         event = Decided(
@@ -280,6 +319,22 @@ def _opened(key: bytes, request_id: str, sealed: bytes) -> Identifiers:
     return Identifiers.from_bytes(unseal(key, request_id, IDENTIFIERS, sealed))
 
 
+def _identifier(given: ClearIdentifier) -> Identifier:
+    if given.kind not in KINDS:
+        raise IdentifiersBroken
+    return Identifier(given.kind, given.value, given.site)
+
+
+def _trace(delivery: Delivery, identifiers: Identifiers) -> str | None:
+    """The trace that a request belongs to. It is kept and sent on in clear, so one that has the person in it,
+    a telephone number among zeros say, is none; and who the person is must be known for that.
+    """
+    trace = trace_of(delivery.header(HEADER))
+    if trace is None or not len(identifiers) or find_personal(trace, identifiers):
+        return None
+    return trace
+
+
 def key_for_dead_letter(inbound: Inbound) -> str:
     """A dead letter's key: a request id and nothing else, since a stranger's record may be keyed by a
     name.
@@ -298,4 +353,5 @@ def _code_of(error: Exception) -> str:
         "GenerationForgotten": "generation_forgotten",
         "SealBroken": "seal_broken",
         "IdentifiersBroken": "identifiers_broken",
+        "ClearIdentifiers": "clear_identifiers",
     }[type(error).__name__]

@@ -55,7 +55,7 @@ def _command(saga: Saga, sent: SendCommand, now: int) -> Outgoing:
         topic=topics.commands(sent.kind),
         key=saga.request_id,
         value=encode(command),
-        headers=headers(command, event_id=command.event_id, source=SOURCE, at=now),
+        headers=headers(command, event_id=command.event_id, source=SOURCE, at=now, trace=saga.trace),
     )
 
 
@@ -66,7 +66,7 @@ def _outcome(saga: Saga, sent: SendOutcome, now: int) -> Outgoing:
         topic=topics.OUTCOMES,
         key=saga.request_id,
         value=encode(outcome),
-        headers=headers(outcome, event_id=outcome.event_id, source=SOURCE, at=now),
+        headers=headers(outcome, event_id=outcome.event_id, source=SOURCE, at=now, trace=saga.trace),
     )
 
 

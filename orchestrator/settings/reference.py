@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Settings, System, table_of
+from orchestrator.settings.sections import Section, Settings, System, table_of
 
 
 def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
@@ -25,6 +25,11 @@ def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
         if table is not None:
             heading = "[systems.<name>]" if name == "systems" else f"[{name}]"
             parts.append("\n".join(_section(heading, table)))
+            parts += [
+                "\n".join(_section(f"[{name}.{key}]", inner))
+                for key, one in table.model_fields.items()
+                if (inner := table_of(one.annotation)) is not None and issubclass(inner, Section)
+            ]
     parts.extend(
         "\n".join(_section(f'[systems.<name>] with kind = "{kind}"', kinds[kind])) for kind in sorted(kinds)
     )
@@ -33,7 +38,7 @@ def reference(kinds: Mapping[str, type[BaseModel]]) -> str:
 
 def _section(heading: str, table: type[BaseModel]) -> Iterator[str]:
     yield f"### `{heading}`\n"
-    yield (table.__doc__ or "").strip().split("\n\n")[0] + "\n"
+    yield " ".join((table.__doc__ or "").strip().split("\n\n")[0].split()) + "\n"
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in table.model_fields.items():

@@ -176,6 +176,14 @@ class Http(Section):
     """The port to listen on."""
 
 
+class Intake(Section):
+    """Requests from producers outside, as they come over the bus."""
+
+    clear_identifiers: bool = False
+    """Whether a request may name the person in clear. What was published in clear stays readable on the
+    topic of requests and in its backups; a producer that seals needs no secret for it."""
+
+
 class Dpo(Section):
     """The data protection officer, who decides."""
 
@@ -318,6 +326,50 @@ def _instance(value: str) -> str:
     return value
 
 
+def _registry(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError('not the address of a registry; write it as in "https://schemas.example.com"')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("holds a login; take it out and give it as username and password")
+    return value.rstrip("/")
+
+
+class SchemaRegistry(Section):
+    """A schema registry with Confluent's REST API. With it messages are written in Confluent framing, without
+    it in Avro single-object encoding, and read in either.
+    """
+
+    url: Annotated[str, AfterValidator(_registry)]
+    """Where the registry is, with the path under which it has its API if that isn't "/"."""
+    username: Line | None = None
+    """The account to log in with (HTTP Basic)."""
+    password: SecretRef | None = None
+    """The account's password, by reference."""
+    token: SecretRef | None = None
+    """A bearer token instead, by reference; read for each call, so a file may be renewed."""
+    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    """The certificates to trust instead of the system's, for a registry with a private authority."""
+    auto_register: bool = True
+    """Whether our schemas are registered, as `<topic>-value`; else they are looked up, and must be there."""
+    timeout: Duration = timedelta(seconds=5)
+    """The longest wait for an answer of the registry."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.username is None) != (self.password is None):
+            raise ValueError("username and password come together; give both or neither")
+        if self.username is not None and self.token is not None:
+            raise ValueError("token: a login is given, too; remove one of them")
+        parts = urlsplit(self.url)
+        if parts.scheme == "http" and self.ca_file is not None:
+            raise ValueError("ca_file: certificates need https; use it, or remove them")
+        login = self.username is not None or self.token is not None
+        if parts.scheme == "http" and login and not is_loopback(parts.hostname or ""):
+            raise ValueError("url: passwords and tokens would travel readable by anyone; use https")
+        return self
+
+
 class Kafka(Section):
     """The bus between processes. Without this table one process does it all, on the bus in its database."""
 
@@ -358,6 +410,8 @@ class Kafka(Section):
     """The same for the topic of requests, where a sealed request lies with its key (wrapped)."""
     retention_dead_letters: Duration = timedelta(days=90)
     """The same for the topics of dead letters, which somebody must find the time to look at."""
+    schema_registry: SchemaRegistry | None = None
+    """Where the topics' schemas are registered; none: they are known by their fingerprints."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -433,6 +487,7 @@ class Settings(Section):
     database: Database = Database()
     keys: Keys = Keys()
     http: Http = Http()
+    intake: Intake = Intake()
     dpo: Dpo
     smtp: Smtp
     retry: Retry = Retry()

@@ -2,6 +2,7 @@
 
 from schemas.messages import (
     Callback,
+    ClearIdentifier,
     Command,
     Confirmation,
     Decision,
@@ -29,6 +30,10 @@ SAMPLES: tuple[Message, ...] = (
         sealed_identifiers=b"\x01sealed identifiers",
         key_generation=7,
         wrapped_key=b"wrapped key",
+        identifiers=(
+            ClearIdentifier(kind="email", value="golden@people.example", site=None),
+            ClearIdentifier(kind="ga_client_id", value="1.2", site="example.com"),
+        ),
     ),
     Command(
         event_id="command:1",
