@@ -4,7 +4,7 @@ The rules:
 
 * Whatever happens, a command that can be read is answered: with what the handler found, or with a failure.
   A record that can't be read goes to the dead letters, its payload sealed to the installation. Nothing here
-  raises for what a record holds.
+  raises for what a record holds; only for a store that is away (`outages`), which is no answer to anything.
 * A destroyed key means that the request is over. The command is answered `expired`, which never reads as an
   effect.
 * A command past `not_after` is not begun. While it runs, each erasing call asks again (`Task.may_erase`).
@@ -103,8 +103,10 @@ class Execution:
         run_blocking: Callable[[Callable[[], bytes]], Awaitable[bytes]],
         metrics: WorkerMetrics | None = None,
         schemas: Resolver | None = None,
+        outages: tuple[type[Exception], ...] = (),
     ) -> None:
         self._schemas = schemas
+        self._outages = outages
         self._keys = keys
         self._installation = installation
         self._handlers = handlers
@@ -190,6 +192,8 @@ class Execution:
                 identifiers=task.identifiers,
                 references=task.references,
             )
+        except self._outages:
+            raise
         except Retryable as error:
             return self._failed(command, error.code, retryable=True, retry_after=error.retry_after)
         except Permanent as error:
@@ -275,6 +279,8 @@ class Execution:
                 with anyio.fail_after(self._call_limit):
                     received = await handler.receive(body)
                 record = _record(self._received(callback, received), self._clock())
+            except self._outages:
+                raise
             except Refused as error:
                 refusal = error.code
                 continue

@@ -5,6 +5,9 @@ The rules:
 
 * A record is acknowledged when its answer is safely published, and not before. While the bus is away the
   worker backs off and tries to publish again; a restart repeats the command, which handlers bear.
+* What is raised for a store that is away (`outages`) says nothing about a record: it is carried out again
+  when the store is back. Were it answered, an attempt would be lost, and with a callback the answer of a
+  party that was given a link to answer once.
 * At most `concurrency` records are in flight, and no more are polled than can be begun. Two records of one
   request for one topic are carried out one after the other.
 * A subscription belongs to one thread. `run` keeps the caller's thread for it and carries out the work in
@@ -73,8 +76,10 @@ class Worker:
         metrics: WorkerMetrics | None = None,
         run_blocking: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
         schemas: Resolver | None = None,
+        outages: tuple[type[Exception], ...] = (),
     ) -> None:
         self._bus = bus
+        self._outages = outages
         self._concurrency = concurrency
         self._drain = drain
         self._group = group
@@ -88,6 +93,7 @@ class Worker:
             run_blocking=run_blocking,
             metrics=metrics,
             schemas=schemas,
+            outages=outages,
         )
         kinds = sorted({handler.kind for handler in handlers.values()})
         self._topics = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]
@@ -106,13 +112,23 @@ class Worker:
         waiting.append(delivery.offset)
         try:
             async with lock:
-                records = await self._execution.carry_out(delivery)
+                records = await self._carried_out(delivery)
                 if records:
                     await self._publish(records)
         finally:
             waiting.remove(delivery.offset)
             if not waiting:
                 self._turns.pop(place, None)
+
+    async def _carried_out(self, delivery: Delivery) -> list[Record]:
+        wait = FIRST_WAIT
+        while True:
+            try:
+                return await self._execution.carry_out(delivery)
+            except self._outages as error:
+                _logger.warning("store_unavailable", extra={"type": type(error).__name__, "seconds": wait})
+            await anyio.sleep(wait)
+            wait = min(wait * 2, LONGEST_WAIT)
 
     async def _publish(self, records: list[Record]) -> None:
         wait = FIRST_WAIT

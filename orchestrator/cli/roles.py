@@ -32,7 +32,7 @@ from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.smtp import Mailer, SmtpMailer
-from orchestrator.store import StoredSent, StoreError
+from orchestrator.store import StoredSent, StoreError, StoreUnavailable
 
 _logger = logging.getLogger(__name__)
 
@@ -178,6 +178,7 @@ class Roles:
                 drain=DRAIN,
                 metrics=self.metrics,
                 schemas=ground.resolver,
+                outages=(StoreUnavailable,),
             )
             worker.run(self._stop)
 

@@ -81,7 +81,7 @@ class Scripted:
 
     async def receive(self, callback: CallbackBody) -> Received:
         self.received.append(callback)
-        step = self.script[0]
+        step = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         if isinstance(step, Exception):
             raise step
         assert isinstance(step, Result)

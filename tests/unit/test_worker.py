@@ -156,6 +156,19 @@ async def test_a_store_that_is_away_is_waited_for(bench: Bench) -> None:
     assert "located" == said.kind
 
 
+async def test_a_store_that_goes_away_while_a_handler_works_costs_no_attempt(bench: Bench) -> None:
+    """Handlers ask the store for the time, also before each erasing call. That it can't tell is no answer of
+    the vendor's: the command is carried out again.
+    """
+    away = sa.exc.OperationalError("select", {}, Exception("gone"))
+    bench.handler.script = [away, located()]
+    bench.send(bench.command())
+    worker = bench.worker(outages=(sa.exc.OperationalError,))
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    assert ["located"] == [said.kind for said in bench.said()]
+
+
 async def test_identifiers_sealed_for_another_request_are_not_used(bench: Bench) -> None:
     """Nobody who can write to the topic has one person erased in another's name."""
     other = "11111111-1111-4111-8111-111111111111"

@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+import sqlalchemy as sa
 
 from handlers.port import (
     Refused,
@@ -209,6 +210,18 @@ async def test_a_callback_that_we_fail_at_is_kept(bench: Bench, step_: Result | 
     await step(bench)
     (dead,) = bench.read(topics.dead_letters(topics.callbacks("hubspot")))
     assert b"callback_error" == dead.header("radera-code")
+
+
+async def test_a_callback_is_not_lost_to_a_store_that_is_away(bench: Bench) -> None:
+    """A party answers once. That we could not tell the time is no reason to set its answer aside."""
+    away = sa.exc.OperationalError("select", {}, Exception("gone"))
+    bench.handler.script = [away, PartyErased(prove_at=None)]
+    bench.call_back(b"{}", "token")
+    worker = bench.worker(outages=(sa.exc.OperationalError,))
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    assert ["party_erased"] == [said.kind for said in bench.said()]
+    assert [] == bench.read(topics.dead_letters(topics.callbacks("hubspot")))
 
 
 async def test_a_callback_goes_to_the_system_that_it_names(bench: Bench) -> None:
