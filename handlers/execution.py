@@ -39,7 +39,7 @@ from handlers.registry import Handler
 from handlers.results import Received, Result
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery, Record
-from orchestrator.http import in_trace
+from orchestrator.http import in_trace, recorded
 from orchestrator.privacy import (
     CALLBACK_BODY,
     IDENTIFIERS,
@@ -51,6 +51,7 @@ from orchestrator.privacy import (
     PrivacyError,
     RequestKeys,
     SealBroken,
+    looks_personal,
     seal,
     unseal,
 )
@@ -137,7 +138,10 @@ class Execution:
 
     async def _command(self, command: Command, trace: str | None) -> Record:
         began_at = anyio.current_time()
-        confirmation = await self._answer(command)
+        with recorded(command.event_id) as calls:
+            confirmation = await self._answer(command)
+        proof = {name: value for name, value in calls.evidence().items() if not looks_personal(value)}
+        confirmation = confirmation.model_copy(update={"evidence": {**proof, **confirmation.evidence}})
         try:
             record = _record(confirmation, self._clock(), trace)
         except CodecError:

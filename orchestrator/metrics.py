@@ -44,14 +44,15 @@ class Figures:
 
 
 class Metrics:
-    """Every metric of a process; `kinds` are the configured handler kinds."""
+    """Every metric of a process; `kinds` are the configured handler kinds, `systems` those systems."""
 
-    def __init__(self, kinds: Collection[str] = ()) -> None:
+    def __init__(self, kinds: Collection[str] = (), systems: Collection[str] = ()) -> None:
         self.registry = CollectorRegistry()
         fixed = {topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS, topics.OUTCOMES}
         by_kind = {name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)}
         self._topics = frozenset(fixed | by_kind)
         self._kinds = frozenset(kinds)
+        self._systems = frozenset(systems)
         self._events = self._counter("events_handled", "Events applied to a saga.", "type")
         self._duplicates = self._counter("events_repeated", "Events seen before, and dropped.", "type")
         self._refused = self._counter("decisions_refused", "Decisions that did not fit any more.", "action")
@@ -70,6 +71,12 @@ class Metrics:
             registry=self.registry,
         )
         self._callbacks = self._counter("callbacks", "Callbacks and answers received.", "kind", "result")
+        self._circuits = Gauge(
+            "radera_circuit_state",
+            "Whether a system is called (closed), left alone (open) or tried (half_open): 1 for which.",
+            ("system", "state"),
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         self._begin_at_zero()
 
@@ -133,6 +140,12 @@ class Metrics:
         self._confirmed.labels(kind, verb, _closed(result, get_args(ConfirmationKind))).inc()
         self._took.labels(kind, verb).observe(seconds)
 
+    def circuit(self, system: str, state: str) -> None:
+        """A system's circuit is now "closed", "half_open" or "open"."""
+        system = _closed(system, self._systems)
+        for each in _CIRCUIT_STATES:
+            self._circuits.labels(system, each).set(each == state)
+
     def callback(self, kind: str, result: str) -> None:
         """A callback was "accepted", "refused" or could not be stored ("unavailable")."""
         self._callbacks.labels(_closed(kind, self._kinds), _closed(result, _CALLBACK_RESULTS)).inc()
@@ -141,6 +154,7 @@ class Metrics:
 _EVENTS = ("request", "confirmation", "decision", "timer")
 _RECIPIENTS = ("dpo", "subject")
 _MAIL_RESULTS = ("sent", "deferred", "refused")
+_CIRCUIT_STATES = ("closed", "half_open", "open")
 _CALLBACK_RESULTS = ("accepted", "refused", "unavailable")
 
 

@@ -58,7 +58,7 @@ def make_handlers(
         context = Context(
             system=name,
             clock=ground.store.now,
-            clients=clients,
+            clients=clients.of(name),
             public_url=settings.installation.public_url,
             answer_path="/answer/",
             callback_path="/callbacks/tenant/",
@@ -112,7 +112,7 @@ class Roles:
         self._ground = ground
         self._on_fatal = on_fatal
         self._stop = threading.Event()
-        self.metrics = Metrics(sorted(kinds_of(settings)))
+        self.metrics = Metrics(sorted(kinds_of(settings)), sorted(settings.systems))
         mailer = SmtpMailer(settings.smtp)
         make: Mapping[Role, Callable[[], Loop]] = {
             "worker": lambda: self._worker(mailer, systems),
@@ -165,13 +165,12 @@ class Roles:
 
         def run() -> None:
             # Anew for each life: connections and locks belong to the event loop that they were made in.
+            clients = Clients(clock=ground.store.now, on_circuit=self.metrics.circuit)
             worker = Worker(
                 bus=ground.bus,
                 keys=ground.keys,
                 installation=ground.keyring,
-                handlers=make_handlers(
-                    ground, clients=Clients(clock=ground.store.now), mailer=mailer, systems=systems
-                ),
+                handlers=make_handlers(ground, clients=clients, mailer=mailer, systems=systems),
                 clock=ground.store.now,
                 concurrency=settings.worker.concurrency,
                 call_limit=settings.waits.call_limit.total_seconds(),

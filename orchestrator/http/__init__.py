@@ -1,7 +1,9 @@
 """Outgoing HTTP: one client with the rules built in (`client`), a guard for addresses from outside
-(`guard`).
+(`guard`), a breaker for each system (`breaker`), and what the answers prove (`calls`).
 """
 
+from orchestrator.http.breaker import CIRCUIT_OPEN, Breaker, State
+from orchestrator.http.calls import Calls, recorded
 from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAuthority
 from orchestrator.http.errors import CallFailed, Expired, Permanent, Permit, Retryable
 from orchestrator.http.factory import Clients
@@ -9,9 +11,12 @@ from orchestrator.http.guard import Guard, GuardedTransport
 from orchestrator.http.tracing import in_trace
 
 __all__ = [
+    "CIRCUIT_OPEN",
     "Answer",
     "Authority",
+    "Breaker",
     "CallFailed",
+    "Calls",
     "Client",
     "Clients",
     "Expired",
@@ -21,6 +26,8 @@ __all__ = [
     "Permanent",
     "Permit",
     "Retryable",
+    "State",
     "StaticAuthority",
     "in_trace",
+    "recorded",
 ]

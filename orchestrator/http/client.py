@@ -10,12 +10,14 @@ The rules it keeps, so that no handler can forget them:
 * No redirect is followed: it could lead the credentials, or the deletion, to another host.
 * An answer is bounded in time and in size.
 * A refused credential is renewed once where there is a way to; after that a person must mend it.
+* A system that doesn't answer is left alone for a while (`breaker`).
+* What the answers prove is kept for the evidence, and nothing else of them (`calls`).
 """
 
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -25,12 +27,17 @@ import anyio
 import httpx
 from aiolimiter import AsyncLimiter
 
+from orchestrator.http.breaker import Breaker, Verdict
+from orchestrator.http.calls import call_headers, record_answer
 from orchestrator.http.errors import Permanent, Permit, Retryable
 from orchestrator.http.tracing import trace_headers
 
 SECOND = 1_000_000
 MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
 """A longer Retry-After is a mistake or an attack: the statutory clock goes on."""
+
+#: What says that nobody is there.
+_SILENCE = frozenset({"timeout", "unreachable", "connection_lost", "name_not_resolved"})
 
 # Both write URLs, httpcore headers, too. A handler that somebody attaches to them later gets nothing, either.
 for _name in ("httpx", "httpcore"):
@@ -107,10 +114,14 @@ class Client:
         authority: Authority | None = None,
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        rate: AsyncLimiter | None = None,
+        breaker: Breaker | None = None,
     ) -> None:
+        """`rate` is shared with others who use the same account; without it the limits' own counts."""
         self._clock = clock
         self._limits = limits or Limits()
         self._authority = authority
+        self._breaker = breaker
         seconds = self._limits.timeout.total_seconds()
         self._http = httpx.AsyncClient(
             base_url=base_url,
@@ -121,11 +132,9 @@ class Client:
             follow_redirects=False,
             trust_env=transport is None,
         )
-        self._rate = (
-            AsyncLimiter(self._limits.calls, self._limits.per.total_seconds())
-            if self._limits.calls is not None
-            else None
-        )
+        self._rate = rate
+        if rate is None and self._limits.calls is not None:
+            self._rate = AsyncLimiter(self._limits.calls, self._limits.per.total_seconds())
 
     async def aclose(self) -> None:
         await self._http.aclose()
@@ -174,18 +183,34 @@ class Client:
         raise self._failure(answer)
 
     async def _once(self, request: "_Prepared", permit: Permit | None) -> Answer:
+        if self._breaker is not None:
+            # Before the wait for the rate, which would be for nothing; and again when it is over.
+            self._breaker.check()
         vouched = await self._authority.headers() if self._authority is not None else {}
         if self._rate is not None:
             await self._rate.acquire()
-        if permit is not None:
-            permit.may_erase()
+        with ExitStack() as stack:
+            verdict = stack.enter_context(self._breaker.call()) if self._breaker is not None else Verdict()
+            if permit is not None:
+                permit.may_erase()
+            try:
+                answer = await self._exchange(request, vouched)
+            except Retryable as error:
+                verdict.answered = error.code not in _SILENCE
+                raise
+            verdict.answered = answer.status < 500
+        erasing = permit is not None
+        record_answer(answer.status, answer.headers, answer.body, self._clock(), erasing=erasing)
+        return answer
+
+    async def _exchange(self, request: "_Prepared", vouched: Mapping[str, str]) -> Answer:
         async with _translated():
             with anyio.fail_after(self._limits.timeout.total_seconds()):
                 async with self._http.stream(
                     request.method,
                     request.path,
                     params=request.params,
-                    headers={**trace_headers(), **vouched, **request.headers},
+                    headers={**trace_headers(), **call_headers(), **vouched, **request.headers},
                     json=request.json,
                     content=request.content,
                     data=request.data,

@@ -1,25 +1,58 @@
 """Where handlers get their clients, so that a test or a simulation can put its own transport under all
 of them.
+
+What belongs to a system is kept here and shared by its clients, and what belongs to an account by all the
+systems that use it: a vendor counts calls by account, however many systems of ours make them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 import httpx
+from aiolimiter import AsyncLimiter
 
+from orchestrator.http.breaker import Breaker, State
 from orchestrator.http.client import Authority, Client, Limits
 from orchestrator.http.guard import Guard, GuardedTransport
 
+_ORDER: tuple[State, ...] = ("closed", "half_open", "open")
+OnCircuit = Callable[[str, State], None]
+"""Hears of a system's circuit: the system's name and the worst state of its addresses."""
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What the clients of one process have in common."""
+
+    made: list[Client] = field(default_factory=list)
+    breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    rates: dict[tuple[str, int, float], AsyncLimiter] = field(default_factory=dict)
+
 
 class Clients:
-    """Makes and closes the clients of one process."""
+    """Makes and closes the clients of one process; `of` gives those of one system, which have a breaker."""
 
     def __init__(
-        self, *, clock: Callable[[], int], transport: httpx.AsyncBaseTransport | None = None
+        self,
+        *,
+        clock: Callable[[], int],
+        transport: httpx.AsyncBaseTransport | None = None,
+        on_circuit: OnCircuit | None = None,
     ) -> None:
         self._clock = clock
         self._transport = transport
-        self._made: list[Client] = []
+        self._on_circuit = on_circuit
+        self._shared = _Shared()
+        self._system: str | None = None
+
+    def of(self, system: str) -> "Clients":
+        """The same, for one system's handler."""
+        own = Clients(clock=self._clock, transport=self._transport, on_circuit=self._on_circuit)
+        own._shared, own._system = self._shared, system
+        if self._on_circuit is not None:
+            self._on_circuit(system, self._worst(system))
+        return own
 
     def client(
         self,
@@ -29,8 +62,13 @@ class Clients:
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         guard: Guard | None = None,
+        account: str | None = None,
     ) -> Client:
-        """A client of its own connections and rate; with `guard`, for an address from outside."""
+        """A client of its own connections; with `guard`, for an address from outside.
+
+        `account` names the account by which the vendor counts calls: clients that name the same one, and the
+        same rate, share it. Without it the rate is the client's own.
+        """
         transport = self._transport
         if guard is not None:
             if transport is not None:
@@ -46,11 +84,40 @@ class Clients:
             authority=authority,
             headers=headers,
             limits=limits,
+            rate=self._rate(account, limits or Limits()),
+            breaker=self._breaker(base_url),
         )
-        self._made.append(made)
+        self._shared.made.append(made)
         return made
 
     async def aclose(self) -> None:
-        for made in self._made:
+        for made in self._shared.made:
             await made.aclose()
-        self._made.clear()
+        self._shared.made.clear()
+
+    def _rate(self, account: str | None, limits: Limits) -> AsyncLimiter | None:
+        if limits.calls is None:
+            return None
+        if account is None:
+            return AsyncLimiter(limits.calls, limits.per.total_seconds())
+        key = (account, limits.calls, limits.per.total_seconds())
+        return self._shared.rates.setdefault(key, AsyncLimiter(*key[1:]))
+
+    def _breaker(self, base_url: str) -> Breaker | None:
+        """One for each address of a system: a controller that is away says nothing about the data API."""
+        system = self._system
+        if system is None:
+            return None
+        key = (system, urlsplit(base_url).netloc)
+        if key not in self._shared.breakers:
+
+            def changed(_: State) -> None:
+                if self._on_circuit is not None:
+                    self._on_circuit(system, self._worst(system))
+
+            self._shared.breakers[key] = Breaker(self._clock, changed=changed)
+        return self._shared.breakers[key]
+
+    def _worst(self, system: str) -> State:
+        states = [one.state for (name, _), one in self._shared.breakers.items() if name == system]
+        return max(states, key=_ORDER.index, default="closed")

@@ -38,6 +38,9 @@ from orchestrator.saga.model import (
 )
 from orchestrator.saga.rules import SystemPlan
 
+#: The worker's word for a system whose circuit is open: nobody was asked.
+NOT_ASKED = "circuit_open"
+
 
 def plan_of(draft: Draft, step: Step) -> SystemPlan:
     """The step's configuration; a system taken out of it since keeps the defaults, so its steps can end."""
@@ -373,10 +376,17 @@ def stays(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def failed(draft: Draft, step: Step, event: Event) -> Step:
-    """The current attempt failed: again later, or ask. An older attempt's failure says nothing."""
+    """The current attempt failed: again later, or ask. An older attempt's failure says nothing.
+
+    Nor does one that asked nobody, because the system is being left alone after failures of others. All that
+    wait for it come back spread out, not in one crowd.
+    """
     if not is_current(step, event):
         return step
     confirmed = expect(event, Confirmed)
+    if confirmed.code == NOT_ASKED:
+        spread = draft.rules.retry.delay(1, draft.random, None)
+        return _again(draft, step, (confirmed.retry_after or 0) + spread)
     step = replace(step, failures=step.failures + 1, expiries=0)
     retry = draft.rules.retry
     if not confirmed.retryable or retry.is_spent(step.failures):

@@ -167,7 +167,7 @@ class World:
             context = Context(
                 system=name,
                 clock=self.clock,
-                clients=clients,
+                clients=clients.of(name),
                 public_url=installation.PUBLIC,
                 controller="Controller AB",
                 domain="radera.controller.example",
