@@ -5,7 +5,7 @@ accepts events late, twice and in any order. What it may do is written in `table
 `escalations.py` (decisions); this module only finds the right rule for an event and freezes the result.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from orchestrator.saga import request, steps, table
@@ -25,6 +25,7 @@ from orchestrator.saga.model import (
     Step,
     Waiting,
 )
+from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import MINUTE, Rules
 from orchestrator.saga.timeline import Entry
 

@@ -6,8 +6,6 @@ refused, and the refusal is an outcome that the DPO sees. Rejecting, cancelling 
 whole request and need no open question.
 """
 
-from dataclasses import replace
-
 from orchestrator.saga import escalations, request, table
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Decided
@@ -24,6 +22,7 @@ from orchestrator.saga.model import (
     NoticePending,
     Proving,
 )
+from orchestrator.saga.replacing import replace
 
 
 def apply_decision(draft: Draft, event: Decided) -> None:

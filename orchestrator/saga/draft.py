@@ -5,7 +5,7 @@ caused them and their place among its messages, so the same event applied again 
 """
 
 import uuid
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from orchestrator.saga import timeline
@@ -22,6 +22,7 @@ from orchestrator.saga.model import (
     Step,
     Verb,
 )
+from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import Rules
 
 T = TypeVar("T")

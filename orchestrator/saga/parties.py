@@ -10,8 +10,6 @@ about less: such an answer is noted, and neither ends the step nor instructs us.
 asks the same again and makes no older link void.
 """
 
-from dataclasses import replace
-
 from orchestrator.saga import steps
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
@@ -24,6 +22,7 @@ from orchestrator.saga.model import (
     Step,
     Waiting,
 )
+from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import answers, ask_dpo, end, fresh, party_erased, plan_of, verb_of
 
 

@@ -5,8 +5,6 @@ has ended with evidence, no question is open, every outstanding attempt has answ
 only then is the key destroyed.
 """
 
-from dataclasses import replace
-
 from orchestrator.saga import escalations, table
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.draft import Draft, expect
@@ -25,6 +23,7 @@ from orchestrator.saga.model import (
     NoticePurpose,
     Waiting,
 )
+from orchestrator.saga.replacing import replace
 
 
 def advance(draft: Draft, event: Event) -> None:

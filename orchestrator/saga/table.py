@@ -8,7 +8,6 @@ the diagrams in README.md are drawn from them.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 
 from orchestrator.saga import parties, steps
@@ -27,6 +26,7 @@ from orchestrator.saga.model import (
     StepStatus,
     Waiting,
 )
+from orchestrator.saga.replacing import replace
 
 Rule = Callable[[Draft, Step, Event], Step]
 

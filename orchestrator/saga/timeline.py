@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GENESIS = "0" * 64
+_canonical = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
 
 
 def link(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> str:
     """The hash of one entry: SHA-256 (hex) over its canonical JSON, `previous` included."""
-    canonical = json.dumps(
-        [previous, seq, at, action, dict(sorted(data.items()))], separators=(",", ":"), ensure_ascii=True
-    )
+    canonical = _canonical([previous, seq, at, action, dict(sorted(data.items()))])
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
