@@ -14,8 +14,9 @@ import sqlalchemy as sa
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
+from orchestrator.store.documents import documents
 from orchestrator.store.relay import take, waiting
-from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction, documents
+from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,6 @@ overlapping batches wait for each other rather than deadlock.
 
 import base64
 import json
-import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -23,21 +22,17 @@ from itertools import islice
 from typing import Any, Literal, TypeVar
 
 import sqlalchemy as sa
-from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.privacy.keyring import Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
 from orchestrator.store import dialect, tables
-from orchestrator.store.errors import BrokenDocument
-
-_logger = logging.getLogger(__name__)
+from orchestrator.store.documents import documents, read_document, write_document
 
 # How long a saga that can't be read, or carried on, is left alone: an hour.
 _ASIDE = 3600 * 1_000_000
 # Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
 _IN_ONE_STATEMENT = 10_000
-_DOCUMENT = TypeAdapter(Saga)
 FINAL_STATUSES = ("completed", "rejected", "cancelled")
 _T = TypeVar("_T")
 
@@ -171,7 +166,7 @@ class Transaction:
                 "quarantined": int(saga.quarantined),
                 "subject_digest": saga.subject_digest or None,
                 "updated_at": now,
-                "document": _DOCUMENT.dump_json(saga).decode(),
+                "document": write_document(saga),
             }
             for _, saga in sorted({saga.request_id: saga for saga in sagas}.items())
         ]
@@ -379,7 +374,7 @@ class Transaction:
             self._connection.execute(
                 sa.update(tables.sagas)
                 .where(c.request_id == saga.request_id)
-                .values(subject_digest=None, document=_DOCUMENT.dump_json(blank).decode())
+                .values(subject_digest=None, document=write_document(blank))
             )
         for some in _chunks([saga.request_id for saga in sagas]):
             correlations = tables.correlations
@@ -444,39 +439,6 @@ def _leaving_a_tombstone(put: dialect.Insert) -> sa.Insert:
     )
 
 
-def read_document(request_id: str, document: str | None) -> Saga | None:
-    """The saga in its row's document."""
-    if document is None:
-        return None
-    try:
-        return _DOCUMENT.validate_json(document)
-    except ValidationError:
-        # Its text quotes the document.
-        pass
-    raise BrokenDocument(request_id=request_id)
-
-
-def documents(rows: Iterable[sa.Row[tuple[str, str | None]]], broken: list[str] | None = None) -> list[Saga]:
-    """The sagas in (request_id, document) rows, without those that have no state yet.
-
-    Raises BrokenDocument, unless there is a list for the ids of those that can't be read: then they are left
-    out, so that they don't stop the others.
-    """
-    found: list[Saga] = []
-    for row in rows:
-        try:
-            saga = read_document(row.request_id, row.document)
-        except BrokenDocument:
-            if broken is None:
-                raise
-            _logger.error("broken_document", extra={"request_id": row.request_id})
-            broken.append(row.request_id)
-            continue
-        if saga is not None:
-            found.append(saga)
-    return found
-
-
 def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
     rest = iter(items)
     while some := list(islice(rest, _IN_ONE_STATEMENT)):
@@ -484,11 +446,14 @@ def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
-    return (
-        json.dumps([[name, base64.b64encode(value).decode()] for name, value in headers]) if headers else ""
-    )
+    # Names and values in turn; each byte of a value is the character of the same number.
+    return json.dumps([text for name, value in headers for text in (name, value.decode("latin-1"))])
 
 
 def headers_from_text(text: str) -> tuple[tuple[str, bytes], ...]:
     """The headers of an outbox row."""
-    return tuple((name, base64.b64decode(value)) for name, value in json.loads(text)) if text else ()
+    parts = json.loads(text) if text else []
+    if parts and isinstance(parts[0], list):
+        # As older rows have them: pairs, the value in base64.
+        return tuple((name, base64.b64decode(value)) for name, value in parts)
+    return tuple((name, value.encode("latin-1")) for name, value in zip(parts[::2], parts[1::2], strict=True))
