@@ -7,7 +7,7 @@ Nothing here touches the saga's state.
 
 import re
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -28,6 +28,8 @@ from schemas.messages import ClearIdentifier, Confirmation, Decision, Request
 from schemas.traceparent import HEADER, trace_of
 
 _NAMESPACE = uuid.UUID("3c1d1c53-4a53-5d35-8d3b-8b4f0f5b1a4e")
+# Whose records are read with the request's key.
+_WITH_KEY = (topics.REQUESTS, topics.DECISIONS)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 #: What stands in the record for a reason that quoted the person.
@@ -65,7 +67,10 @@ class Inbound:
 
 
 class FiledKeys(RequestKeys, Protocol):
-    """The requests' keys, with the side that files them."""
+    """The requests' keys, many at a time, with the side that files them."""
+
+    def keys_of(self, request_ids: Collection[str]) -> Mapping[str, bytes]:
+        """The keys of those requests that have one which can be opened."""
 
     def insert(self, request_id: str, key: bytes) -> object:
         """Files a key, unless the request has one or had one."""
@@ -97,9 +102,21 @@ class Reader:
         self._region = region
         self._takes_clear = takes_clear
         self._keys = keys
+        self._at_hand: Mapping[str, bytes] = {}
         self._exchange = exchange
         self._digests = digests
         self._random = random
+
+    def read_all(self, deliveries: Iterable[Delivery]) -> list[Inbound]:
+        """The same as `read` for each, with one question to the store for all their keys."""
+        batch = list(deliveries)
+        # A record's key is anybody's word for the request's id: it says only where looking may be worth it.
+        named = {one.key for one in batch if one.topic in _WITH_KEY and _UUID.fullmatch(one.key)}
+        self._at_hand = self._keys.keys_of(named) if named else {}
+        try:
+            return [self.read(delivery) for delivery in batch]
+        finally:
+            self._at_hand = {}
 
     def read(self, delivery: Delivery) -> Inbound:
         """Never raises for what the record holds; only for a store that can't be reached, or for master keys
@@ -137,7 +154,7 @@ class Reader:
             named, senders = self._from_outside(request)
             if named is not None and senders is not None:
                 self._keys.insert(request.request_id, senders)
-            key = self._keys.key_of(request.request_id)
+            key = self._key_of(request.request_id)
             if named is not None:
                 # A producer makes a key each time; what we keep is under the first one, which is destroyed
                 # at the end. And it is in our own form, whatever the producer's was.
@@ -206,6 +223,9 @@ class Reader:
         except GenerationUnknown:
             # The number is the producer's word: a wrong one is this request's trouble, not the keyring's.
             raise SealBroken(purpose="key") from None
+
+    def _key_of(self, request_id: str) -> bytes:
+        return self._at_hand.get(request_id) or self._keys.key_of(request_id)
 
     def unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
         """A request that could not be taken in: it opens one by itself, under an id made of its place."""
@@ -295,7 +315,7 @@ class Reader:
             decided_at=decision.decided_at,
         )
         try:
-            key = self._keys.key_of(decision.request_id)
+            key = self._key_of(decision.request_id)
         except (KeyDestroyed, *_CLOSED):
             key = None
         return Inbound(delivery=delivery, type="decision", event=event, key=key)

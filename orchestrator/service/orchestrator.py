@@ -123,7 +123,7 @@ class Orchestrator:
     def _consume(self, deliveries: Sequence[Delivery]) -> int:
         if not deliveries:
             return 0
-        inbound = [self._reader.read(delivery) for delivery in deliveries]
+        inbound = self._reader.read_all(deliveries)
         try:
             self._commit(inbound)
         except StoreError as error:

@@ -11,7 +11,8 @@
   it is the end of the master key's generation that makes a key unreadable: see `rewrap`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -19,12 +20,15 @@ import sqlalchemy as sa
 from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown, Keyring, Wrapped
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
 from orchestrator.privacy.sealing import SealBroken
+from orchestrator.store import dialect
 from orchestrator.store.housekeeping import empty_log
 from orchestrator.store.store import Store
 from orchestrator.store.tables import subject_keys
 from orchestrator.store.transaction import Filed, Transaction
 
 _PAGE = 500
+# What is wrong with one key alone.
+_UNOPENED = (SealBroken, GenerationForgotten, GenerationUnknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,21 @@ class StoredKeys:
         if row.wrapped is None:
             raise KeyDestroyed(request_id=request_id)
         return self._keyring.unwrap(Wrapped(row.generation, row.wrapped), request_id)
+
+    def keys_of(self, request_ids: Collection[str]) -> dict[str, bytes]:
+        """The keys of those requests that have one which can be opened, in one question."""
+        c = subject_keys.c
+        found: dict[str, bytes] = {}
+        with self._reading.connect() as connection:
+            wanted = dialect.among(connection, c.request_id, sorted(request_ids))
+            query = sa.select(c.request_id, c.generation, c.wrapped).where(wanted, c.wrapped.is_not(None))
+            rows = connection.execute(query).all()
+        for row in rows:
+            with suppress(*_UNOPENED):
+                found[row.request_id] = self._keyring.unwrap(
+                    Wrapped(row.generation, row.wrapped), row.request_id
+                )
+        return found
 
     def insert(self, request_id: str, key: bytes) -> Filed:
         """File the request's key, in a transaction of its own."""
@@ -94,7 +113,7 @@ class StoredKeys:
                 for request_id, wrapped in page.items():
                     try:
                         key = self._keyring.unwrap(wrapped, request_id)
-                    except (SealBroken, GenerationForgotten, GenerationUnknown):
+                    except _UNOPENED:
                         # One that can't be opened must not keep the rest under a key that is about to go.
                         unreadable.append(request_id)
                     else:
