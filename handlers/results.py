@@ -7,12 +7,14 @@ holds anything personal: counts, times, the vendor's own ids of calls.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from handlers.port import Control, Reference
 from schemas.messages import ConfirmationKind, Grade, ProvedEnd, Verb
 
 Answers = frozenset[Verb | Literal["receive"]]
+
+AMBIGUOUS: Final = "ambiguous_match"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,22 @@ class Located(Result):
 
     def report(self) -> dict[str, Any]:
         return {"found": len(self.references)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguous(Result):
+    """Several records that could be several people's: the DPO is asked, and no reference is given away.
+
+    Once the DPO says "erase", the task's instruction says so, too, and all of them are `Located`.
+    """
+
+    kind = "located"
+    answers = frozenset({"locate"})
+
+    count: int
+
+    def report(self) -> dict[str, Any]:
+        return {"found": self.count, "code": AMBIGUOUS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +175,19 @@ class StillPresent(Result):
 
     def report(self) -> dict[str, Any]:
         return {"found": len(self.references)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillAmbiguous(Result):
+    """Several records that the look had missed, and that could be several people's: the DPO is asked."""
+
+    kind = "still_present"
+    answers = frozenset({"prove"})
+
+    count: int
+
+    def report(self) -> dict[str, Any]:
+        return {"found": self.count, "code": AMBIGUOUS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

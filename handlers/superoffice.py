@@ -13,17 +13,23 @@ What has to be known about it:
 * A filter that the server didn't honour would return other people. So every person found is read, and must
   have the address.
 * Sales are kept as material for bookkeeping (Bokföringslagen 7:2), and reported as kept. Appointments and
-  documents are erased where the settings say so; otherwise they are counted and reported as left.
+  documents are erased, kept for a reason, or left and reported, as the settings say. What stays is told as it
+  was last seen: its references are remembered, since nothing leads to it once the person is gone.
+* One address may be several persons': a couple's, or a company's. The settings say whether all go or the DPO
+  is asked; while the DPO is asked, nothing of them is remembered that could be erased by mistake.
 """
 
 import json
-from typing import ClassVar
+from collections import Counter
+from collections.abc import Iterable
+from typing import ClassVar, Literal
 
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Task
 from handlers.registry import Context
 from handlers.results import (
     Absent,
     Accepted,
+    Ambiguous,
     Located,
     NotIdentifiable,
     Pending,
@@ -31,13 +37,14 @@ from handlers.results import (
     Reappeared,
     Received,
     Result,
+    StillAmbiguous,
     StillPresent,
     VendorPurged,
 )
 from handlers.retention import end_of_bookkeeping_duty
 from handlers.superoffice_login import webhook_is_genuine
-from handlers.superoffice_records import Records, SuperOfficeSettings
-from handlers.times import micros
+from handlers.superoffice_records import Keep, Records, SuperOfficeSettings
+from handlers.times import micros, to_iso
 
 IN_BIN = "seen_in_bin"
 DAY = 24 * 3600 * 1_000_000
@@ -60,30 +67,34 @@ class SuperOffice:
             return NotIdentifiable(missing=("email",))
         await self._records.control()
         found: dict[tuple[str, str], Reference] = {}
-        left: dict[str, int] = {}
-        for person in await self._records.persons(emails):
+        by_address = await self._records.persons_by_address(emails)
+        shared = max(by_address, key=len, default=[])
+        if self._asks(task) and len(shared) > 1:
+            control = await self._records.control()
+            return Ambiguous(count=len(shared), evidence={**control.evidence(), **_facts(shared)})
+        for person in {person.id: person for each in by_address for person in each}.values():
             found[person.kind, person.id] = person
             async for child in self._records.children(person):
-                if self._leaves(child.kind):
-                    left[child.kind] = left.get(child.kind, 0) + 1
-                else:
-                    found[child.kind, child.id] = child
+                found[child.kind, child.id] = child
         for submission in await self._records.submissions_by_address(emails):
             found[submission.kind, submission.id] = submission
+        # With what an earlier look, by fewer of the person's addresses, found to stay.
+        earlier = [r for r in task.references if (r.kind, r.id) not in found]
+        staying = [*found.values(), *await self._staying(earlier)]
         # Shown again after the look: rights that were lost meanwhile make any of the lists above too short.
         control = await self._records.control()
+        told = self._told_to_stay(staying)
         if not found:
-            return Absent(control=control)
-        evidence = control.evidence()
-        for kind, _ in found:
-            evidence[f"{kind}s"] = str(int(evidence.get(f"{kind}s", "0")) + 1)
-        evidence |= {f"{kind}s_left": str(count) for kind, count in left.items()}
+            return Absent(control=control, evidence=told)
+        counts = Counter(kind for kind, _ in found)
+        evidence = {**control.evidence(), **{f"{kind}s": str(n) for kind, n in counts.items()}, **told}
         return Located(references=tuple(found.values()), evidence=evidence)
 
     async def erase(self, task: Task) -> Result:
         await self._records.account()
         persons = task.of_kind("person")
-        doomed = [*(r for r in task.references if r.kind not in ("person", "sale")), *persons]
+        children = [r for r in task.references if r.kind != "person" and not self._stays(r.kind)]
+        doomed = [*children, *persons]
         if not task.references:
             raise Permanent("nothing_to_erase")
         if self._settings.newsletter_purpose is not None:
@@ -101,17 +112,21 @@ class SuperOffice:
 
     async def prove(self, task: Task) -> Result:
         control = await self._records.control()
-        there = [r for r in task.references if r.kind != "sale" and await self._records.is_there(r)]
+        doomed = [r for r in task.references if not self._stays(r.kind)]
+        there = [r for r in doomed if await self._records.is_there(r)]
+        missed: list[list[Reference]] = []
         new: list[Reference] = []
         emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
         known = {(reference.kind, reference.id) for reference in there}
         persons = {person.id: person for person in task.of_kind("person")}
-        for person in await self._records.persons(emails):
-            if (person.kind, person.id) in known:
-                continue
-            if _is_newer(person, task.erased_at):
-                new.append(person)
-                continue
+        for each in await self._records.persons_by_address(emails):
+            unknown = [person for person in each if (person.kind, person.id) not in known]
+            new += [person for person in unknown if _is_newer(person, task.erased_at)]
+            missed.append([person for person in unknown if not _is_newer(person, task.erased_at)])
+        shared = max(missed, key=len, default=[])
+        if self._asks(task) and len(shared) > 1:
+            return StillAmbiguous(count=len(shared), evidence={**control.evidence(), **_facts(shared)})
+        for person in {person.id: person for each in missed for person in each}.values():
             there.append(person)
             persons[person.id] = person
         for person in persons.values():
@@ -120,7 +135,7 @@ class SuperOffice:
         if there:
             return StillPresent(references=tuple(there))
         if new:
-            return Reappeared(count=len(new), evidence=control.evidence())
+            return Reappeared(count=len({person.id for person in new}), evidence=control.evidence())
         return await self._purged(task, control)
 
     async def receive(self, callback: CallbackBody) -> Received:
@@ -162,11 +177,22 @@ class SuperOffice:
                 code="in_recycle_bin" if now < due_at else "purge_overdue",
                 evidence={"in_recycle_bin": str(len(binned)), **control.evidence()},
             )
-        evidence = {"recycle_bin": "empty"} if task.of_kind("person") else {}
+        staying = await self._staying(task.references)
+        told = self._told_to_stay(staying)
+        evidence = {**({"recycle_bin": "empty"} if task.of_kind("person") else {}), **told}
         control = await self._records.control()
         sales = task.of_kind("sale")
-        if not sales:
+        kept = next((keep for r in staying if isinstance(keep := self._fate(r.kind), Keep)), None)
+        if not sales and kept is None:
             return Proved(control=control, grade="vendor_stated", evidence=evidence)
+        if not sales and kept is not None:
+            return Proved(
+                control=control,
+                grade="vendor_stated",
+                end="retained",
+                legal_basis=kept.legal_basis,
+                evidence=evidence,
+            )
         month, day = (int(part) for part in self._settings.fiscal_year_end.split("-"))
         dates = [task.issued_at if sale.created_at is None else sale.created_at for sale in sales]
         return Proved(
@@ -178,15 +204,45 @@ class SuperOffice:
             evidence={**evidence, "sales_kept": str(len(sales))},
         )
 
-    def _leaves(self, kind: str) -> bool:
-        kept = {"appointment": self._settings.appointments, "document": self._settings.documents}
-        return kept.get(kind) == "leave"
+    # --- what stays
+
+    def _asks(self, task: Task) -> bool:
+        return self._settings.ambiguous == "ask" and task.instruction != "erase"
+
+    def _fate(self, kind: str) -> Literal["report", "erase"] | Keep:
+        fates = {"appointment": self._settings.appointments, "document": self._settings.documents}
+        return fates.get(kind, "erase")
 
     def _stays(self, kind: str) -> bool:
-        return kind == "sale" or self._leaves(kind)
+        return kind == "sale" or self._fate(kind) != "erase"
+
+    async def _staying(self, references: Iterable[Reference]) -> list[Reference]:
+        """Those that the settings let stay, and that are there."""
+        stays = [r for r in references if self._fate(r.kind) != "erase"]
+        return [r for r in stays if await self._records.is_there(r)]
+
+    def _told_to_stay(self, references: Iterable[Reference]) -> dict[str, str]:
+        """What stays, and why. A count of 0 is told, too: it replaces what was told before."""
+        counts = Counter(reference.kind for reference in references)
+        told: dict[str, str] = {}
+        for kind in ("appointment", "document"):
+            fate = self._fate(kind)
+            told[f"{kind}s_left"] = str(counts[kind] if fate == "report" else 0)
+            if isinstance(fate, Keep):
+                told[f"{kind}s_kept"] = str(counts[kind])
+                told[f"{kind}s_kept_basis"] = fate.legal_basis
+                told[f"{kind}s_kept_reason"] = fate.reason
+        return told
 
     def _correlation(self, person: str) -> str:
         return self._context.correlate(f"{self._context.system}/person", person)
+
+
+def _facts(persons: list[Reference]) -> dict[str, str]:
+    """What the DPO can tell several persons apart by, without a word about who they are."""
+    created = [to_iso(person.created_at)[:10] for person in persons if person.created_at is not None]
+    days = {"created_first": min(created), "created_last": max(created)} if created else {}
+    return {"persons_of_one_address": str(len(persons)), **days}
 
 
 def _is_newer(reference: Reference, erased_at: int | None) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import anyio
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from handlers.port import Control, Permanent, Reference, Retryable, Task
 from handlers.registry import Context, HandlerSettings
@@ -19,7 +19,8 @@ from handlers.superoffice_login import SystemUser, Tenant, discover
 from handlers.times import from_iso
 from orchestrator.http import Answer, Client, Limits
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Duration
+from orchestrator.settings.sections import Duration, Line
+from schemas.messages import Token
 
 MAX_PAGES = 1000
 GONE = 404
@@ -38,6 +39,27 @@ _CHILD_KEYS = {
     "document": "documentId",
     "sale": "saleId",
 }
+
+
+class Keep(HandlerSettings):
+    """Why records stay."""
+
+    legal_basis: Token
+    """The law that says so, as a short name: "gdpr_17_3_e", say."""
+    reason: Line
+    """The reason in a sentence, for the DPO and the person; it must name nobody."""
+
+
+def _fate(given: Any) -> Any:
+    if isinstance(given, str) and given not in ("report", "erase"):
+        raise ValueError(
+            'write "report" to leave them and say so ("leave" of old), "erase", or'
+            ' { legal_basis = "…", reason = "…" } to keep them'
+        )
+    return given
+
+
+Fate = Annotated[Literal["report", "erase"] | Keep, BeforeValidator(_fate)]
 
 
 class SuperOfficeSettings(HandlerSettings):
@@ -67,10 +89,13 @@ class SuperOfficeSettings(HandlerSettings):
     """The consent to withdraw before the deletion; none to leave consents alone."""
     submissions_archive: str | None = "FormSubmission"
     """The archive that lists form submissions; none where the tenant has no forms."""
-    appointments: Literal["leave", "erase"] = "leave"
-    """What to do with a person's appointments."""
-    documents: Literal["leave", "erase"] = "leave"
-    """What to do with a person's documents."""
+    ambiguous: Literal["all", "ask"] = "all"
+    """Several persons with one address: erase all of them, or ask the DPO, who decides for all of them."""
+    appointments: Fate = "report"
+    """A person's appointments (tasks and calls, too): "erase" them, "report" that they are left, or keep them
+    with `{ legal_basis = "…", reason = "…" }`."""
+    documents: Fate = "report"
+    """A person's documents: likewise."""
     sale_date_column: str = "registeredDate"
     """The column of a sale by whose date its fiscal year is known."""
     fiscal_year_end: Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")] = "12-31"
@@ -88,7 +113,8 @@ class Records:
         self._settings = settings
         self._context = context
         self._limits = Limits(calls=settings.calls_per_second, per=timedelta(seconds=1))
-        self._door = context.clients.client(settings.url, limits=self._limits)
+        self._account = f"superoffice/{settings.tenant}"
+        self._door = context.clients.client(settings.url, limits=self._limits, account=self._account)
         self._user = SystemUser(
             login=self._door,
             clock=context.clock,
@@ -124,15 +150,24 @@ class Records:
     # --- finding
 
     async def persons(self, emails: list[str]) -> list[Reference]:
-        """The persons with one of these addresses, each read to see that it has."""
+        """The persons with one of these addresses, each once."""
+        found = {person.id: person for each in await self.persons_by_address(emails) for person in each}
+        return list(found.values())
+
+    async def persons_by_address(self, emails: list[str]) -> list[list[Reference]]:
+        """The persons of each address, each read to see that it has one of them."""
         found: dict[str, Reference] = {}
+        by_address: list[list[Reference]] = []
         wanted = {email.strip().lower() for email in emails}
         for email in emails:
+            mine: list[Reference] = []
+            by_address.append(mine)
             condition = f"email/emailAddress is '{self._quoted(email)}'"
             params = {"$select": "personId", "$filter": condition, "$orderBy": "personId"}
             async for row in self._rows("Person", params):
                 id_ = _id(row)
                 if id_ in found:
+                    mine.append(found[id_])
                     continue
                 answer = await self._ask("GET", f"Person/{id_}", {"$select": "PersonId,Emails,CreatedDate"})
                 if answer.status == GONE:
@@ -143,7 +178,8 @@ class Records:
                     raise Permanent("filter_not_honoured")
                 created_at = from_iso(entity.get("CreatedDate"))
                 found[id_] = Reference(kind="person", id=id_, created_at=created_at)
-        return list(found.values())
+                mine.append(found[id_])
+        return by_address
 
     async def children(self, person: Reference) -> AsyncIterator[Reference]:
         """What hangs on a person."""
@@ -246,7 +282,9 @@ class Records:
                     raise Permanent("address_not_https")
                 if self._client is None or self._tenant is None or self._tenant.api != tenant.api:
                     clients = self._context.clients
-                    self._client = clients.client(tenant.api, authority=self._user, limits=self._limits)
+                    self._client = clients.client(
+                        tenant.api, authority=self._user, limits=self._limits, account=self._account
+                    )
                 self._tenant = tenant
             return self._client
 

@@ -97,6 +97,7 @@ def _note(line: SystemOutcome) -> str:
     notes = [line.reason or line.legal_basis or ", ".join(line.missing)]
     if left.records:
         notes.append(f"left, not erased: {left.counted('en')}")
+    notes += [f"kept, not erased: {one}" for one in left.reasoned("en")]
     if left.unsubmitted:
         notes.append(f"properties not submitted to: {left.unsubmitted}")
     return "; ".join(note for note in notes if note)

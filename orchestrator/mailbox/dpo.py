@@ -148,6 +148,8 @@ class _Page:
         left = left_of(system.evidence)
         if left.records:
             yield self._label["left_records"].format(what=left.counted(self._language))
+        for one in left.reasoned(self._language):
+            yield self._label["kept_records"].format(what=one)
         if left.unsubmitted:
             word = "unsubmitted_one" if left.unsubmitted == 1 else "unsubmitted"
             yield self._label[word].format(count=left.unsubmitted)

@@ -5,18 +5,36 @@ known for some properties alone. Whoever reads only the status would take the wh
 that tells a status tells this beside it.
 
 * `<verb>.<kind>s_left` counts records of a kind that were found and left.
+* `<verb>.<kind>s_kept` counts those that are kept for a reason, with `…_kept_basis` and `…_kept_reason`.
 * `<verb>.properties_without_id` counts properties to which nothing was submitted.
-* What is kept by law is no part of this: the status "retained" tells it.
+* What is kept by law without more words is no part of this: the status "retained" tells it.
+* A proof looked last, so that what it counts is told and not what the look before the erasure counted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.mailbox import words
+from orchestrator.privacy import looks_personal
 
 _LEFT: Final = "_left"
+_KEPT: Final = "_kept"
+#: Whose count is the later one.
+_VERBS: Final = {"locate": 1, "erase": 2, "prove": 3}
 _WITHOUT_ID: Final = "properties_without_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Records of one kind that are kept for a reason."""
+
+    kind: str
+    """In the plural."""
+    count: int
+    basis: str
+    """The law's short name; empty if none was given."""
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,28 +45,50 @@ class Left:
     """Kind, in the plural, and count."""
     unsubmitted: int
     """Properties to which nothing was submitted."""
+    kept: tuple[Kept, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.unsubmitted)
+        return bool(self.records or self.unsubmitted or self.kept)
 
     def counted(self, language: str) -> str:
         """The records by kind: "3 appointments, 1 document"."""
-        names = words.LEFT[language]
-        return ", ".join(
-            f"{count} {names.get(f'{kind}.{count}') or names.get(kind, kind)}" for kind, count in self.records
-        )
+        return ", ".join(_counted(kind, count, language) for kind, count in self.records)
+
+    def reasoned(self, language: str) -> Iterator[str]:
+        """What is kept, with why: "2 documents; legal claims; a dispute is open"."""
+        for one in self.kept:
+            basis = words.BASIS[language].get(one.basis, one.basis)
+            parts = (_counted(one.kind, one.count, language), basis, one.reason)
+            yield "; ".join(part for part in parts if part)
+
+
+def _counted(kind: str, count: int, language: str) -> str:
+    names = words.LEFT[language]
+    return f"{count} {names.get(f'{kind}.{count}') or names.get(kind, kind)}"
 
 
 def left_of(evidence: Mapping[str, str]) -> Left:
-    """What a step's evidence counts as left. Of two counts of a kind, the larger is told."""
-    records: dict[str, int] = {}
-    unsubmitted = 0
-    for fact, value in sorted(evidence.items()):
-        name = fact.rpartition(".")[2]
-        count = int(value) if value.isascii() and value.isdecimal() else 0
-        if name == _WITHOUT_ID:
-            unsubmitted = max(unsubmitted, count)
-        elif name.endswith(_LEFT) and count:
-            kind = name.removesuffix(_LEFT)
-            records[kind] = max(records.get(kind, 0), count)
-    return Left(tuple(records.items()), unsubmitted)
+    """What a step's evidence counts as left. Of two counts by the same verb, the larger is told."""
+    ranked: dict[str, tuple[int, int]] = {}
+    for fact, value in evidence.items():
+        verb, _, name = fact.rpartition(".")
+        if name == _WITHOUT_ID or name.endswith((_LEFT, _KEPT)):
+            count = int(value) if value.isascii() and value.isdecimal() else 0
+            ranked[name] = max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))
+    counts = {name: count for name, (_, count) in sorted(ranked.items()) if count}
+    facts = {fact.rpartition(".")[2]: value for fact, value in evidence.items()}
+    return Left(
+        records=tuple((name.removesuffix(_LEFT), n) for name, n in counts.items() if name.endswith(_LEFT)),
+        unsubmitted=counts.get(_WITHOUT_ID, 0),
+        kept=tuple(
+            Kept(name.removesuffix(_KEPT), n, facts.get(f"{name}_basis", ""), _line(facts[f"{name}_reason"]))
+            for name, n in counts.items()
+            if name.endswith(_KEPT) and f"{name}_reason" in facts
+        ),
+    )
+
+
+def _line(text: str) -> str:
+    """The operator's text on one line; empty where it looks as if it named a person."""
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return "" if looks_personal(line) else line

@@ -111,8 +111,10 @@ class _Letter:
         """What was deliberately left, and what could not be asked for."""
         left = [(self._title(one), left_of(one.evidence)) for one in self._outcome.systems]
         kept = [f"  - {title}; {one.counted(self._language)}" for title, one in left if one.records]
-        if kept:
-            yield [self._text["kept"], *kept, self._text["officer_knows"]]
+        reasoned = [f"  - {title}; {told}" for title, one in left for told in one.reasoned(self._language)]
+        if kept or reasoned:
+            officer = [self._text["officer_knows"]] if kept else []
+            yield [self._text["kept"], *kept, *reasoned, *officer]
         places = [
             f"  - {title}; {self._say('places', count=one.unsubmitted)}"
             for title, one in left

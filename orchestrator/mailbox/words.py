@@ -234,6 +234,8 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "still_present": "The records are still there after repeated erasure.",
         "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
         "reappeared": "A newer record of the person was found; it may be new consent.",
+        "ambiguous": "Several records have one address of the person, so they may be several people's. "
+        '"erase" takes them all; "retry" looks again, once the address was put right.',
         "party_silent": "The party has not answered its reminders.",
         "party_refused": "The party refuses to erase.",
         "identifier_missing": "An identifier is missing that the person could be asked for.",
@@ -268,6 +270,8 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "still_present": "Posterna finns kvar efter upprepad radering.",
         "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",
         "reappeared": "En nyare post om personen hittades; det kan vara ett nytt samtycke.",
+        "ambiguous": "Flera poster har en av personens adresser, så de kan gälla flera personer. "
+        '"erase" tar alla; "retry" söker igen, när adressen har rättats.',
         "party_silent": "Parten har inte besvarat påminnelserna.",
         "party_refused": "Parten vägrar radera.",
         "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
@@ -433,6 +437,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "until": "up to and including {day}",
         "until_unknown": "no end date known",
         "left_records": "LEFT, not erased: {what}",
+        "kept_records": "KEPT, not erased: {what}",
         "unsubmitted": "NOT SUBMITTED to {count} properties: no id of the person for their sites",
         "unsubmitted_one": "NOT SUBMITTED to 1 property: no id of the person for its site",
         "needs": "it needs: {what}",
@@ -468,6 +473,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "until": "till och med {day}",
         "until_unknown": "inget slutdatum känt",
         "left_records": "KVARLÄMNAT, inte raderat: {what}",
+        "kept_records": "BEHÅLLET, inte raderat: {what}",
         "unsubmitted": "INTE BEGÄRT för {count} egendomar: inget id för personen på deras webbplatser",
         "unsubmitted_one": "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
         "needs": "det behöver: {what}",

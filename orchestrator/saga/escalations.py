@@ -59,6 +59,10 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("erase", "retry", "waive"),
         "A newer record of the person was found; it may be new consent.",
     ),
+    "ambiguous": (
+        ("erase", "retry", "waive"),
+        "Several records have one address of the person; erase takes them all, retry looks again.",
+    ),
     "party_silent": (("retry", "waive"), "The party has not answered its reminders."),
     "party_refused": (("retry", "waive"), "The party refuses to erase."),
     "identifier_missing": (

@@ -174,7 +174,8 @@ class Step:
     proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance: a
     record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
     `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
-    step was last begun anew: what a party answers to an earlier one is about less.
+    step was last begun anew: what a party answers to an earlier one is about less. `instruction` is the
+    controller's; where records could be several people's, it is the DPO's.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT

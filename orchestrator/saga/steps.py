@@ -16,8 +16,6 @@ Three principles run through them:
   is seen after an erasure leads to a proof and never straight to another erasure.
 """
 
-from dataclasses import replace
-
 from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Decided, Event
 from orchestrator.saga.model import (
@@ -36,8 +34,11 @@ from orchestrator.saga.model import (
     Verb,
     Waiting,
 )
+from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import SystemPlan
 
+#: A handler's word for records of which it can't tell whose they are: it found them and gives no references.
+AMBIGUOUS = "ambiguous_match"
 #: The worker's word for a system whose circuit is open: nobody was asked.
 NOT_ASKED = "circuit_open"
 
@@ -156,9 +157,12 @@ def start(draft: Draft, step: Step, event: Event) -> Step:
 def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     """Looks once more for everything: an identifier was supplied, or the DPO wants a newer record erased.
 
-    An agency is asked again. A controller is not, so what it says by the address that it has still counts.
+    An agency is asked again. A controller is not, so what it says by the address that it has still counts. Of
+    records that could be several people's, the DPO's "erase" means all: the handler is told so.
     """
     anew = _anew(step)
+    if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
+        anew = replace(anew, instruction="erase")
     if plan_of(draft, step).refusal_ends:
         anew = replace(anew, asked_from=step.asked_from)
     return draft.issue(anew, "locate")
@@ -174,6 +178,8 @@ def _anew(step: Step) -> Step:
         reopened=0,
         reminders=0,
         grade=None,
+        # What a proof counted is no more the last word on what stays.
+        evidence={name: value for name, value in step.evidence.items() if not name.startswith("prove.")},
     )
 
 
@@ -196,17 +202,27 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
 
 def located(draft: Draft, step: Step, event: Event) -> Step:
     """Records were found: erase them. An older look may have had fewer identifiers, so it has to wait."""
-    return _erase(draft, fresh(step)) if answers(step, event, "locate") else step
+    if not answers(step, event, "locate"):
+        return step
+    if _is_ambiguous(event):
+        return ask_dpo(draft, fresh(step), "ambiguous", "locate", AMBIGUOUS)
+    return _erase(draft, fresh(step))
+
+
+def _is_ambiguous(event: Event) -> bool:
+    return isinstance(event, Confirmed) and event.code == AMBIGUOUS and event.references is None
 
 
 def located_more(draft: Draft, step: Step, event: Event) -> Step:
     """While erasing: erase these records too. Once something was erased, the proof looks for them."""
-    return _erase(draft, step) if step.erased_at is None else step
+    return _erase(draft, step) if step.erased_at is None and not _is_ambiguous(event) else step
 
 
 def located_late(draft: Draft, step: Step, event: Event) -> Step:
     """Records found overturn an end that says there are none; after an erasure they are looked at again."""
     match step.state:
+        case Ended(end="absent" | "not_identifiable") if _is_ambiguous(event):
+            return ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
         case Ended(end="absent" | "not_identifiable"):
             return _erase(draft, replace(fresh(step), grade=None))
         case Accepted() | Proving() | Ended(end="erased" | "anonymised"):
@@ -284,7 +300,8 @@ def party_erased(draft: Draft, step: Step, event: Event) -> Step:
 def proved(draft: Draft, step: Step, event: Event) -> Step:
     """A proof passed; the last one in the schedule ends the step.
 
-    A vendor's own event may be about one record of several, so it is a reason to look, not an end.
+    A vendor's own event may be about one record of several, so it is a reason to look, not an end. A look
+    that it brought about before the next one was due takes none of the schedule's place.
     """
     confirmed = expect(event, Confirmed)
     if confirmed.command_id is None:
@@ -293,7 +310,9 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if confirmed.grade is None:
         return ask_dpo(draft, step, "failed", "prove", "no_evidence")
-    step = replace(fresh(step), rounds=step.rounds + 1, grade=confirmed.grade)
+    schedule = plan_of(draft, step).look_again
+    due = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
+    step = replace(fresh(step), rounds=step.rounds + (not due), grade=confirmed.grade)
     if step.rounds < len(plan_of(draft, step).look_again):
         return await_proof(draft, step, None)
     ended = Ended(
@@ -344,6 +363,8 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if not is_current(step, event) and confirmed.occurred_at <= answered_at:
         return step
+    if _is_ambiguous(event):
+        return ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
     step = replace(fresh(step), reopened=step.reopened + 1, rounds=0, grade=None)
     if step.reopened > draft.rules.waits.max_reopened:
         return ask_dpo(draft, step, "still_present", "erase")

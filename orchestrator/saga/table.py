@@ -48,7 +48,7 @@ _FAILURES: dict[str, Row] = {
     "expired": Row(steps.expired, ("retrying", "awaiting_decision")),
 }
 _LOOKS: dict[str, Row] = {
-    "located": Row(steps.located, ("erasing", "awaiting_party")),
+    "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
     "cannot_look": Row(steps.cannot_look, ("erasing", "awaiting_party")),
     "not_identifiable": Row(steps.not_identifiable, ("ended", "awaiting_subject")),
     "absent": Row(parties.absent, ("ended", "erasing", "awaiting_party", "awaiting_decision")),
@@ -143,14 +143,14 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "awaiting_party": {
         **_PARTY,
         **_ACCEPTED,
-        "located": Row(steps.located, ("erasing",)),
+        "located": Row(steps.located, ("erasing", "awaiting_decision")),
         "timer": Row(parties.remind_party, ("awaiting_decision",)),
         "failed": Row(steps.failed, ("awaiting_decision",)),
         "expired": Row(steps.expired, ("awaiting_decision",)),
         **_ALWAYS,
     },
     "awaiting_subject": {
-        "located": Row(steps.located, ("erasing", "awaiting_party")),
+        "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
         "timer": Row(steps.give_up_on_subject, ("ended",)),
         "retry": Row(steps.look_anew, ("locating",)),
         **_WAIVE,
@@ -166,7 +166,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_ALWAYS,
     },
     "ended": {
-        "located": Row(steps.located_late, ("erasing", "proving", "awaiting_party")),
+        "located": Row(steps.located_late, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
         "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
         "reappeared": Row(steps.reappeared_late, ("awaiting_decision",)),
         "instructed": Row(parties.instructed_after_refusal, ("waiting", "locating")),

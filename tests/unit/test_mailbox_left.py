@@ -96,6 +96,59 @@ def test_where_nothing_was_left_nothing_is_said_of_it(evidence: dict[str, str]) 
     assert notified[1] == notified[0]
 
 
+KEEPS = {
+    "locate.documents_kept": "2",
+    "locate.documents_kept_basis": "legal_claims",
+    "locate.documents_kept_reason": "A dispute about the delivery is open",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "to_dpo", "to_person"),
+    [
+        (
+            "en",
+            "KEPT, not erased: 2 documents; ",
+            "have not erased them: - SuperOffice; 2 documents; legal claims",
+        ),
+        (
+            "sv",
+            "BEHÅLLET, inte raderat: 2 dokument; ",
+            "behållit och inte raderat: - SuperOffice; 2 dokument",
+        ),
+    ],
+)
+def test_what_is_kept_for_a_reason_is_told_with_the_reason(
+    language: Language, to_dpo: str, to_person: str
+) -> None:
+    """The law and the operator's own sentence reach the DPO and the person."""
+    one = SystemOutcome(system="superoffice", status="retained", grade="vendor_stated", evidence=KEEPS)
+    told = " ".join(dpo.render(_outcome("completed", one), _settings(language)).split())
+    notified = " ".join(notice.render(_outcome("notice", one, language=language), _settings()).split())
+
+    assert to_dpo in told
+    assert to_person in notified
+    assert [True, True] == ["A dispute about the delivery is open" in text for text in (told, notified)]
+
+
+def test_a_reason_that_looks_as_if_it_named_somebody_is_left_out() -> None:
+    """It is the operator's text; the count and the law are told all the same."""
+    evidence = {**KEEPS, "locate.documents_kept_reason": "Dispute with anna@example.com"}
+    one = SystemOutcome(system="superoffice", status="retained", grade="vendor_stated", evidence=evidence)
+    told = dpo.render(_outcome("completed", one), _settings())
+
+    assert "anna" not in told
+    assert "2 documents" in told
+
+
+def test_the_proofs_count_is_the_last_word() -> None:
+    """Somebody removed two of the three meanwhile; the look before the erasure is out of date."""
+    evidence = {"locate.documents_left": "3", "prove.documents_left": "1"}
+    one = SystemOutcome(system="superoffice", status="erased", grade="vendor_stated", evidence=evidence)
+
+    assert "LEFT, not erased: 1 document\n" in dpo.render(_outcome("completed", one), _settings())
+
+
 def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
     """It is ugly, but not left out; counted twice, it is told once, with the larger count."""
     evidence = {"locate.chats_left": "1", "prove.chats_left": "2"}

@@ -145,6 +145,12 @@ def reappeared() -> World:
     return world
 
 
+def ambiguous() -> World:
+    world = started(CRM)
+    world.answer("crm", "located", found=2, references=None, code="ambiguous_match")
+    return world
+
+
 def party_silent() -> World:
     world = started(AGENCY)
     world.answer("agency", "cannot_look")
@@ -224,6 +230,9 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("reappeared", "erase"): "crm locating",
     ("reappeared", "retry"): "crm proving",
     ("reappeared", "waive"): "crm waived",
+    ("ambiguous", "erase"): "crm locating",
+    ("ambiguous", "retry"): "crm locating",
+    ("ambiguous", "waive"): "crm waived",
     ("party_silent", "retry"): "agency erasing",
     ("party_silent", "waive"): "agency waived",
     ("party_refused", "retry"): "agency erasing",
