@@ -19,7 +19,7 @@ import binascii
 import hashlib
 import json
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from pydantic import Field, StringConstraints
 
 from handlers.agency_answer import token
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
@@ -49,9 +50,10 @@ from handlers.times import from_iso, micros, to_iso
 from orchestrator.http import Client, Guard, StaticAuthority
 from orchestrator.privacy import Identifiers, InvalidLink
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Address, Duration
+from orchestrator.settings.sections import Address, Domain, Duration
 from schemas.messages import Token
 
+TokenHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 REQUEST = "opendsr_request"
 #: How a reference to a request that was passed on is marked with the attempt that did so.
 _ATTEMPT = "attempt:"
@@ -81,6 +83,12 @@ class TenantSettings(HandlerSettings):
     """The bearer token for the controller's endpoint, if it wants one."""
     callback_certificate: SecretRef | None = None
     """The controller's certificate, PEM; with it, a callback must bear its signature."""
+    opendsr_tokens: Annotated[tuple[TokenHash, ...], Field(max_length=2)] = ()
+    """The SHA-256 (hex) of the bearer token with which the controller asks us over OpenDSR; a second one
+    while the token is renewed. Without one it can't."""
+    callback_hosts: tuple[Domain, ...] = ()
+    """The hosts that the controller may have us call back over OpenDSR; by default that of
+    `controller_url`."""
     confirmation_path: str | None = "/v2/confirmations"
     """Where the controller is told what was done; none where it doesn't want to know."""
     allow_private_address: bool = False
@@ -91,6 +99,16 @@ class TenantSettings(HandlerSettings):
     """When a controller that hasn't answered is asked again."""
     link_lifetime: Duration = timedelta(days=180)
     """How long the controller can answer at the address that it was given."""
+
+    @property
+    def hosts_to_call_back(self) -> frozenset[str]:
+        """Where the controller may be told how its own requests stand."""
+        return frozenset(self.callback_hosts) or self.controller_hosts
+
+    @property
+    def controller_hosts(self) -> frozenset[str]:
+        """The host of the controller's own endpoint."""
+        return frozenset({(urlsplit(self.controller_url).hostname or "").lower()})
 
 
 class Tenant:
@@ -107,10 +125,7 @@ class Tenant:
             settings.api_url,
             authority=StaticAuthority(lambda: {"Authorization": f"Bearer {api_token.read()}"}),
         )
-        guard = Guard(
-            hosts=frozenset({(urlsplit(settings.controller_url).hostname or "").lower()}),
-            allow_private=settings.allow_private_address,
-        )
+        guard = Guard(hosts=settings.controller_hosts, allow_private=settings.allow_private_address)
         self._controller: Client = context.clients.client(
             settings.controller_url,
             authority=None

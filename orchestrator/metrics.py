@@ -77,6 +77,8 @@ class Metrics:
             ("system", "state"),
             registry=self.registry,
         )
+        self._asked = self._counter("opendsr_requests", "What controllers asked over OpenDSR.", "result")
+        self._told = self._counter("opendsr_callbacks", "Tries at telling a controller.", "result")
         ProcessCollector(registry=self.registry)
         self._begin_at_zero()
 
@@ -94,6 +96,8 @@ class Metrics:
             (self._confirmed, (self._kinds, verbs, results)),
             (self._took, (self._kinds, verbs)),
             (self._callbacks, (self._kinds, _CALLBACK_RESULTS)),
+            (self._asked, (_ASKED,)),
+            (self._told, (_TOLD,)),
         )
         for metric, values in known:
             for labels in itertools.product(*values):
@@ -150,12 +154,24 @@ class Metrics:
         """A callback was "accepted", "refused" or could not be stored ("unavailable")."""
         self._callbacks.labels(_closed(kind, self._kinds), _closed(result, _CALLBACK_RESULTS)).inc()
 
+    def opendsr_request(self, result: str) -> None:
+        """What a controller asked was "accepted", "repeated", "cancelled", "refused", or could not be taken
+        now ("unavailable").
+        """
+        self._asked.labels(_closed(result, _ASKED)).inc()
+
+    def opendsr_callback(self, result: str) -> None:
+        """A try at a callback was "accepted" or "failed"."""
+        self._told.labels(_closed(result, _TOLD)).inc()
+
 
 _EVENTS = ("request", "confirmation", "decision", "timer")
 _RECIPIENTS = ("dpo", "subject")
 _MAIL_RESULTS = ("sent", "deferred", "refused")
 _CIRCUIT_STATES = ("closed", "half_open", "open")
 _CALLBACK_RESULTS = ("accepted", "refused", "unavailable")
+_ASKED = ("accepted", "repeated", "cancelled", "refused", "unavailable")
+_TOLD = ("accepted", "failed")
 
 
 def _closed(value: str, known: Collection[str]) -> str:

@@ -3,7 +3,8 @@
 * orchestrator: events, timers, outbox relay, housekeeping; one thread.
 * worker: the handlers; one thread for the bus, one event loop for the vendors.
 * mailbox: mail; one thread.
-* HTTP: answers, callbacks, health, metrics; one thread.
+* HTTP: answers, callbacks, health, metrics; one thread. Where controllers ask us over OpenDSR, another one
+  that calls them back.
 
 Stopping goes against the stream: first what takes in (HTTP), then the worker, which gives back what it can't
 finish, then the orchestrator and the mailbox, and the database last.
@@ -13,16 +14,19 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
 from orchestrator.cli.assembly import Ground, kinds_of
+from orchestrator.cli.opendsr import make_opendsr
 from orchestrator.http import Clients
 from orchestrator.intake import Server, build_app, build_status_app
+from orchestrator.intake.opendsr_callbacks import Callbacks
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY, Exchange
@@ -120,9 +124,13 @@ class Roles:
             "mailbox": lambda: self._mailbox(mailer),
         }
         self._loops = [make[name]() for name in ("worker", "orchestrator", "mailbox") if name in names]
+        opendsr = make_opendsr(ground, self.metrics) if "serve" in names else None
+        if opendsr is not None:
+            self._loops.append(self._callbacks(opendsr.callbacks))
         if "orchestrator" in names:
             self.metrics.watch(lambda: figures_of(ground))
-        app = self._intake() if "serve" in names else build_status_app(self.metrics, self.readiness)
+        more = opendsr.endpoints.routes() if opendsr is not None else []
+        app = self._intake(more) if "serve" in names else build_status_app(self.metrics, self.readiness)
         self.server = Server(app, host=settings.http.host, port=settings.http.port)
 
     # --- the roles ---
@@ -204,7 +212,14 @@ class Roles:
 
         return Loop("mailbox", turn, close=mailbox.close, on_fatal=self._on_fatal)
 
-    def _intake(self) -> Starlette:
+    def _callbacks(self, callbacks: Callbacks) -> Loop:
+        def turn() -> None:
+            if not callbacks.step():
+                self._stop.wait(_WAIT)
+
+        return Loop("opendsr", turn, on_fatal=self._on_fatal)
+
+    def _intake(self, more: Sequence[Route]) -> Starlette:
         ground = self._ground
         return build_app(
             settings=ground.settings,
@@ -216,6 +231,7 @@ class Roles:
             clock=ground.store.now,
             metrics=self.metrics,
             ready=self.readiness,
+            more=more,
         )
 
     # --- together ---

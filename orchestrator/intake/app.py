@@ -12,7 +12,7 @@
 import base64
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
 from hashlib import sha256
 from typing import Final, Protocol, TypeVar
@@ -21,13 +21,14 @@ from urllib.parse import parse_qs
 import anyio
 from anyio import to_thread
 from starlette.applications import Starlette
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from orchestrator.bus.port import BusUnavailable, Record
 from orchestrator.intake import page
 from orchestrator.intake.allowance import Allowance
+from orchestrator.intake.reading import LONGEST_BODY, read_body
 from orchestrator.metrics import CONTENT_TYPE, Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
@@ -42,9 +43,7 @@ T = TypeVar("T")
 
 SOURCE: Final = "serve"
 LONGEST_FORM: Final = 4 * 1024
-LONGEST_BODY: Final = 64 * 1024
 _LONGEST_HEADER: Final = 8 * 1024
-_SLOWEST_BODY: Final = 10.0  # seconds
 _KEPT_HEADERS: Final = ("content-type", "x-opendsr-processor-domain", "x-opengdpr-processor-domain")
 
 
@@ -74,8 +73,11 @@ def build_app(
     metrics: Metrics,
     ready: Callable[[], Mapping[str, bool]],
     allowance: Allowance | None = None,
+    more: Sequence[Route] = (),
 ) -> Starlette:
-    """The application. `seal` seals a callback to the installation; `ready` says which role is ready."""
+    """The application. `seal` seals a callback to the installation; `ready` says which role is ready; `more`
+    is what it answers besides.
+    """
     intake = _Intake(
         settings,
         bus,
@@ -95,6 +97,7 @@ def build_app(
             Route("/answer/{token}", _guarded(intake.answer), methods=["POST"]),
             Route("/callbacks/{kind}", _guarded(intake.webhook), methods=["POST"]),
             Route("/callbacks/{kind}/{token}", _guarded(intake.callback), methods=["POST"]),
+            *more,
         ]
     )
 
@@ -189,7 +192,7 @@ class _Intake:
             return self._say(link, "unknown", 404)
         if not self._allowance.take():
             return self._say(link, "busy", 429)
-        body = await _body(request, LONGEST_FORM)
+        body = await read_body(request, LONGEST_FORM)
         # One at a time, so that a link that is answered twice at once is taken once.
         async with self._answering:
             refusal = await _in_thread(lambda: self._refusal(link, token))
@@ -273,7 +276,7 @@ class _Intake:
     ) -> Response:
         if not self._allowance.take():
             return self._refuse(kind, "too_many", 429)
-        body = await _body(request, LONGEST_BODY)
+        body = await read_body(request, LONGEST_BODY)
         if body is None:
             return self._refuse(kind, "too_long", 413)
         if json_only and not _is_json(body):
@@ -327,20 +330,6 @@ class _Intake:
 
 async def _in_thread(call: Callable[[], T]) -> T:
     return await to_thread.run_sync(call)
-
-
-async def _body(request: Request, longest: int) -> bytes | None:
-    """The body, or None if it is too long, takes too long, or the caller went away."""
-    body = b""
-    try:
-        with anyio.fail_after(_SLOWEST_BODY):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > longest:
-                    return None
-    except (ClientDisconnect, TimeoutError):
-        return None
-    return body
 
 
 def _kept(request: Request) -> dict[str, str]:

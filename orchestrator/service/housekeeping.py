@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.settings import Retention, micros
 from orchestrator.store import (
+    AskedRequests,
     Store,
     destroy_orphans,
     forget_subjects,
@@ -51,4 +52,5 @@ class Housekeeping:
         destroy_orphans(self._store, now - micros(keep.events))
         forget_subjects(self._store, now - micros(keep.subject_digest))
         purge_requests(self._store, now - micros(keep.requests))
+        AskedRequests(self._store).purge_unpublished(now - micros(keep.events))
         self._trim_bus(now - micros(keep.messages), now - micros(keep.dead_letters))

@@ -184,6 +184,25 @@ class Intake(Section):
     topic of requests and in its backups; a producer that seals needs no secret for it."""
 
 
+class OpenDsr(Section):
+    """Requests from controllers over OpenDSR, taken by `radera serve` for tenants with `opendsr_tokens`."""
+
+    key: SecretRef
+    """The RSA key, PEM, with which answers and callbacks are signed. Of the roles only serve needs it."""
+    certificate: SecretRef
+    """Its certificate and chain, PEM, issued by an authority for the host of `installation.public_url`."""
+    retry_first: Duration = timedelta(minutes=1)
+    """The wait after a callback's first failure; doubled with each further one."""
+    retry_cap: Duration = timedelta(hours=6)
+    """The longest wait between two tries of a callback that a controller has not accepted."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.retry_cap < self.retry_first:
+            raise ValueError("retry_cap: shorter than retry_first; make it at least as long")
+        return self
+
+
 class Dpo(Section):
     """The data protection officer, who decides."""
 
@@ -488,6 +507,7 @@ class Settings(Section):
     keys: Keys = Keys()
     http: Http = Http()
     intake: Intake = Intake()
+    opendsr: OpenDsr | None = None
     dpo: Dpo
     smtp: Smtp
     retry: Retry = Retry()
@@ -504,6 +524,15 @@ class Settings(Section):
         if self.kafka is not None and self.retention.events < self.kafka.retention:
             raise ValueError(
                 "retention: events shorter than kafka.retention, so a replay counts twice; make it as long"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signs(self) -> Self:
+        asking = [n for n, one in self.systems.items() if getattr(one.own, "opendsr_tokens", ())]
+        if asking and self.opendsr is None:
+            raise ValueError(
+                f"opendsr: missing, but {asking[0]} has opendsr_tokens; add a key and certificate to sign"
             )
         return self
 

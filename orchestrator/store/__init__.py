@@ -10,15 +10,19 @@ from orchestrator.store.housekeeping import (
     purge_requests,
 )
 from orchestrator.store.keys import Rewrapped, StoredKeys
+from orchestrator.store.opendsr import Asked, AskedRequests, Listener
 from orchestrator.store.sent import StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
 from orchestrator.store.transaction import Correlation, Filed, Outgoing, Transaction
 
 __all__ = [
+    "Asked",
+    "AskedRequests",
     "BrokenDocument",
     "Correlation",
     "Figures",
     "Filed",
+    "Listener",
     "Outgoing",
     "Rewrapped",
     "Store",

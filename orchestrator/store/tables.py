@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0001"
+REVISION = "0002"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -124,3 +124,31 @@ correlations = sa.Table(
     Column("system", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),
 )
+
+# What controllers asked over OpenDSR, under the request's id of ours. `body` is a keyed digest of what was
+# posted, to tell a repeat from another request under the same id; it goes with the subject's digest.
+opendsr_requests = sa.Table(
+    "opendsr_requests",
+    metadata,
+    Column("request_id", _ID, primary_key=True),
+    Column("system", Text, nullable=False),
+    Column("subject_request_id", Text, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("body", Text),
+    Column("received_at", BigInteger, nullable=False),
+    Column("expected_at", BigInteger, nullable=False),
+    Column("published_at", BigInteger),
+)
+
+# Whom to tell of its changes: an address, what was last told and accepted there, and when to look again.
+opendsr_callbacks = sa.Table(
+    "opendsr_callbacks",
+    metadata,
+    Column("request_id", _ID, primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("address", LargeBinary, nullable=False),
+    Column("told", Text),
+    Column("tries", Integer, nullable=False),
+    Column("look_at", BigInteger),
+)
+Index("opendsr_callbacks_look_at", opendsr_callbacks.c.look_at, opendsr_callbacks.c.request_id)

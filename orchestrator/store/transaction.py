@@ -339,8 +339,9 @@ class Transaction:
         return len(ids)
 
     def purge_requests(self, before: int) -> int:
-        """Delete requests that are finished and were last changed earlier than `before`, with their timelines
-        and correlations; the keys' tombstones stay. Returns how many.
+        """Delete requests that are finished and were last changed earlier than `before`, with their
+        timelines, their correlations, and what a controller asked and is told; the keys' tombstones stay.
+        Returns how many.
         """
         c = tables.sagas.c
         old = (
@@ -351,13 +352,19 @@ class Transaction:
         )
         ids = sorted(self._connection.execute(old).scalars())
         for some in _chunks(ids):
-            for table in (tables.timeline, tables.correlations, tables.sagas):
+            for table in (
+                tables.timeline,
+                tables.correlations,
+                tables.opendsr_callbacks,
+                tables.opendsr_requests,
+                tables.sagas,
+            ):
                 self._connection.execute(sa.delete(table).where(self._among(table.c.request_id, some)))
         return len(ids)
 
     def forget_subjects(self, before: int) -> int:
-        """Take the digests of the subject out of finished requests last changed earlier than `before`, and
-        their correlations. Returns how many.
+        """Take the digests of the subject out of finished requests last changed earlier than `before`, those
+        of what a controller posted, and their correlations. Returns how many.
         """
         c = tables.sagas.c
         old = (
@@ -380,6 +387,10 @@ class Transaction:
             correlations = tables.correlations
             self._connection.execute(
                 sa.delete(correlations).where(self._among(correlations.c.request_id, some))
+            )
+            asked = tables.opendsr_requests
+            self._connection.execute(
+                sa.update(asked).where(self._among(asked.c.request_id, some)).values(body=None)
             )
         return len(sagas)
 

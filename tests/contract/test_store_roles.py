@@ -92,6 +92,8 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "inbox"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "timeline"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "schema_version"): "SELECT",
+        ("radera_orchestrator", "opendsr_requests"): "SELECT UPDATE DELETE",
+        ("radera_orchestrator", "opendsr_callbacks"): "SELECT UPDATE DELETE",
         ("radera_worker", "subject_keys"): "SELECT",
         ("radera_worker", "schema_version"): "SELECT",
         ("radera_mailbox", "subject_keys"): "SELECT",
@@ -102,6 +104,8 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_serve", "sagas"): "SELECT",
         ("radera_serve", "timeline"): "SELECT",
         ("radera_serve", "schema_version"): "SELECT",
+        ("radera_serve", "opendsr_requests"): "SELECT INSERT UPDATE",
+        ("radera_serve", "opendsr_callbacks"): "SELECT INSERT UPDATE",
     }
     may = {}
     with connect(make_url(url)) as connection:

@@ -1,0 +1,373 @@
+"""Controllers ask us, their processor, over OpenDSR 2.0 and, as it was called before, OpenGDPR 1.0.
+
+* Whoever asks is known by its bearer token, and reaches the one tenant that the token is for. The id that it
+  chose for its request leads to ours by a keyed digest of tenant and id: nobody can guess another's, nor tell
+  one that is another's from one that isn't there.
+* 201 is answered when the request is on the bus and no sooner. It is filed, then published, then marked as
+  published; a death in between leaves a request that the controller was not told of, posts again, and has
+  published again, which is found to be the same.
+* The same body under the same id is the same request, answered as the first time; another body is a
+  conflict (409). The specification is silent on both, and on an unknown id (404).
+* The identifiers pass through the memory of this process and no further than into their seal.
+* Every answer to a controller is signed. One that can't be signed is not given: the controller comes again.
+* A request can be cancelled while it is pending, before any system was asked for anything (409 after that).
+"""
+
+import base64
+import hashlib
+import json
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+
+import anyio
+from anyio import to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from orchestrator.bus.port import BusUnavailable, Record
+from orchestrator.intake.allowance import Allowance
+from orchestrator.intake.opendsr_controllers import Addresses, Controller, Controllers
+from orchestrator.intake.opendsr_request import ID, KINDS, Malformed, Posted, read
+from orchestrator.intake.opendsr_status import PENDING, is_cancelling, rfc3339, standing
+from orchestrator.intake.producer import Producer
+from orchestrator.intake.reading import LONGEST_BODY, read_body
+from orchestrator.intake.submit import Publisher
+from orchestrator.metrics import Metrics
+from orchestrator.privacy.digest import Digests
+from orchestrator.privacy.signatures import Signer
+from orchestrator.saga.model import Saga
+from orchestrator.store import Asked
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import encode
+from schemas.messages import Decision, Language
+
+_logger = logging.getLogger(__name__)
+
+SOURCE: Final = "opendsr"
+#: By major version: what it calls itself, and its requests.
+VERSIONS: Final = {"2": ("2.0", "requests"), "1": ("1.0", "opengdpr_requests")}
+CERTIFICATE_PATH: Final = "/opendsr/certificate.pem"
+_OPENING: Final = 3.0  # seconds that a cancellation waits for its request to be opened
+_KEPT_AWAY: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+class Register(Protocol):
+    """What controllers asked so far."""
+
+    def file(self, asked: Asked, addresses: list[bytes]) -> Asked: ...
+
+    def find(self, request_id: str) -> Asked | None: ...
+
+    def mark_published(self, request_id: str, at: int) -> None: ...
+
+
+class _Refusal(Exception):
+    """An answer that is an error."""
+
+    def __init__(self, status: int, field: str, reason: str, retry_after: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.field = field
+        self.reason = reason
+        self.retry_after = retry_after
+
+
+_NO_SUCH: Final = ("subject_request_id", "unknown")
+
+
+class OpenDsr:
+    """The endpoints. `producer` makes one that seals to the installation as its keys are now; `saga` reads a
+    request's state; `due_at` is when the law wants a request answered that was received then.
+    """
+
+    def __init__(
+        self,
+        *,
+        controllers: Controllers,
+        register: Register,
+        saga: Callable[[str], Saga | None],
+        addresses: Addresses,
+        digests: Digests,
+        producer: Callable[[], Producer],
+        bus: Publisher,
+        signer: Signer,
+        due_at: Callable[[int], int],
+        public_url: str,
+        language: Language,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self._controllers = controllers
+        self._register = register
+        self._saga = saga
+        self._addresses = addresses
+        self._digests = digests
+        self._producer = producer
+        self._bus = bus
+        self._signer = signer
+        self._due_at = due_at
+        self._public_url = public_url
+        self._language = language
+        self._clock = clock
+        self._metrics = metrics
+        self._allowance = allowance or Allowance(per_second=20, burst=100)
+
+    def routes(self) -> list[Route]:
+        """Where it answers."""
+        found = [Route(CERTIFICATE_PATH, self._answered("2", self.certificate), methods=["GET"])]
+        for version, (_, requests) in VERSIONS.items():
+            one = f"/v{version}/{requests}/{{id}}"
+            found += [
+                Route(f"/v{version}/discovery", self._answered(version, self.discovery), methods=["GET"]),
+                Route(f"/v{version}/{requests}", self._answered(version, self.create), methods=["POST"]),
+                Route(one, self._answered(version, self.status), methods=["GET"]),
+                Route(one, self._answered(version, self.cancel), methods=["DELETE"]),
+            ]
+        return found
+
+    # --- for anybody ---
+
+    async def certificate(self, request: Request, version: str) -> Response:
+        """What our signatures are verified with."""
+        pem = await to_thread.run_sync(lambda: self._signer.certificate(self._clock()))
+        return Response(pem, media_type="application/x-pem-file")
+
+    async def discovery(self, request: Request, version: str) -> Response:
+        """What we support."""
+        content = {
+            "api_version": VERSIONS[version][0],
+            "supported_identities": [
+                {"identity_type": type_, "identity_format": "raw"} for type_ in sorted(KINDS)
+            ],
+            "supported_subject_request_types": ["erasure"],
+            "processor_certificate": f"{self._public_url}{CERTIFICATE_PATH}",
+        }
+        return await self._signed(200, content, version)
+
+    # --- for controllers ---
+
+    async def create(self, request: Request, version: str) -> Response:
+        """A request for one of the controller's people."""
+        controller = self._controller(request)
+        body = await self._body(request)
+        now = self._clock()
+        try:
+            posted = read(body, version, now, controller.hosts, private=controller.allow_private)
+        except Malformed as error:
+            raise _Refusal(400, error.field, error.reason) from None
+        asked = await to_thread.run_sync(lambda: self._accept(controller, posted, body, version, now))
+        content: dict[str, Any] = {
+            "controller_id": controller.tenant,
+            "expected_completion_time": rfc3339(asked.expected_at),
+            "received_time": rfc3339(asked.received_at),
+            "encoded_request": base64.b64encode(body).decode(),
+            "subject_request_id": asked.subject_request_id,
+            "api_version": VERSIONS[version][0],
+        }
+        if posted.passed_over:
+            content["extensions"] = {"radera": {"passed_over": list(posted.passed_over)}}
+        return await self._signed(201, content, version)
+
+    def _accept(self, controller: Controller, posted: Posted, body: bytes, version: str, now: int) -> Asked:
+        """The request as it was filed first; on the bus when this returns."""
+        request_id = self._id_of(controller, posted.subject_request_id)
+        digest = self._digests.correlation("opendsr/body", hashlib.sha256(body).hexdigest())
+        asked = self._register.file(
+            Asked(
+                request_id=request_id,
+                system=controller.system,
+                subject_request_id=posted.subject_request_id,
+                version=version,
+                body=digest,
+                received_at=now,
+                expected_at=self._due_at(posted.submitted_at),
+            ),
+            [self._addresses.seal(request_id, one) for one in posted.addresses],
+        )
+        if asked.body != digest:
+            raise _Refusal(409, "subject_request_id", "used_for_another_request")
+        if asked.published_at is not None:
+            self._metrics.opendsr_request("repeated")
+            return asked
+        made = self._producer().request(
+            posted.identifiers,
+            verified=True,  # by the controller, whose customers' or employees' data it is
+            request_id=request_id,
+            received_at=posted.submitted_at,
+            capacity="processor",
+            tenant=controller.tenant,
+            language=self._language,
+        )
+        self._bus.publish([made.record])
+        self._register.mark_published(request_id, self._clock())
+        self._metrics.opendsr_request("accepted")
+        _logger.info("opendsr_accepted", extra={"request_id": request_id, "system": controller.system})
+        return asked
+
+    async def status(self, request: Request, version: str) -> Response:
+        """How a request stands."""
+        asked, saga = await self._found(self._controller(request), request)
+        return await self._signed(200, status_of(asked, saga, self._tenant(asked)), version)
+
+    async def cancel(self, request: Request, version: str) -> Response:
+        """The controller takes its request back."""
+        controller = self._controller(request)
+        asked, saga = await self._found(controller, request)
+        until = anyio.current_time() + _OPENING
+        while saga is None and anyio.current_time() < until:
+            # On the bus and not read yet: what cancels it travels on another topic, and must not overtake it.
+            await anyio.sleep(0.1)
+            saga = await self._read(asked.request_id)
+        if saga is None:
+            raise _Refusal(503, "request", "not_opened_yet", retry_after=10)
+        if not is_cancelling(saga):
+            if standing(saga).status != PENDING:
+                raise _Refusal(409, "request_status", "not_pending")
+            await to_thread.run_sync(lambda: self._publish_cancellation(asked.request_id))
+            self._metrics.opendsr_request("cancelled")
+        content = {
+            "controller_id": controller.tenant,
+            "subject_request_id": asked.subject_request_id,
+            "received_time": rfc3339(self._clock()),
+            "api_version": VERSIONS[version][0],
+        }
+        return await self._signed(202, content, version)
+
+    def _publish_cancellation(self, request_id: str) -> None:
+        now = self._clock()
+        decision = Decision(
+            event_id=f"opendsr-cancel:{request_id}",
+            request_id=request_id,
+            action="cancel",
+            reason="The controller took its request back.",
+            decided_by="controller",
+            decided_at=now,
+        )
+        sent = headers(decision, event_id=decision.event_id, source=SOURCE, at=now)
+        self._bus.publish(
+            [Record(topic=topics.DECISIONS, key=request_id, value=encode(decision), headers=sent)]
+        )
+
+    # --- who, what, whose ---
+
+    def _controller(self, request: Request) -> Controller:
+        if not self._allowance.take():
+            raise _Refusal(429, "request", "too_many", retry_after=1)
+        controller = self._controllers.of(request.headers.get("authorization", ""))
+        if controller is None:
+            raise _Refusal(401, "authorization", "bearer_token")
+        return controller
+
+    def _tenant(self, asked: Asked) -> str:
+        controller = self._controllers.named(asked.system)
+        return asked.system if controller is None else controller.tenant
+
+    def _id_of(self, controller: Controller, subject_request_id: str) -> str:
+        """Our id of a controller's request: derived, so that the same is the same, and keyed."""
+        digest = self._digests.correlation(f"opendsr/{controller.system}", subject_request_id)
+        return str(uuid.UUID(hex=digest[:32], version=4))
+
+    async def _found(self, controller: Controller, request: Request) -> tuple[Asked, Saga | None]:
+        id_ = request.path_params["id"]
+        if not ID.fullmatch(id_):
+            raise _Refusal(404, *_NO_SUCH)
+        request_id = self._id_of(controller, id_)
+        asked = await to_thread.run_sync(lambda: self._register.find(request_id))
+        if asked is None or asked.system != controller.system or asked.published_at is None:
+            raise _Refusal(404, *_NO_SUCH)  # also where nobody was told yet that we have it
+        return asked, await self._read(request_id)
+
+    async def _read(self, request_id: str) -> Saga | None:
+        return await to_thread.run_sync(lambda: self._saga(request_id))
+
+    async def _body(self, request: Request) -> bytes:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
+            raise _Refusal(415, "content_type", "application_json")
+        body = await read_body(request, LONGEST_BODY)
+        if body is None:
+            raise _Refusal(413, "body", "too_long")
+        return body
+
+    # --- answering ---
+
+    def _answered(
+        self, version: str, endpoint: Callable[[Request, str], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Whatever fails, the caller gets an error in OpenDSR's form, and no traceback."""
+
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request, version)
+            except _Refusal as error:
+                refusal = error
+            except BusUnavailable:
+                self._metrics.opendsr_request("unavailable")
+                _logger.warning("opendsr_unavailable", extra={"code": "bus"})
+                refusal = _Refusal(503, "request", "unavailable", retry_after=30)
+            except Exception:
+                self._metrics.opendsr_request("unavailable")
+                _logger.exception("opendsr_failed")
+                refusal = _Refusal(503, "request", "unavailable", retry_after=30)
+            if refusal.status < 429:
+                self._metrics.opendsr_request("refused")
+            return await self._refused(refusal, version)
+
+        return answered
+
+    async def _refused(self, refusal: _Refusal, version: str) -> Response:
+        content = error_of(refusal.status, refusal.field, refusal.reason)
+        extra: dict[str, str] = {}
+        if refusal.retry_after is not None:
+            extra["Retry-After"] = str(refusal.retry_after)
+        if refusal.status == 401:
+            extra["WWW-Authenticate"] = "Bearer"
+        if refusal.status in (401, 429, 503):
+            # To a stranger, or in trouble: signing for nobody costs time, and may be what fails.
+            return _plain(refusal.status, content, extra)
+        return await self._signed(refusal.status, content, version, extra)
+
+    async def _signed(
+        self, status: int, content: dict[str, Any], version: str, extra: dict[str, str] | None = None
+    ) -> Response:
+        body = json.dumps(content).encode()
+        try:
+            signed = await to_thread.run_sync(lambda: self._signer.headers(body, self._clock(), version))
+        except Exception:
+            self._metrics.opendsr_request("unavailable")
+            _logger.exception("opendsr_unsigned")
+            return _plain(503, error_of(503, "request", "unavailable"), {"Retry-After": "30"})
+        kept = {**_KEPT_AWAY, **signed, **(extra or {})}
+        return Response(body, status, headers=kept, media_type="application/json")
+
+
+def status_of(asked: Asked, saga: Saga | None, controller_id: str) -> dict[str, Any]:
+    """What is said of a request when its controller asks."""
+    now = standing(saga)
+    content: dict[str, Any] = {
+        "controller_id": controller_id,
+        "expected_completion_time": rfc3339(asked.expected_at),
+        "subject_request_id": asked.subject_request_id,
+        "request_status": now.status,
+        "api_version": VERSIONS[asked.version][0],
+    }
+    if now.extension:
+        content["extensions"] = {"radera": now.extension}
+    return content
+
+
+def error_of(status: int, field: str, reason: str) -> dict[str, Any]:
+    """OpenDSR's form of an error (7.6); it never repeats what was given."""
+    message = f"{field}: {reason.replace('_', ' ')}"
+    detail = {"domain": field, "reason": reason, "message": message}
+    return {"error": {"code": status, "message": message, "errors": [detail]}}
+
+
+def _plain(status: int, content: dict[str, Any], extra: dict[str, str]) -> Response:
+    body = json.dumps(content).encode()
+    return Response(body, status, headers={**_KEPT_AWAY, **extra}, media_type="application/json")
