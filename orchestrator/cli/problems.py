@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from orchestrator import log
 from orchestrator.bus.port import BusUnavailable
-from orchestrator.intake.server import CannotListen
+from orchestrator.intake.errors import CannotListen
 from orchestrator.privacy.errors import PrivacyError
 from orchestrator.secret import SecretUnavailable
 from orchestrator.settings import ConfigError

@@ -25,8 +25,9 @@ from handlers.worker import Worker
 from orchestrator.cli.assembly import Ground, kinds_of
 from orchestrator.cli.opendsr import make_opendsr
 from orchestrator.http import Clients
-from orchestrator.intake import Server, build_app, build_status_app
+from orchestrator.intake.app import build_app, build_status_app
 from orchestrator.intake.opendsr_callbacks import Callbacks
+from orchestrator.intake.server import Server
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY, Exchange

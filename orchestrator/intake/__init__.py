@@ -1,17 +1,10 @@
-"""Where requests, answers and callbacks come in."""
+"""Where requests, answers and callbacks come in.
 
-from orchestrator.intake.app import build_app, build_status_app
+What another program needs to hand a request in is here. What serves HTTP is in `app` and `server`, which are
+asked for by name, so that a command that serves nothing does not load a web server.
+"""
+
 from orchestrator.intake.producer import Made, Producer
-from orchestrator.intake.server import CannotListen, Server
 from orchestrator.intake.submit import CannotSubmit, Intake
 
-__all__ = [
-    "CannotListen",
-    "CannotSubmit",
-    "Intake",
-    "Made",
-    "Producer",
-    "Server",
-    "build_app",
-    "build_status_app",
-]
+__all__ = ["CannotSubmit", "Intake", "Made", "Producer"]

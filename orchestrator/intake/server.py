@@ -13,9 +13,7 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-
-class CannotListen(Exception):
-    """The address can't be listened on; the text says which and what to do."""
+from orchestrator.intake.errors import CannotListen
 
 
 class Server:

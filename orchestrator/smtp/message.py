@@ -78,7 +78,7 @@ def _named(name: str, address: str) -> str:
 def check_header(name: str, value: str) -> None:
     """Raises HeaderRefused if `value` holds a control character, plainly or encoded."""
     try:
-        decoded = str(make_header(decode_header(value)))
+        decoded = str(make_header(decode_header(value))) if "=?" in value else ""
     except (MessageError, ValueError, LookupError):
         raise HeaderRefused(name) from None
     text = value + decoded

@@ -15,8 +15,11 @@ from starlette.types import ASGIApp
 
 from handlers.agency_answer import read_answer
 from orchestrator.bus.port import BusUnavailable, Record
-from orchestrator.intake import CannotListen, CannotSubmit, Intake, Server, build_app, page
+from orchestrator.intake import CannotSubmit, Intake, page
 from orchestrator.intake.allowance import Allowance
+from orchestrator.intake.app import build_app
+from orchestrator.intake.errors import CannotListen
+from orchestrator.intake.server import Server
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.identifiers import Identifier, Identifiers
