@@ -26,7 +26,7 @@ from orchestrator.cli.assembly import Ground, ground_of, load_settings
 from orchestrator.cli.main import main
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
-from orchestrator.privacy import IDENTIFIERS, Identifier, Identifiers, Kind, new_key, seal
+from orchestrator.privacy import IDENTIFIERS, Exchange, Identifier, Identifiers, Kind, new_key, seal
 from orchestrator.saga.model import Saga
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
@@ -183,7 +183,7 @@ class Installation:
             bus=ground.bus,
             keys=ground.keys,
             keyring=ground.keyring,
-            reader=Reader(ground.keys, ground.digests, lambda: 0.5),
+            reader=Reader(ground.keys, ground.digests, lambda: 0.5, Exchange(ground.keyring)),
             rules=ground.rules,
             metrics=self.metrics,
             random=lambda: 0.5,
