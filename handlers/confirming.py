@@ -73,14 +73,24 @@ def confirm_expiry(command: Command, code: str, *, now: int) -> Confirmation:
     return _bare(command, "expired", {"code": code}, now)
 
 
-def confirm_callback(callback: Callback, received: Received, *, now: int) -> Confirmation:
-    """The confirmation of what a callback said; it answers no command, but may name the asking one."""
+def confirm_callback(
+    callback: Callback, received: Received, *, now: int, is_one_of_several: bool = False
+) -> Confirmation:
+    """The confirmation of what a callback said; it answers no command, but may name the asking one.
+
+    Of several in one callback, each is an event of its own, told from the others by whom it is about.
+    """
     result = received.result
     if result.references:
         raise ValueError("a callback's references can't be sealed: the request's key may not be known here")
     said = _said(result, looks_personal)
     return Confirmation(
-        event_id=_event_id(callback.event_id, result.kind, said, ()),
+        event_id=_event_id(
+            f"{callback.event_id}/{received.correlation}" if is_one_of_several else callback.event_id,
+            result.kind,
+            said,
+            (),
+        ),
         request_id=received.request_id,
         system=received.system,
         correlation=received.correlation,

@@ -276,13 +276,18 @@ class Execution:
         except (PrivacyError, ValueError, KeyError, TypeError, AttributeError) as error:
             return [self._dead(delivery, "seal_broken" if isinstance(error, PrivacyError) else "malformed")]
         refusal = "no_handler"
+        records: list[Record] = []
         for system, handler in self._handlers.items():
             if handler.kind != callback.kind or callback.system not in (None, system):
                 continue
             try:
                 with anyio.fail_after(self._call_limit):
                     received = await handler.receive(body)
-                record = _record(self._received(callback, received), self._clock())
+                if isinstance(received, Received):
+                    return self._accepted(callback, [self._received(callback, received)])
+                # A batch may concern other systems of the kind, too: each takes its own.
+                said = [self._received(callback, one, is_one_of_several=True) for one in received]
+                records += [_record(one, self._clock()) for one in said]
             except self._outages:
                 raise
             except Refused as error:
@@ -290,14 +295,20 @@ class Execution:
                 continue
             except Exception as error:
                 _logger.error("callback_error", extra={"system": system, "type": type(error).__name__})
-                return [self._dead(delivery, "callback_error")]
+                return [*records, self._dead(delivery, "callback_error")]
+        if records:
             self._count(callback.kind, "accepted")
-            return [record]
+            return records
         self._count(callback.kind, "refused")
         _logger.warning(
             "callback_refused", extra={"kind": callback.kind, "code": refusal, "event_id": callback.event_id}
         )
         return []
+
+    def _accepted(self, callback: Callback, said: list[Confirmation]) -> list[Record]:
+        records = [_record(one, self._clock()) for one in said]
+        self._count(callback.kind, "accepted")
+        return records
 
     def _body(self, callback: Callback) -> CallbackBody:
         clear = self._installation.unseal_installation(CALLBACK_BODY, callback.sealed_body)
@@ -317,10 +328,12 @@ class Execution:
             system=callback.system,
         )
 
-    def _received(self, callback: Callback, received: Received) -> Confirmation:
+    def _received(
+        self, callback: Callback, received: Received, *, is_one_of_several: bool = False
+    ) -> Confirmation:
         if "receive" not in received.result.answers:
             raise TypeError(f"{type(received.result).__name__} does not answer a callback")
-        return confirm_callback(callback, received, now=self._clock())
+        return confirm_callback(callback, received, now=self._clock(), is_one_of_several=is_one_of_several)
 
     # --- the rest
 

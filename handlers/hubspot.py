@@ -12,20 +12,25 @@ What has to be known about it:
   never erased unasked.
 * The daily limit resets at the account's midnight: asking earlier only hammers.
 * An error's `message` can quote the address and is never kept.
+* A look-up answers at once; a search lags behind, and may find what is gone or match loosely. So whoever a
+  search finds is read by id before it counts, and must have the address.
+* Webhooks come in batches, for all accounts that an app is installed in. They are signed over the address
+  that they were sent to, and are stale after five minutes: a recorded one can't be sent again.
 
-Whether a look-up by address finds a contact's secondary addresses is not documented. The contact found must
-have the address, as its own or as an additional one; a contact that such a look-up doesn't find is not
-found here.
+Whether a look-up by address finds a contact's secondary addresses is not documented, so by default they are
+searched for, too. Not documented either: the scopes' names in the answer about a token, and the form of a
+deletion's event beyond what HubSpot shows of its events, which is that of `contact.privacyDeletion`.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
+from handlers.hubspot_webhook import deleted_contacts, is_genuine
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -38,15 +43,20 @@ from handlers.results import (
     Received,
     Result,
     StillPresent,
+    VendorPurged,
 )
 from handlers.times import EPOCH, SECOND, from_datetime, from_iso, micros, to_iso
-from orchestrator.http import Answer, Limits, StaticAuthority
+from orchestrator.http import Answer, Client, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
 from orchestrator.settings.sections import Duration
 
 PROPERTIES = "createdate,email,hs_additional_emails"
 LOCKED = 423
 MIGRATING = 477
+SEARCH_PAGE = 100
+SEARCH_PAGES = 100
+SEARCHES = 4
+"""In a second; HubSpot lets the whole account make five."""
 
 
 class HubSpotSettings(HandlerSettings):
@@ -58,6 +68,18 @@ class HubSpotSettings(HandlerSettings):
     """The private app's access token: contacts read and write, GDPR delete, subscriptions."""
     control_email: str | None = None
     """The address of a contact planted in the account, who must be found before an absence counts."""
+    secondary: Literal["search", "lookup"] = "search"
+    """How contacts are found by a secondary address: by "search", or by whatever a "lookup" finds alone."""
+    webhook_secret: SecretRef | None = None
+    """The app's client secret, which signs the webhook for `contact.privacyDeletion`, if one is set up."""
+    webhook_url: str | None = None
+    """The address that HubSpot has for the webhook, exactly; by default `<public_url>/callbacks/hubspot`."""
+    scopes: tuple[str, ...] = (
+        "crm.objects.contacts.read",
+        "crm.objects.contacts.write",
+        "communication_preferences.read_write",
+    )
+    """The scopes that `radera systems check` looks for in the token."""
     url: str = "https://api.hubapi.com"
     """Where the API answers."""
     version: Annotated[str, Field(pattern=r"^20\d\d-\d\d$")] = "2026-03"
@@ -82,6 +104,13 @@ class HubSpot:
             settings.url,
             authority=StaticAuthority(lambda: {"Authorization": f"Bearer {settings.token.read()}"}),
             limits=Limits(calls=settings.calls_per_ten_seconds, per=timedelta(seconds=10)),
+            account=f"hubspot/{settings.portal_id}",
+        )
+        self._searches = context.clients.client(
+            settings.url,
+            authority=StaticAuthority(lambda: {"Authorization": f"Bearer {settings.token.read()}"}),
+            limits=Limits(calls=SEARCHES, per=timedelta(seconds=1)),
+            account=f"hubspot-search/{settings.portal_id}",
         )
 
     async def locate(self, task: Task) -> Result:
@@ -89,7 +118,7 @@ class HubSpot:
         if not emails:
             return NotIdentifiable(missing=("email",))
         control = await self._control()
-        found = await self._by_addresses(emails)
+        found = await self._found(emails)
         if not found:
             return Absent(control=await self._control())
         return Located(references=tuple(found), evidence=control.evidence())
@@ -109,6 +138,7 @@ class HubSpot:
         return Accepted(
             erased=len(contacts),
             prove_at=self._context.clock(),
+            correlations=tuple(self._correlation(contact.id) for contact in contacts),
             evidence={"repeated": str(repeated)} if repeated else {},
         )
 
@@ -118,7 +148,7 @@ class HubSpot:
         known = {contact.id for contact in there}
         new: list[Reference] = []
         emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
-        for contact in await self._by_addresses(emails):
+        for contact in await self._found(emails):
             if contact.id in known:
                 continue
             newer = task.erased_at is not None and (contact.created_at or 0) > task.erased_at
@@ -132,10 +162,70 @@ class HubSpot:
         evidence = {"purged_by": purged_by}
         return Proved(control=await self._control(), grade="seen_absent", evidence=evidence)
 
-    async def receive(self, callback: CallbackBody) -> Received:
-        raise Refused("no_callbacks")
+    async def receive(self, callback: CallbackBody) -> tuple[Received, ...]:
+        """The contacts of this account that the batch says were deleted."""
+        secret = self._settings.webhook_secret
+        if secret is None:
+            raise Refused("webhook_not_configured")
+        url = self._settings.webhook_url or f"{self._context.public_url}/callbacks/{self.kind}"
+        if not is_genuine(secret.read(), url, callback):
+            raise Refused("signature_invalid")
+        deleted = deleted_contacts(callback.body, self._settings.portal_id)
+        if not deleted:
+            raise Refused("event_not_used")
+        result = VendorPurged(evidence={"vendor_event": "contact.privacy_deletion"})
+        return tuple(Received(result=result, correlation=self._correlation(contact)) for contact in deleted)
+
+    def _correlation(self, contact: str) -> str:
+        return self._context.correlate(f"{self._context.system}/contact", contact)
 
     # --- contacts
+
+    async def _found(self, emails: list[str]) -> list[Reference]:
+        """The contacts with one of these addresses, as their own or as a secondary one."""
+        found = {contact.id: contact for contact in await self._by_addresses(emails)}
+        if self._settings.secondary == "search":
+            for email in emails:
+                for id_ in await self._searched(email):
+                    for contact in await self._read(id_, None) if id_ not in found else ():
+                        if email.strip().lower() in _addresses(contact):
+                            found[id_] = self._reference(contact)
+        return list(found.values())
+
+    async def _searched(self, email: str) -> list[str]:
+        """The ids of the contacts that a search finds, which may be too many."""
+        ids: list[str] = []
+        after = "0"
+        path = f"/crm/objects/{self._settings.version}/contacts/search"
+        filters = [
+            {"propertyName": "email", "operator": "EQ", "value": email},
+            {"propertyName": "hs_additional_emails", "operator": "CONTAINS_TOKEN", "value": email},
+        ]
+        for _ in range(SEARCH_PAGES):
+            asked = {
+                "filterGroups": [{"filters": [one]} for one in filters],
+                "properties": ["email", "hs_additional_emails"],
+                "sorts": [],
+                "limit": SEARCH_PAGE,
+                "after": after,
+            }
+            page = (await self._ask("POST", path, json=asked, client=self._searches)).object()
+            rows = page.get("results")
+            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+                raise Retryable("malformed_answer")
+            ids += [str(row.get("id") or "") for row in rows]
+            following = ((page.get("paging") or {}).get("next") or {}).get("after")
+            if following is None:
+                return [id_ for id_ in dict.fromkeys(ids) if id_]
+            after = str(following)
+        raise Permanent("too_many_pages")
+
+    def _reference(self, contact: dict[str, Any]) -> Reference:
+        id_ = str(contact.get("id") or "")
+        if not id_:
+            raise Retryable("malformed_answer")
+        created_at = from_iso(_properties(contact).get("createdate") or contact.get("createdAt"))
+        return Reference(kind="contact", id=id_, created_at=created_at)
 
     async def _by_addresses(self, emails: list[str]) -> list[Reference]:
         found: dict[str, Reference] = {}
@@ -144,11 +234,8 @@ class HubSpot:
             for contact in await self._read(email, "email"):
                 if not wanted & set(_addresses(contact)):
                     raise Permanent("lookup_not_honoured")
-                id_ = str(contact.get("id") or "")
-                if not id_:
-                    raise Retryable("malformed_answer")
-                created_at = from_iso(_properties(contact).get("createdate") or contact.get("createdAt"))
-                found[id_] = Reference(kind="contact", id=id_, created_at=created_at)
+                reference = self._reference(contact)
+                found[reference.id] = reference
         return list(found.values())
 
     async def _read(self, wanted: str, by: str | None) -> list[dict[str, Any]]:
@@ -198,10 +285,13 @@ class HubSpot:
         params: Mapping[str, str] | None = None,
         json: Any = None,
         permit: Task | None = None,
+        client: Client | None = None,
     ) -> Answer:
         accept = frozenset({404, LOCKED, 429, MIGRATING})
         if permit is None:
-            answer = await self._client.call(method, path, params=params, json=json, accept=accept)
+            answer = await (client or self._client).call(
+                method, path, params=params, json=json, accept=accept
+            )
         else:
             answer = await self._client.erase_call(
                 permit, method, path, params=params, json=json, accept=accept

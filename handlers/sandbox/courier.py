@@ -3,7 +3,8 @@
 Each is handed to `deliver(method, url, body, headers) -> status`. A status of 5xx, 429 or an exception
 is tried again, `RETRY` later, then twice that and so on, `ATTEMPTS` times in all. Any other status is
 the end of it and stands in the ledger. A delivery can repeat if the process dies between it and its
-note, which the receiver has to bear from real vendors, too.
+note, which the receiver has to bear from real vendors, too. What is signed with its time (HubSpot) is signed
+anew for each try.
 """
 
 import threading
@@ -11,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import httpx
 
+from handlers.sandbox.signing import hubspot_headers
 from handlers.sandbox.store import Row, Store
 
 Deliver = Callable[[str, str, bytes, Mapping[str, str]], Awaitable[int]]
@@ -29,9 +31,10 @@ class Courier:
         status = 0
         finished = False
         try:
-            status = await deliver(
-                job.get("method", "POST"), job["url"], job["body"].encode(), job["headers"]
-            )
+            body, headers = job["body"].encode(), dict(job["headers"])
+            if "hubspot_secret" in job:
+                headers |= hubspot_headers(job["hubspot_secret"], job["url"], body, self._clock())
+            status = await deliver(job.get("method", "POST"), job["url"], body, headers)
             finished = True
         except (httpx.HTTPError, OSError, TimeoutError):
             finished = True

@@ -9,7 +9,10 @@ The rules that matter to an erasure:
 * A message of an error quotes the address it was asked about: HubSpot does so, and a caller must not
   pass it on.
 * Search needs all five of its fields and is eventually consistent: for `search_lag` it shows what was,
-  not what is.
+  not what is. It gives `SEARCH_PAGE` results at most, and where to go on.
+* A contact that was erased is announced to the account's `webhook`, in a batch of one with an event of no
+  interest, signed (version 3) when it is sent.
+* A private app's token can be asked about: its account and its scopes.
 
 HubSpot does not say whether a look-up by address also finds `hs_additional_emails`; the setting
 `secondary_lookup` decides it here, for the look-up and for gdpr-delete alike. Our choice too: unknown
@@ -17,6 +20,7 @@ properties are left out; an unknown id given to gdpr-delete is a 404.
 """
 
 import itertools
+import json
 import re
 from typing import Any
 
@@ -29,7 +33,9 @@ PURGING = "hubspot.purging"
 BLOCKED = "hubspot.blocked"
 DATED = re.compile(r"^20\d\d-(0[1-9]|1[0-2])$")
 SEARCH_FIELDS = ("filterGroups", "properties", "sorts", "limit", "after")
+TOKEN = re.compile(r"\w+")
 ELSEWHERE = 99999999
+SEARCH_PAGE = 100
 
 
 class HubSpot:
@@ -59,6 +65,8 @@ class HubSpot:
                     "accountType": "STANDARD",
                 }
                 return document(200, content)
+            case "POST", ["oauth", "v2", "private-apps", "get", "access-token-info"]:
+                return self._token(call, account)
             case method, ["crm", "objects", version, "contacts", *rest] if DATED.match(version):
                 return self._contacts(call, account, method, rest)
             case method, ["crm", "v3", "objects", "contacts", *rest]:
@@ -68,6 +76,13 @@ class HubSpot:
             ):
                 return self._unsubscribe(call, account, email)
         raise self._error(404, "OBJECT_NOT_FOUND", "No such resource.")
+
+    def _token(self, call: Call, account: Row) -> Reply:
+        asked = call.json()
+        if asked is None or asked.get("tokenKey") != account["token"]:
+            raise self._error(400, "VALIDATION_ERROR", "tokenKey is required, and is the token itself.")
+        scopes = [] if call.blind else list(account["scopes"])
+        return document(200, {"userId": 1, "hubId": account["id"], "appId": 1, "scopes": scopes})
 
     def _contacts(self, call: Call, account: Row, method: str, rest: list[str]) -> Reply:
         match method, rest:
@@ -171,11 +186,40 @@ class HubSpot:
             self._store.drop(CONTACT, row["id"])
             self._store.put(PURGING, row["id"], {**row, "erased_at": call.now})
             self._store.later(due_at, "hubspot.purge", contact=row["id"])
+            self._announce(account, row["id"], call.now)
         record = row["id"] if row else None
         self._store.note(
             call.now, VENDOR, str(account["id"]), "gdpr_deleted", record=record, repeated=repeated
         )
         return Reply(204)
+
+    def _announce(self, account: Row, contact: str, now: int) -> None:
+        hook = account["webhook"]
+        if hook is None:
+            return
+        event = {
+            "eventId": self._store.number("hubspot.event"),
+            "subscriptionId": 1,
+            "portalId": account["id"],
+            "appId": 1,
+            "occurredAt": now // 1000,
+            "attemptNumber": 0,
+            "objectId": int(contact),
+            "changeSource": "CRM",
+        }
+        said = ("contact.deletion", "contact.privacyDeletion")
+        body = json.dumps([{**event, "subscriptionType": subscription} for subscription in said])
+        details = {"vendor": VENDOR, "account": str(account["id"]), "record": contact, "said": said[1]}
+        self._store.later(
+            now,
+            "deliver",
+            network=True,
+            url=hook["url"],
+            body=body,
+            headers={"Content-Type": "application/json"},
+            hubspot_secret=hook["secret"],
+            **details,
+        )
 
     def purge(self, contact: str, now: int) -> None:
         """The servers' own copy goes."""
@@ -228,8 +272,9 @@ class HubSpot:
                 400, "VALIDATION_ERROR", f"Some required fields were not set: {', '.join(absent)}"
             )
         try:
-            groups = [[self._criterion(f) for f in group["filters"]] for group in asked["filterGroups"]]
-            limit, names = int(asked["limit"]), list(asked["properties"])
+            groups = [[_criterion(f) for f in group["filters"]] for group in asked["filterGroups"]]
+            limit, names = min(int(asked["limit"]), SEARCH_PAGE), list(asked["properties"])
+            skip = int(asked["after"] or 0)
         except (KeyError, TypeError, ValueError):
             raise self._error(
                 400, "VALIDATION_ERROR", "filterGroups, limit or properties are malformed."
@@ -242,17 +287,26 @@ class HubSpot:
         mine = [row for row in rows if row["account"] == account["id"] and row["created_at"] <= seen_at]
 
         def meets(row: Row) -> bool:
-            values = self._shown(row, [name for group in groups for name, _ in group])["properties"]
+            values = self._shown(row, [name for group in groups for name, _, _ in group])["properties"]
             return any(
-                all(normal(values.get(name, "")) == value for name, value in group) for group in groups
+                all(_holds(values.get(name, ""), how, value) for name, how, value in g) for g in groups
             )
 
         found = [row for row in mine if meets(row)]
-        return document(
-            200, {"total": len(found), "results": [self._shown(row, names) for row in found[:limit]]}
-        )
+        shown = [self._shown(row, names) for row in found[skip : skip + limit]]
+        more = {"paging": {"next": {"after": str(skip + limit)}}} if len(found) > skip + limit else {}
+        return document(200, {"total": len(found), "results": shown, **more})
 
-    def _criterion(self, asked: dict[str, Any]) -> tuple[str, str]:
-        if asked["operator"] != "EQ":
-            raise self._error(400, "VALIDATION_ERROR", "This stand-in searches with EQ alone.")
-        return asked["propertyName"], normal(str(asked["value"]))
+
+def _criterion(asked: dict[str, Any]) -> tuple[str, str, str]:
+    """A filter: property, operator, value. Raises ValueError for an operator that no test has needed yet."""
+    if asked["operator"] not in ("EQ", "CONTAINS_TOKEN"):
+        raise ValueError
+    return asked["propertyName"], asked["operator"], normal(str(asked["value"]))
+
+
+def _holds(held: str, operator: str, wanted: str) -> bool:
+    """A token is what stands between spaces, semicolons and the signs of an address, in its order."""
+    if operator == "EQ":
+        return normal(held) == wanted
+    return f" {' '.join(TOKEN.findall(wanted))} " in f" {' '.join(TOKEN.findall(normal(held)))} "

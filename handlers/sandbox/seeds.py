@@ -84,6 +84,13 @@ class HubSpotSeed(Stated):
     secondary_lookup: bool = True
     purge: timedelta = timedelta(days=30)
     search_lag: timedelta = timedelta(seconds=5)
+    webhook: Webhook | None = None
+    scopes: tuple[str, ...] = (
+        "crm.objects.contacts.read",
+        "crm.objects.contacts.write",
+        "communication_preferences.read_write",
+        "oauth",
+    )
     contacts: tuple[Contact, ...] = ()
 
 

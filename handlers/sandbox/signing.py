@@ -103,6 +103,14 @@ def read_jwt(token: str, public_key: str | None) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
+def hubspot_headers(secret: str, url: str, body: bytes, now: int) -> dict[str, str]:
+    """HubSpot's signature, version 3, over a POST that is sent now."""
+    timestamp = str(now // 1000)
+    signed = f"POST{url}".encode() + body + timestamp.encode()
+    signature = base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256)).decode()
+    return {"X-HubSpot-Signature-v3": signature, "X-HubSpot-Request-Timestamp": timestamp}
+
+
 def hmac64(secret: str, payload: bytes) -> str:
     """Base64 of HMAC-SHA256, as SuperOffice and Teamtailor sign their webhooks."""
     return base64.b64encode(hmac.digest(secret.encode(), payload, hashlib.sha256)).decode()

@@ -44,7 +44,12 @@ T = TypeVar("T")
 SOURCE: Final = "serve"
 LONGEST_FORM: Final = 4 * 1024
 _LONGEST_HEADER: Final = 8 * 1024
-_KEPT_HEADERS: Final = ("content-type", "x-opendsr-processor-domain", "x-opengdpr-processor-domain")
+_KEPT_HEADERS: Final = (
+    "content-type",
+    "x-hubspot-request-timestamp",
+    "x-opendsr-processor-domain",
+    "x-opengdpr-processor-domain",
+)
 
 
 class Publisher(Protocol):

@@ -311,8 +311,8 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
     if confirmed.grade is None:
         return ask_dpo(draft, step, "failed", "prove", "no_evidence")
     schedule = plan_of(draft, step).look_again
-    due = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
-    step = replace(fresh(step), rounds=step.rounds + (not due), grade=confirmed.grade)
+    is_early = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
+    step = replace(fresh(step), rounds=step.rounds + (not is_early), grade=confirmed.grade)
     if step.rounds < len(plan_of(draft, step).look_again):
         return await_proof(draft, step, None)
     ended = Ended(

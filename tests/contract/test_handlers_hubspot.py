@@ -45,6 +45,70 @@ async def test_a_contact_is_found_by_a_secondary_address_and_opted_out_of_all(be
     assert 1 == len(bench.effects("hubspot", "gdpr_deleted"))
 
 
+@pytest.mark.parametrize(("secondary", "found"), [("search", True), ("lookup", False)])
+async def test_where_a_lookup_finds_no_secondary_address_a_search_does(
+    bench: Bench, secondary: str, found: bool
+) -> None:
+    """HubSpot doesn't say whether it does; with the search it doesn't matter."""
+    bench.sandbox.seed({"hubspot": {"secondary_lookup": False}})
+    contact(bench, email="anna.ek@example.com", additional_emails=[ANNA])
+    bench.clock.pass_seconds(60)
+    located = await bench.hubspot(secondary=secondary).locate(bench.task("locate"))
+    assert found == isinstance(located, Located)
+
+
+async def test_a_search_that_matches_loosely_brings_in_nobody_else(bench: Bench) -> None:
+    """CONTAINS_TOKEN finds anna+1@example.com and x.anna@example.com.au too: neither has the address."""
+    bench.sandbox.seed({"hubspot": {"secondary_lookup": False}})
+    for near in ("x-anna@example.com", "anna@example.com.au"):
+        contact(bench, email="other@example.com", additional_emails=[near])
+    wanted = contact(bench, email="anna.ek@example.com", additional_emails=["a@example.com", ANNA])
+    bench.clock.pass_seconds(60)
+    located = await bench.hubspot().locate(bench.task("locate"))
+    assert [wanted] == [one.id for one in located.references]
+
+
+async def test_every_page_of_a_search_is_read(bench: Bench) -> None:
+    """The one who has the address comes after a hundred who only look like it."""
+    bench.sandbox.seed({"hubspot": {"secondary_lookup": False}})
+    for number in range(100):
+        contact(bench, email=f"o{number}@example.com", additional_emails=["x-anna@example.com"])
+    wanted = contact(bench, email="anna.ek@example.com", additional_emails=[ANNA])
+    bench.clock.pass_seconds(60)
+    located = await bench.hubspot(calls_per_ten_seconds=190).locate(bench.task("locate"))
+    assert [wanted] == [one.id for one in located.references]
+
+
+async def test_a_search_that_lags_behind_finds_nobody_who_is_gone(bench: Bench) -> None:
+    """For some seconds a search shows the erased contact; reading it by id says that it is gone."""
+    contact(bench)
+    bench.clock.pass_seconds(60)
+    handler = bench.hubspot()
+    references = await bench.erased(handler)
+    proved = await handler.prove(bench.task("prove", references=references, erased_at=bench.clock()))
+    assert isinstance(proved, Proved)
+
+
+async def test_paths_carry_the_version_that_the_settings_name(bench: Bench) -> None:
+    """A new version is a line in the settings, in every path that has one."""
+    contact(bench)
+    seen: list[str] = []
+    handler = bench.hubspot(version="2027-09")
+    for client in (handler._client, handler._searches):
+        client._http.event_hooks["request"].append(_noted(seen))
+    references = await bench.erased(handler)
+    await handler.prove(bench.task("prove", references=references, erased_at=bench.clock()))
+    assert [] == [path for path in seen if "/2027-09/" not in path]
+    assert {"account-info", "crm", "communication-preferences"} == {one.split("/")[2] for one in seen}
+
+
+def _noted(seen: list[str]) -> Any:
+    async def note(request: Any) -> None:
+        seen.append(request.url.path)
+
+    return note
+
+
 async def test_an_archived_contact_is_still_held_and_is_erased(bench: Bench) -> None:
     """Somebody had archived the contact; for 90 days that is a person still held."""
     id_ = contact(bench)
@@ -175,11 +239,11 @@ async def test_nothing_is_erased_past_the_commands_time(bench: Bench) -> None:
 
 
 async def test_what_it_cannot_do_it_says(bench: Bench) -> None:
-    """No address, nothing to erase, no callbacks: each has its answer."""
+    """No address, nothing to erase, no webhook: each has its answer."""
     handler = bench.hubspot()
     result = await handler.locate(bench.task("locate", Identifier("phone", "+46701234567")))
     assert isinstance(result, NotIdentifiable)
     with pytest.raises(Permanent, match=r"^nothing_to_erase$"):
         await handler.erase(bench.task("erase"))
-    with pytest.raises(Refused, match=r"^no_callbacks$"):
+    with pytest.raises(Refused, match=r"^webhook_not_configured$"):
         await handler.receive(bench.callback(b"{}", {}))
