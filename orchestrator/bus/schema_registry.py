@@ -257,9 +257,13 @@ class Registry:
                     trusted = ssl.create_default_context(cafile=self._settings.ca_file)
                 except OSError as error:
                     raise self._away("ca_file", f"can't be used ({error.strerror}); see to it") from None
-                # Redirects are not followed: they could lead the login to another host.
+                # Redirects are not followed: they could lead the login to another host. No connection is
+                # kept: calls are hours apart, and one that was closed meanwhile would read as a registry away.
                 self._http = httpx.Client(
-                    timeout=self._settings.timeout.total_seconds(), verify=trusted, follow_redirects=False
+                    timeout=self._settings.timeout.total_seconds(),
+                    verify=trusted,
+                    follow_redirects=False,
+                    limits=httpx.Limits(max_keepalive_connections=0),
                 )
             return self._http
 

@@ -7,7 +7,8 @@ It needs the installation's public key (`radera keys public`) and nothing else o
     kafka.send(made.record.topic, key=made.record.key.encode(), value=made.record.value,
                headers=list(made.record.headers))
 
-What it makes can be published by any client; `publish` does it through a bus of ours.
+What it makes can be published by any client; `publish` does it through a bus of ours. Another language does
+the same by `schemas/PRODUCING.md`.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from schemas import topics
 from schemas.cloudevents import headers
 from schemas.codec import encode
 from schemas.messages import Capacity, Language, Request
+from schemas.traceparent import trace_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,8 @@ def _wall_clock() -> int:
 
 class Producer:
     """Makes requests for one installation. `region` is the country of telephone numbers without a country
-    code.
+    code. `schema_id` is what a schema registry gave for `schema_of(Request)`, for Confluent framing; without
+    it the record names its schema by fingerprint, which is always readable.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Producer:
         source: str,
         region: str | None = None,
         clock: Callable[[], int] = _wall_clock,
+        schema_id: int | None = None,
     ) -> None:
+        self._schema_id = schema_id
         self._public_key = public_key
         self._source = source
         self._region = region
@@ -68,8 +73,10 @@ class Producer:
         tenant: str | None = None,
         language: Language = "en",
         scope: tuple[str, ...] | None = None,
+        traceparent: str | None = None,
     ) -> Made:
-        """A request event. Give `request_id` to repeat a request whose publishing failed.
+        """A request event. Give `request_id` to repeat a request whose publishing failed. What is done about
+        it belongs to the trace that `traceparent` names (W3C Trace Context).
 
         Raises:
             CannotSubmit: an identifier is not usable, or there is none.
@@ -96,8 +103,10 @@ class Producer:
             key_generation=self._public_key.generation,
             wrapped_key=wrapped,
         )
-        sent = headers(request, event_id=request.event_id, source=self._source, at=now)
-        record = Record(topic=topics.REQUESTS, key=request_id, value=encode(request), headers=sent)
+        trace = trace_of(traceparent.encode("ascii", "replace")) if traceparent is not None else None
+        sent = headers(request, event_id=request.event_id, source=self._source, at=now, trace=trace)
+        value = encode(request, schema_id=self._schema_id)
+        record = Record(topic=topics.REQUESTS, key=request_id, value=value, headers=sent)
         return Made(request_id, record)
 
     def publish(self, bus: Publisher, made: Made) -> str:

@@ -11,6 +11,7 @@ from orchestrator.bus.kafka_admin import Admin, opened_admin
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import Bus, Delivery, Record
+from orchestrator.bus.schema_registry import Registry
 from orchestrator.settings import Kafka
 from tests.integration.kafka_server import Server
 
@@ -28,8 +29,10 @@ def publish_and_exit(settings: Kafka, records: Sequence[Record]) -> None:
 class MakingBus(KafkaBus):
     """Makes the topics that it publishes to; the real one finds them made."""
 
-    def __init__(self, settings: Kafka, make: Callable[[Collection[str]], None]) -> None:
-        super().__init__(settings, wall_clock)
+    def __init__(
+        self, settings: Kafka, make: Callable[[Collection[str]], None], registry: Registry | None = None
+    ) -> None:
+        super().__init__(settings, wall_clock, registry=registry)
         self._make = make
 
     def publish(self, records: Iterable[Record]) -> None:
@@ -60,8 +63,8 @@ class Factory:
             self.admin.make(Topic(name, self._partitions, 1, config or {}))
             self._made.add(name)
 
-    def open(self, **settings: object) -> MakingBus:
-        bus = MakingBus(self.server.settings(**settings), self.make)
+    def open(self, registry: Registry | None = None, **settings: object) -> MakingBus:
+        bus = MakingBus(self.server.settings(**settings), self.make, registry)
         self._buses.append(bus)
         return bus
 
