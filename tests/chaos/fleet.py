@@ -1,0 +1,202 @@
+"""The roles as processes, and a supervisor that starts again what ended, as an operator of containers does.
+
+* A process that ends by itself is started again after a moment, and it is noted with its exit code.
+* One that was told to end by SIGTERM has to end with 0, in time; one that was not up yet may just end.
+* What a process writes goes into one file, through all its lives.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from tests.integration.processes import RADERA, environment, free_port
+
+_AGAIN_AFTER = 1.0
+_STOP_LIMIT = 30.0
+
+
+@dataclass(slots=True)
+class Process:
+    """One replica of a role, one life after another."""
+
+    name: str
+    role: str
+    words: tuple[str, ...]
+    config: Path
+    log: Path
+    port: int = field(default_factory=free_port)
+    running: subprocess.Popen[bytes] | None = None
+    is_wanted: bool = False
+    is_stopped: bool = False
+    again_at: float = 0.0
+    _began: int = 0
+
+    @property
+    def has_been_up(self) -> bool:
+        """Whether this life has said that it is there."""
+        with self.log.open("rb") as log:
+            log.seek(self._began)
+            return b"radera: " + self.words[0].encode() in log.read()
+
+    @property
+    def is_alive(self) -> bool:
+        return self.running is not None and self.running.poll() is None
+
+    def start(self) -> None:
+        self.is_wanted = True
+        self.log.touch()
+        self._began = self.log.stat().st_size
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(
+                [RADERA, *self.words, "--config", str(self.config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment(RADERA_HTTP__PORT=str(self.port), PYTHONFAULTHANDLER="1"),
+            )
+
+    def kill(self) -> None:
+        """SIGKILL; it stays down until it is started."""
+        self.is_wanted = self.is_stopped = False
+        if self.running is not None:
+            self.running.kill()
+            self.running.wait()
+
+    def stop(self) -> None:
+        """SIGSTOP: alive, and does nothing, not even die."""
+        assert self.running is not None
+        self.running.send_signal(signal.SIGSTOP)
+        self.is_stopped = True
+
+    def wake(self) -> None:
+        assert self.running is not None
+        self.running.send_signal(signal.SIGCONT)
+        self.is_stopped = False
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, not waited for."""
+        assert self.running is not None
+        self.is_wanted = False
+        self.running.send_signal(signal.SIGTERM)
+
+    def await_end(self) -> int:
+        """How it ended; one that does not is killed, which shows as -9."""
+        assert self.running is not None
+        try:
+            return self.running.wait(_STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.running.send_signal(signal.SIGABRT)  # says where it was
+            self.running.wait()
+            return -signal.SIGKILL
+
+    def probe(self, path: str) -> int:
+        """The status of one of its own pages; 0 if nobody answers."""
+        try:
+            with httpx.Client(trust_env=False, timeout=15.0) as client:
+                return client.get(f"http://127.0.0.1:{self.port}{path}").status_code
+        except httpx.TransportError:
+            return 0
+
+
+class Fleet:
+    """All processes of an installation. `note` hears of what nobody ordered."""
+
+    def __init__(self, config: Path, logs: Path, note: Callable[[str], None]) -> None:
+        self._config = config
+        self._logs = logs
+        self._note = note
+        self.processes: dict[str, Process] = {}
+        #: Ends that were asked for and did not come as they should.
+        self.bad_ends: list[str] = []
+        self._ending: list[Process] = []
+
+    def add(self, role: str, *words: str, port: int | None = None) -> Process:
+        """One more replica of a role, running."""
+        taken = {one.name for one in self.processes.values() if one.is_wanted}
+        name = next(name for n in range(1, 100) if (name := f"{role}-{n}") not in taken)
+        process = self.processes.get(name)
+        if process is None or process.is_alive:
+            process = Process(name, role, words, self._config, self._logs / f"{name}.log")
+            self.processes[name] = process
+        process.port = port or process.port
+        process.start()
+        return process
+
+    def of(self, role: str) -> list[Process]:
+        """The replicas of a role that should be there."""
+        return [one for one in self.processes.values() if one.role == role and one.is_wanted]
+
+    def victims(self) -> list[Process]:
+        """Whatever runs and can be hit."""
+        return [
+            one for one in self.processes.values() if one.is_alive and one.is_wanted and not one.is_stopped
+        ]
+
+    def end(self, process: Process) -> None:
+        """SIGTERM; that it ends well is seen later."""
+        process.ask_to_end()
+        self._ending.append(process)
+
+    def supervise(self) -> None:
+        """Starts again what ended by itself; sees how those ended that were asked to."""
+        now = time.monotonic()
+        for process in self.processes.values():
+            if not process.is_wanted or process.is_alive:
+                continue
+            if not process.again_at:
+                assert process.running is not None
+                self._note(f"{process.name} ended by itself with {process.running.returncode}")
+                process.again_at = now + _AGAIN_AFTER
+            elif now >= process.again_at:
+                process.again_at = 0.0
+                process.start()
+        for process in list(self._ending):
+            if process.running is not None and process.running.poll() is not None:
+                self._ending.remove(process)
+                self._judge(process)
+
+    def end_all(self) -> None:
+        """SIGTERM to all, and waits for them."""
+        for process in self.processes.values():
+            if process.is_alive and process.is_wanted:
+                self.end(process)
+        for process in self._ending:
+            process.await_end()
+            self._judge(process)
+        self._ending.clear()
+
+    def discard(self) -> None:
+        """Whatever they are doing."""
+        for process in self.processes.values():
+            with suppress(ProcessLookupError):
+                process.kill()
+
+    def seconds(self) -> dict[str, float]:
+        """Of the processor, by role, in the lives that still go on."""
+        spent: dict[str, float] = {}
+        for process in self.processes.values():
+            if process.running is not None and process.is_alive:
+                fields = Path(f"/proc/{process.running.pid}/stat").read_text().rpartition(")")[2].split()
+                ticks = int(fields[11]) + int(fields[12])
+                spent[process.role] = spent.get(process.role, 0.0) + ticks / os.sysconf("SC_CLK_TCK")
+        return spent
+
+    def said(self) -> Iterator[tuple[str, str]]:
+        """Every line of every log, with the process's name."""
+        for file in sorted(self._logs.glob("*.log")):
+            for line in file.read_text(errors="replace").splitlines():
+                yield file.stem, line
+
+    def _judge(self, process: Process) -> None:
+        assert process.running is not None
+        early = process.running.returncode == -signal.SIGTERM and not process.has_been_up
+        if process.running.returncode and not early:
+            self.bad_ends.append(f"{process.name} ended with {process.running.returncode} on SIGTERM")
+            self._note(self.bad_ends[-1])

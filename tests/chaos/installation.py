@@ -1,0 +1,348 @@
+"""An installation on servers of its own: a broker, a PostgreSQL, the vendors, and every role as processes.
+
+Set up as the deployment guide says, by the commands that it names. The servers are the test's to stop, kill
+and start again; nobody else uses them.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from handlers.registry import GROUP
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.submit import identifier_of, submit_to
+from orchestrator.intake import CannotSubmit
+from orchestrator.saga.model import Saga
+from orchestrator.settings import Kafka
+from orchestrator.store import StoreError
+from schemas import topics
+from schemas.codec import CodecError, decode
+from schemas.messages import Outcome
+from tests.chaos.fleet import Fleet
+from tests.chaos.instant import KINDS, Vendor
+from tests.chaos.people import AGENCY, SYSTEMS, Person
+from tests.integration.kafka_server import Node
+from tests.integration.kafka_server import free_port as free_pair
+from tests.integration.postgresql_server import LocalServer, connect
+from tests.integration.processes import RADERA, Vendors, environment, free_port, vendors
+
+#: The systems of each group of workers; one group's topics are nobody else's.
+WORKERS = {
+    "crm": "instant_crm,instant_shop",
+    "parties": f"instant_letters,instant_desk,{AGENCY}",
+}
+READ = (
+    topics.REQUESTS,
+    topics.CONFIRMATIONS,
+    topics.DECISIONS,
+    topics.OUTCOMES,
+    *(name(kind) for kind in (*KINDS, "recruitment") for name in (topics.commands, topics.callbacks)),
+)
+#: Who reads what.
+GROUPS = {
+    "orchestrator": (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS),
+    "mailbox": (topics.OUTCOMES,),
+    "worker": READ[4:],
+}
+DOMAIN = "radera.controller.example"
+DPO = "dpo@controller.example"
+NORD = "radering@agency-nord.example"
+SESSION = 3.0
+_TEXT = """
+[installation]
+name = "Controller AB"
+domain = "{domain}"
+public_url = "http://127.0.0.1:{http_port}"
+
+[http]
+port = {http_port}
+
+[dpo]
+address = "{dpo}"
+
+[smtp]
+host = "127.0.0.1"
+port = {smtp_port}
+security = "none"
+sender = "radera@controller.example"
+retry_first = "PT0.3S"
+retry_cap = "PT1S"
+
+[retry]
+first = "PT0.3S"
+cap = "PT1S"
+max_attempts = 30
+
+[waits]
+party_reminder = "PT30S"
+max_reminders = 100
+
+[worker]
+concurrency = 16
+
+[log]
+format = "json"
+
+[database]
+url = "{database}"
+
+[kafka]
+servers = ["{kafka}"]
+security = "none"
+replication = 1
+partitions = 4
+session = "PT{session:.0f}S"
+publish_limit = "PT10S"
+
+[systems.{agency}]
+kind = "recruitment"
+look_again = []
+channel = "mail"
+address = "{nord}"
+remind_after = "PT30S"
+"""
+_SYSTEM = """
+[systems.{name}]
+kind = "{name}"
+look_again = ["PT0.5S"]
+after = {after}
+file = "{file}"
+"""
+_AGENCY = {"name": "Nord", "address": NORD, "answer": "erased", "delay": "PT0.5S"}
+T = TypeVar("T")
+
+
+@dataclass
+class Installation:
+    """The processes and the servers, and what can be seen of them from outside."""
+
+    directory: Path
+    config: Path
+    node: Node
+    database: LocalServer
+    vendors: dict[str, Vendor]
+    outside: Vendors
+    fleet: Fleet
+    ground: Ground
+    http_port: int
+    people: list[Person] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def note(self, text: str) -> None:
+        """For the report of a failure; on the disk at once."""
+        line = f"{time.monotonic() - self.began:7.1f} s  {text}"
+        self.notes.append(line)
+        with (self.directory / "history.txt").open("a") as history:
+            history.write(line + "\n")
+
+    # --- roles ---
+
+    def start(self, role: str) -> None:
+        """One more replica of a role."""
+        if role in WORKERS:
+            self.fleet.add(role, "worker", "--systems", WORKERS[role])
+        elif role == "serve":
+            self.fleet.add(role, "serve", port=self.http_port)
+        else:
+            self.fleet.add(role, role)
+
+    def start_all(self, *, replicas: int = 1) -> None:
+        """Every role, those that can be scaled as often as is said."""
+        for role in ("orchestrator", *WORKERS, "mailbox"):
+            for _ in range(replicas):
+                self.start(role)
+        self.start("serve")
+
+    # --- requests ---
+
+    def submit(self, person: Person) -> bool:
+        """Submits the person's request; whether it was taken. Tried again, it is the same request."""
+        try:
+            submit_to(
+                self.ground,
+                [identifier_of("email", person.email)],
+                request_id=person.request_id,
+                scope=SYSTEMS,
+                source="test",
+            )
+        except (StoreError, BusUnavailable):
+            return False
+        except CannotSubmit as error:
+            # Its first try was taken after all, and it has ended since.
+            if error.code != "request_ended":
+                raise
+        person.is_submitted = True
+        return True
+
+    # --- what is seen ---
+
+    def sagas(self) -> dict[str, Saga]:
+        return {saga.request_id: saga for saga in self.ground.store.sagas(limit=1_000_000)}
+
+    def open_people(self) -> list[Person]:
+        """Those whose request was submitted and has not ended."""
+        sagas = self.sagas()
+        return [
+            person
+            for person in self.people
+            if person.is_submitted
+            and (person.request_id not in sagas or not sagas[person.request_id].is_finished)
+        ]
+
+    def outcomes(self) -> list[Outcome]:
+        """Every outcome that was published, each event once."""
+        said: dict[str, Outcome] = {}
+        for delivery in self.ground.bus.browse([topics.OUTCOMES]):
+            try:
+                outcome = decode(delivery.value, Outcome)
+            except CodecError:
+                continue
+            said[outcome.event_id] = outcome
+        return list(said.values())
+
+    def backlog(self) -> dict[str, int]:
+        """How many records each group has not behind it."""
+        return {group: self.ground.bus.backlog(group, read) for group, read in GROUPS.items()}
+
+    @property
+    def kafka(self) -> Kafka:
+        kafka = self.ground.settings.kafka
+        assert kafka is not None
+        return kafka
+
+
+def patiently(ask: Callable[[], T], *, within: float = 60.0) -> T:
+    """An answer from servers that may be down at the moment."""
+    until = time.monotonic() + within
+    while True:
+        try:
+            return ask()
+        except (StoreError, BusUnavailable):
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
+def told(config: Path, *words: str) -> str:
+    """One `radera` command, which has to go well."""
+    done = subprocess.run(
+        [RADERA, *words, "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(PYTHONPATH=os.environ["PYTHONPATH"]),
+    )
+    assert 0 == done.returncode, (words, done.stdout, done.stderr)
+    return done.stdout
+
+
+@contextmanager
+def installed(directory: Path, *, changes: tuple[tuple[str, str], ...] = ()) -> Iterator[Installation]:
+    """Servers that run, vendors, the database and the topics; no role runs yet. `changes` are made in the
+    text of the settings.
+
+    Raises:
+        CannotStart, NoServer: a server can't be had here.
+    """
+    home, logs = directory / "radera", directory / "logs"
+    home.mkdir(mode=0o700, parents=True)
+    logs.mkdir()
+    with ExitStack() as stack:
+        stack.enter_context(_shipped(directory / "shipped"))
+        database = stack.enter_context(_database())
+        node = Node(directory / "kafka", free_pair())
+        node.start()
+        stack.callback(node.stop)
+        outside = stack.enter_context(vendors(directory / "vendors"))
+        outside.seed({"agencies": [_AGENCY]})
+        http_port = free_port()
+        config = home / "radera.toml"
+        text = _TEXT.format(
+            domain=DOMAIN,
+            dpo=DPO,
+            nord=NORD,
+            agency=AGENCY,
+            http_port=http_port,
+            smtp_port=outside.smtp_port,
+            database=database.url.set(database="radera").render_as_string(hide_password=False),
+            kafka=node.server.address,
+            session=SESSION,
+        )
+        instant = {name: Vendor(directory / f"{name}.db") for name in KINDS}
+        for name, vendor in instant.items():
+            vendor.make()
+            after = '["instant_crm"]' if name == "instant_shop" else "[]"
+            text += _SYSTEM.format(name=name, after=after, file=vendor.file)
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        config.write_text(text)
+        for words in (("keys", "create"), ("db", "upgrade"), ("topics", "apply")):
+            told(config, *words)
+        ground = open_ground(config)
+        stack.callback(ground.close)
+        notes: list[str] = []
+        installation = Installation(
+            directory=directory,
+            config=config,
+            node=node,
+            database=database,
+            vendors=instant,
+            outside=outside,
+            fleet=Fleet(config, logs, lambda text: installation.note(text)),
+            ground=ground,
+            http_port=http_port,
+            notes=notes,
+        )
+        stack.callback(installation.fleet.discard)
+        yield installation
+
+
+@contextmanager
+def _shipped(folder: Path) -> Iterator[None]:
+    """The handlers of `instant` as an installed package, for every process that is started in here."""
+    root = Path(__file__).resolve().parents[2]
+    package = folder / "radera_instant-1.dist-info"
+    package.mkdir(parents=True)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: radera-instant\nVersion: 1\n")
+    points = "".join(f"{kind} = tests.chaos.instant:{made.__name__}\n" for kind, made in KINDS.items())
+    (package / "entry_points.txt").write_text(f"[{GROUP}]\n{points}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(root)]))
+        patch.syspath_prepend(str(folder))
+        yield
+
+
+@contextmanager
+def _database() -> Iterator[LocalServer]:
+    # Not below the test's own folder: the server's user may not pass through it.
+    home = Path(tempfile.mkdtemp(prefix="radera-chaos-postgresql-"))
+    home.chmod(0o755)
+    try:
+        server = LocalServer(home)
+        server.start()
+        try:
+            create_database(server)
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(home)
+
+
+def create_database(server: LocalServer) -> None:
+    """An empty one, in place of what was there."""
+    with connect(server.url) as connection:
+        connection.execute("DROP DATABASE IF EXISTS radera WITH (FORCE)")
+        connection.execute("CREATE DATABASE radera")

@@ -1,0 +1,263 @@
+"""What must hold when all is over, judged by what is outside: the vendors' ledger, the mails as they came,
+the topics as they are. Each rule gives what is wrong, in lines.
+"""
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.parser import BytesHeaderParser
+from itertools import pairwise
+
+from orchestrator.smtp import message_id
+from schemas import topics
+from schemas.messages import Outcome
+from tests.chaos.faults import Spell, Trouble
+from tests.chaos.installation import DOMAIN, DPO, GROUPS, READ, Installation, patiently
+from tests.chaos.people import Person
+from tests.chaos.records import MARK
+
+_SHOWN = 12
+#: Log records that only a fault of ours can make.
+_OURS = re.compile(
+    r"saga_quarantined|batch_failed|event_failed|timers_failed|worker_error|handler_error|"
+    r"role_failed_at_the_end|outcome_without_words|Fatal Python error"
+)
+
+
+@dataclass
+class Mail:
+    """A mail as the server took it: its Message-ID, recipient, moment (seconds), and text without its
+    date.
+    """
+
+    message: str
+    to: str
+    at: float
+    text: bytes
+
+
+@dataclass
+class Judgement:
+    """Of one run, when everything is quiet."""
+
+    installation: Installation
+    trouble: Trouble
+    bystanders: list[Person]
+
+    def wrong(self) -> list[str]:
+        """Every rule that does not hold, in lines."""
+        rules: list[Callable[[], Iterator[str]]] = [
+            self.ends,
+            self.effects,
+            self.outcomes,
+            self.completions,
+            self.mails,
+            self.poison,
+            self.timelines,
+            self.rest,
+            self.processes,
+            self.logs,
+        ]
+        found: list[str] = []
+        for rule in rules:
+            lines = list(rule())
+            more = len(lines) - _SHOWN
+            found += [f"{rule.__name__}: {line}" for line in lines[:_SHOWN]]
+            found += [f"{rule.__name__}: and {more} more"] if more > 0 else []
+        return found
+
+    # --- requests and vendors ---
+
+    def ends(self) -> Iterator[str]:
+        """Every request is completed, each step with the end that the person's records call for."""
+        sagas = self.installation.sagas()
+        for person in self.installation.people:
+            saga = sagas.get(person.request_id)
+            if saga is None:
+                yield f"{person.request_id} was never begun"
+                continue
+            ends = {step.system: getattr(step.state, "end", step.state.status) for step in saga.steps}
+            if ("completed", person.ends) != (saga.status, ends):
+                yield f"{person.request_id} is {saga.status} with {ends}, not completed with {person.ends}"
+            if saga.escalations:
+                yield f"{person.request_id} has questions: {[one.reason for one in saga.escalations]}"
+
+    def effects(self) -> Iterator[str]:
+        """The vendors did all that had to be done, each once, and nothing else: what they hold is what those
+        have who asked for nothing. The agency was written to about everybody.
+        """
+        for system, vendor in self.installation.vendors.items():
+            done = Counter(record for record, _, repeated in vendor.ledger() if not repeated)
+            expected = {record for person in self.installation.people for record in person.records[system]}
+            yield from (f"missing {record}" for record in sorted(expected - set(done)))
+            yield from (f"not asked for {record}" for record in sorted(set(done) - expected))
+            yield from (f"{times} times {record}" for record, times in done.items() if times > 1)
+            kept = {record for person in self.bystanders for record in person.records[system]}
+            if kept != set(vendor.left()):
+                yield f"{system} holds {set(vendor.left()) ^ kept} too much or too little"
+        said = sum(line["effect"] == "said_erased" for line in self.installation.outside.ledger())
+        if said != len(self.installation.people):
+            yield f"the agency has answered {said} times"
+
+    # --- outcomes and mails ---
+
+    def outcomes(self) -> Iterator[str]:
+        """One completion for each request, and nothing that calls for the officer but what is unreadable."""
+        of_people = {person.request_id for person in self.installation.people}
+        said = self._outcomes()
+        completed = Counter(one.request_id for one in said if one.kind == "completed")
+        for request_id in of_people:
+            if completed[request_id] != 1:
+                yield f"{request_id} has {completed[request_id]} completions"
+        yield from (f"completion of a stranger: {one}" for one in completed if one not in of_people)
+        for one in said:
+            if one.request_id in of_people and one.kind not in ("completed", "acted", "notice"):
+                yield f"{one.request_id}: an outcome {one.kind}, {one.code}"
+
+    def completions(self) -> Iterator[str]:
+        """Nothing was called complete before it was done."""
+        last: dict[str, int] = {}
+        for system, vendor in self.installation.vendors.items():
+            whose = {
+                record: person.request_id
+                for person in self.installation.people
+                for record in person.records[system]
+            }
+            for record, at, repeated in vendor.ledger():
+                if not repeated and record in whose:
+                    last[whose[record]] = max(last.get(whose[record], 0), at)
+        for one in self._outcomes():
+            if one.kind == "completed" and one.occurred_at < last.get(one.request_id, 0):
+                yield f"{one.request_id} was completed before the last of it was erased"
+
+    def mails(self) -> Iterator[str]:
+        """Each outcome one mail; a second is the same, and had a reason."""
+        copies: dict[str, list[Mail]] = defaultdict(list)
+        for mail in self.taken():
+            copies[mail.message].append(mail)
+        wanted = {message_id(DOMAIN, one.request_id, one.event_id): one for one in self._outcomes()}
+        for message, outcome in wanted.items():
+            if message not in copies:
+                yield f"{outcome.request_id}: no mail of its {outcome.kind}"
+        to_dpo = {mail.message for mails in copies.values() for mail in mails if mail.to == DPO}
+        yield from (f"a mail to the officer of no outcome: {one}" for one in to_dpo - set(wanted))
+        unexplained = 0
+        for message, mails in copies.items():
+            if message not in wanted:
+                continue  # an agency's: a command that is repeated may mail it again
+            if len({mail.text for mail in mails}) != 1:
+                yield f"{message} came with different texts"
+            for first, again in pairwise(mails):
+                if not _has_reason(self.trouble.spells, first.at, again.at):
+                    unexplained += 1
+        if unexplained > self.trouble.lost_mails:
+            yield f"{unexplained} mails came again, and {self.trouble.lost_mails} answers were lost at most"
+
+    def taken(self) -> Iterator[Mail]:
+        """Every mail that the server took, in order."""
+        parser = BytesHeaderParser()
+        for file in sorted((self.installation.directory / "vendors" / "mail").glob("*.eml")):
+            data = file.read_bytes()
+            head, _, body = data.partition(b"\r\n\r\n")
+            parsed = parser.parsebytes(head)
+            lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Date:")]
+            yield Mail(
+                str(parsed["message-id"]),
+                str(parsed["to"]),
+                file.stat().st_mtime,
+                b"\r\n".join(lines) + body,
+            )
+
+    def _outcomes(self) -> list[Outcome]:
+        if self._said is None:
+            self._said = patiently(self.installation.outcomes)
+        return self._said
+
+    _said: list[Outcome] | None = None
+
+    # --- poison ---
+
+    def poison(self) -> Iterator[str]:
+        """Every poison record is in a DLQ, under where it came from; of a request, it has a saga, and the
+        officer is asked.
+        """
+        places, requests = self._poisoned()
+        kept = set(self._dead())
+        yield from (f"not in a DLQ: {place}" for place in sorted(places - kept))
+        mine = {person.request_id for person in self.installation.people}
+        strangers = [saga for key, saga in self.installation.sagas().items() if key not in mine]
+        if len(strangers) != requests:
+            yield f"{len(strangers)} sagas of unreadable requests, and {requests} such requests"
+        yield from (
+            f"{saga.request_id}: nobody is asked about it" for saga in strangers if not saga.escalations
+        )
+        asked = {one.request_id for one in self._outcomes() if one.kind == "escalated"}
+        yield from (
+            f"{saga.request_id}: the officer has not been told"
+            for saga in strangers
+            if saga.request_id not in asked
+        )
+
+    def _poisoned(self) -> tuple[set[tuple[str, int, int]], int]:
+        places: set[tuple[str, int, int]] = set()
+        for delivery in self.installation.ground.bus.browse(READ):
+            if delivery.header(MARK) is not None:
+                places.add((delivery.topic, delivery.partition, delivery.offset))
+        return places, sum(topic == topics.REQUESTS for topic, _, _ in places)
+
+    def _dead(self) -> Iterator[tuple[str, int, int]]:
+        for delivery in self.installation.ground.bus.browse([topics.dead_letters(one) for one in READ]):
+            said = {name: value.decode() for name, value in delivery.headers}
+            yield said["radera-topic"], int(said["radera-partition"]), int(said["radera-offset"])
+
+    # --- ourselves ---
+
+    def timelines(self) -> Iterator[str]:
+        """Every chain is whole."""
+        for person in self.installation.people:
+            check = self.installation.ground.store.verify_timeline(person.request_id)
+            if not check.is_intact:
+                yield f"{person.request_id} is broken at {check.broken_at}"
+
+    def rest(self) -> Iterator[str]:
+        """Nothing is stuck: no outbox, no backlog, no timer that should have fired, no vendor's job."""
+        store = self.installation.ground.store
+        if unsent := store.figures().unsent:
+            yield f"{unsent} records in the outbox"
+        for group, backlog in self.installation.backlog().items():
+            if backlog:
+                yield f"the group {group} is {backlog} records behind"
+        if due := store.due(store.now(), 10):
+            yield f"timers are due: {[saga.request_id for saga in due]}"
+        positions = store.positions("orchestrator")
+        held = self.installation.ground.bus.browse(GROUPS["orchestrator"])
+        behind = {
+            (one.topic, one.partition)
+            for one in held
+            if one.offset >= positions.get((one.topic, one.partition), 0)
+        }
+        yield from (f"the database's position is behind on {place}" for place in sorted(behind))
+
+    def processes(self) -> Iterator[str]:
+        """Who was asked to end ended well."""
+        yield from self.installation.fleet.bad_ends
+
+    def logs(self) -> Iterator[str]:
+        """The product logs no error of its own making."""
+        for name, line in self.installation.fleet.said():
+            if _OURS.search(line):
+                yield f"{name}: {_short(line)}"
+
+
+def _has_reason(spells: list[Spell], first: float, again: float) -> bool:
+    return any(spell.began <= again and first <= spell.ended for spell in spells)
+
+
+def _short(line: str) -> str:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return line[:300]
+    return str({name: value for name, value in said.items() if name != "exception"})[:300]
