@@ -100,7 +100,7 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
 
 def _frozen(draft: Draft) -> Decision:
     return Decision(
-        saga=draft.saga,
+        saga=draft.written(),
         messages=tuple(draft.messages),
         entries=tuple(draft.entries),
         destroys_key=draft.destroys_key,

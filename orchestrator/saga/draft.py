@@ -102,15 +102,20 @@ class Draft:
         self.destroys_key = False
         self.parks_event: str | None = None
         self._cause = cause
+        self._head, self._seq = saga.head, saga.seq
 
     # --- the record ---
 
     def note(self, action: str, /, **data: str | int | None) -> None:
         """Adds a line to the timeline. Tokens, counts and times only."""
         clean = {name: str(value) for name, value in data.items() if value is not None}
-        entry = timeline.append(self.saga.head, self.saga.seq + 1, self.now, action, clean)
+        entry = timeline.append(self._head, self._seq + 1, self.now, action, clean)
         self.entries.append(entry)
-        self.saga = replace(self.saga, head=entry.hash, seq=entry.seq)
+        self._head, self._seq = entry.hash, entry.seq
+
+    def written(self) -> Saga:
+        """The saga as it becomes, with its timeline's head, which no rule looks at."""
+        return replace(self.saga, head=self._head, seq=self._seq)
 
     def put(self, step: Step) -> None:
         """Replaces the step of the same system."""
