@@ -7,18 +7,22 @@ What has to be known about it:
 * A visitor is known by an id that a contact form doesn't have. Without one from the person the step is not
   identifiable (Art. 11), unless the settings say that user-provided data is collected, which can be named
   by address or number.
-* One property for each site. A client id with a site goes to that site's property; one without, to all.
-* Each property is read back and compared with its pin before anything is submitted to it.
+* One property is one system, with a step and an end of its own: there is one for each site, and the person
+  may give the id of one site's cookie and not of another's. A client id with a site goes to that site's
+  property; one without, to all.
+* The property is read back and compared with its pin before anything is submitted to it.
 * The daily quota is the property's. When it is spent, the next try is after midnight in `quota_zone`.
   Submitting again is safe.
+* Other calls are counted by the service account, which several systems may share.
 """
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, ClassVar, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from handlers.google_login import ServiceAccount
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
@@ -34,6 +38,8 @@ RATE_REASONS = frozenset(
     {"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded"}
 )
 
+_CLIENT_ID = re.compile(r"(?:_ga=)?(?:GA\d\.\d{1,2}(?:-\d{1,2})?\.)?(\d{1,20}\.\d{1,20})", re.ASCII)
+
 IdKind = Literal["client_id", "user_id", "app_instance_id", "user_provided_data"]
 _FIELDS: dict[str, tuple[Kind, str]] = {
     "client_id": ("ga_client_id", "clientId"),
@@ -42,26 +48,19 @@ _FIELDS: dict[str, tuple[Kind, str]] = {
 }
 
 
-class Property(HandlerSettings):
-    """One property, for one site or app."""
+class GoogleAnalyticsSettings(HandlerSettings):
+    """One property of Google Analytics, for one site or app."""
 
-    id: Annotated[str, Field(pattern=r"^\d+$")]
+    property: Annotated[str, Field(pattern=r"^\d+$")]
     """The property's number."""
     site: str | None = None
     """The site it measures: client ids that the person gives for another site are not submitted to it."""
     display_name: str | None = None
     """The property's name in Analytics; compared, where given, so that a mistyped number is noticed."""
-
-
-class GoogleAnalyticsSettings(HandlerSettings):
-    """The properties of one Google Analytics account."""
-
-    properties: Annotated[tuple[Property, ...], Field(min_length=1)]
-    """The properties, one for each site."""
     service_account: SecretRef
-    """The service account's key, JSON; it needs the role Editor on each property."""
+    """The service account's key, JSON; it needs the role Editor on the property."""
     identify_by: Annotated[tuple[IdKind, ...], Field(min_length=1)] = ("client_id",)
-    """By what visitors can be known: what the sites really collect."""
+    """By what visitors can be known: what the site really collects."""
     url: str = "https://analyticsadmin.googleapis.com"
     """Where the Admin API answers."""
     token_url: str = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
@@ -69,11 +68,21 @@ class GoogleAnalyticsSettings(HandlerSettings):
     quota_zone: str = "America/Los_Angeles"
     """The time zone in which the daily quota begins anew."""
     calls_per_minute: Annotated[int, Field(ge=1, le=600)] = 300
-    """Our share of the limit of 600 a minute."""
+    """Our share of the limit of 600 a minute; systems with the same key and number share it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_property(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "properties" in given:
+            raise ValueError(
+                "properties: each property is a system of its own now; make a table for each, with property"
+                " (its number), site and display_name beside service_account"
+            )
+        return given
 
 
 class GoogleAnalytics:
-    """The handler; one object for one set of properties."""
+    """The handler; one object for one property."""
 
     kind: ClassVar[str] = "google_analytics"
     Settings: ClassVar[type[GoogleAnalyticsSettings]] = GoogleAnalyticsSettings
@@ -89,32 +98,29 @@ class GoogleAnalytics:
             audience=settings.token_url,
             scope=SCOPE,
         )
-        self._client = context.clients.client(settings.url, authority=authority, limits=limits)
+        key = settings.service_account
+        self._client = context.clients.client(
+            settings.url, authority=authority, limits=limits, account=f"google/{key.env or key.file}"
+        )
 
     async def locate(self, task: Task) -> Result:
-        usable = [p for p in self._settings.properties if any(self._ids(p, task.identifiers))]
-        if not usable:
+        if not any(self._ids(task.identifiers)):
             return NotIdentifiable(missing=self._missing())
-        for each in usable:
-            await self._pinned(each)
-        counts = {"properties": str(len(usable))}
-        if without := len(self._settings.properties) - len(usable):
-            counts["properties_without_id"] = str(without)
-        return CannotLook(evidence=counts)
+        await self._pinned()
+        return CannotLook()
 
     async def erase(self, task: Task) -> Result:
+        ids = list(self._ids(task.identifiers))
+        if not ids:
+            raise Permanent("nothing_to_erase")
+        await self._pinned()
         submitted: list[Reference] = []
         times: list[int] = []
-        for each in self._settings.properties:
-            ids = list(self._ids(each, task.identifiers))
-            if ids:
-                await self._pinned(each)
-            for field, value in ids:
-                requested_at = await self._submit(task, each, field, value)
-                times.append(requested_at)
-                submitted.append(Reference(kind="deletion", id=f"{each.id}/{field}", created_at=requested_at))
-        if not submitted:
-            raise Permanent("nothing_to_erase")
+        for field, value in ids:
+            requested_at = await self._submit(task, field, value)
+            times.append(requested_at)
+            id_ = f"{self._settings.property}/{field}"
+            submitted.append(Reference(kind="deletion", id=id_, created_at=requested_at))
         return Accepted(
             erased=len(submitted),
             prove_at=self._context.clock(),
@@ -127,15 +133,15 @@ class GoogleAnalytics:
         times = [r.created_at for r in task.of_kind("deletion") if r.created_at is not None]
         if not times and task.erased_at is None:
             raise Permanent("nothing_submitted")
-        controls = [await self._pinned(each) for each in self._settings.properties]
         evidence = {"deletion_requested_at": to_iso(min(times))} if times else {}
-        return Proved(control=controls[0], grade="vendor_promised", evidence=evidence)
+        return Proved(control=await self._pinned(), grade="vendor_promised", evidence=evidence)
 
     async def receive(self, callback: CallbackBody) -> Received:
         raise Refused("no_callbacks")
 
-    def _ids(self, property_: Property, identifiers: Identifiers) -> Iterator[tuple[str, str]]:
-        """What the person gave that this property can know them by, as Google's field and value."""
+    def _ids(self, identifiers: Identifiers) -> Iterator[tuple[str, str]]:
+        """What the person gave that the property can know them by, as Google's field and value."""
+        site = None if self._settings.site is None else self._settings.site.lower()
         for kind in self._settings.identify_by:
             if kind == "user_provided_data":
                 for identifier in identifiers.of_kind("email"):
@@ -145,23 +151,27 @@ class GoogleAnalytics:
                 continue
             ours, field = _FIELDS[kind]
             for identifier in identifiers.of_kind(ours):
-                if identifier.site is None or property_.site is None or identifier.site == property_.site:
-                    yield field, client_id(identifier.value) if kind == "client_id" else identifier.value
+                if identifier.site is not None and site is not None and identifier.site != site:
+                    continue
+                value = client_id(identifier.value) if kind == "client_id" else identifier.value
+                if value is not None:
+                    yield field, value
 
     def _missing(self) -> tuple[str, ...]:
         kinds = [_FIELDS[kind][0] for kind in self._settings.identify_by if kind in _FIELDS]
         return tuple(kinds) or ("email",)
 
-    async def _pinned(self, property_: Property) -> Control:
+    async def _pinned(self) -> Control:
         """Read the property back and compare it with its pin."""
-        found = (await self._ask("GET", f"/v1alpha/properties/{property_.id}")).object()
-        pinned, answered = f"properties/{property_.id}", str(found.get("name") or "")
-        if property_.display_name is not None:
-            pinned, answered = f"{pinned} {property_.display_name}", f"{answered} {found.get('displayName')}"
+        pinned, name = f"properties/{self._settings.property}", self._settings.display_name
+        found = (await self._ask("GET", f"/v1alpha/{pinned}")).object()
+        answered = str(found.get("name") or "")
+        if name is not None:
+            pinned, answered = f"{pinned} {name}", f"{answered} {found.get('displayName')}"
         return Control.shown(pinned=pinned, answered=answered)
 
-    async def _submit(self, task: Task, property_: Property, field: str, value: str) -> int:
-        path = f"/v1alpha/properties/{property_.id}:submitUserDeletion"
+    async def _submit(self, task: Task, field: str, value: str) -> int:
+        path = f"/v1alpha/properties/{self._settings.property}:submitUserDeletion"
         answer = await self._ask("POST", path, json={field: value}, permit=task)
         requested_at = from_iso(answer.object().get("deletionRequestTime"))
         if requested_at is None:
@@ -195,12 +205,15 @@ class GoogleAnalytics:
         return from_datetime(midnight.astimezone(UTC)) - now
 
 
-def client_id(value: str) -> str:
-    """The client id in what a person copies from the browser: "GA1.1.1234567890.1699999999", or already
-    the id.
+def client_id(value: str) -> str | None:
+    """The client id in what a person copies from the browser; None where there is none.
+
+    The cookie `_ga` has it after a prefix that tells how many parts the domain has: in
+    "GA1.1.1234567890.1699999999" it is the last two numbers. The cookie beside it, `_ga_<stream>`
+    ("GS1.1.1699999999.…"), is of a session and has none.
     """
-    parts = value.strip().split(".")
-    return ".".join(parts[-2:]) if len(parts) >= 4 and parts[0].upper().startswith("GA") else value.strip()
+    found = _CLIENT_ID.fullmatch(value.strip())
+    return found.group(1) if found is not None else None
 
 
 def normalised_email(value: str) -> str:

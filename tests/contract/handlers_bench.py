@@ -126,7 +126,8 @@ class Bench:
 
     def google(self, **changed: Any) -> GoogleAnalytics:
         settings = {
-            "properties": [{"id": "987654321", "site": "smartdok.example"}],
+            "property": "987654321",
+            "site": "smartdok.example",
             "url": f"{ORIGIN}/google",
             "token_url": f"{ORIGIN}/google/token",
             "service_account": self.secret("google", service_account_json()),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from handlers.google_analytics import client_id, normalised_email, normalised_phone
 from handlers.port import Permanent, Retryable
@@ -45,17 +46,48 @@ async def test_an_address_alone_identifies_nobody(bench: Bench) -> None:
     assert ("ga_client_id",) == result.missing
 
 
-async def test_a_client_id_for_another_site_is_not_submitted(bench: Bench) -> None:
-    """One property a site; a cookie differs by site."""
-    bench.sandbox.seed({"google": {"property": "111", "name": "other.example"}})
-    handler = bench.google(
-        properties=[{"id": "987654321", "site": "smartdok.example"}, {"id": "111", "site": "other.example"}]
-    )
-    mine = Identifier("ga_client_id", CLIENT.value, "smartdok.example")
-    located = await handler.locate(bench.task("locate", mine))
-    assert {"properties": "1", "properties_without_id": "1"} == located.evidence
-    await handler.erase(bench.task("erase", mine))
-    assert {"987654321"} == {line["account"] for line in bench.sandbox.ledger(effect="deletion_submitted")}
+@pytest.mark.parametrize(
+    ("site", "goes"), [(None, True), ("smartdok.example", True), ("other.example", False)]
+)
+async def test_a_client_id_goes_to_its_sites_property(bench: Bench, site: str | None, goes: bool) -> None:
+    """One property a site; a cookie differs by site, and one of an unknown site may be of any."""
+    handler = bench.google(site="SmartDok.example")
+    located = await handler.locate(bench.task("locate", Identifier("ga_client_id", CLIENT.value, site)))
+    assert goes == isinstance(located, CannotLook)
+    assert goes != isinstance(located, NotIdentifiable)
+
+
+@pytest.mark.parametrize(
+    ("by", "field", "identifier"),
+    [
+        ("client_id", "client_id", CLIENT),
+        ("user_id", "user_id", Identifier("ga_user_id", "u-17")),
+        ("app_instance_id", "app_instance_id", Identifier("ga_app_instance_id", "0" * 32)),
+    ],
+)
+async def test_each_kind_of_id_is_submitted_as_what_it_is(
+    bench: Bench, by: str, field: str, identifier: Identifier
+) -> None:
+    """An id in another kind's field matches nobody, and is accepted all the same."""
+    bench.sandbox.seed({"google": {"visitors": [{field: identifier.value}]}})
+    accepted = await bench.google(identify_by=[by]).erase(bench.task("erase", identifier))
+    assert isinstance(accepted, Accepted)
+    assert [] != [one for one in bench.effects("google", "deletion_submitted") if one is not None]
+
+
+async def test_several_ids_are_several_submissions(bench: Bench) -> None:
+    """Google takes exactly one of them in a call."""
+    known = (CLIENT, Identifier("ga_user_id", "u-17"), Identifier("email", ANNA))
+    handler = bench.google(identify_by=["client_id", "user_id", "user_provided_data"])
+    accepted = await handler.erase(bench.task("erase", *known))
+    assert "3" == accepted.evidence["deletions"]
+    assert 3 == len(bench.sandbox.ledger(effect="deletion_submitted"))
+
+
+async def test_two_properties_in_one_system_are_refused_with_the_mend(bench: Bench) -> None:
+    """Each has an end of its own, so each is a system."""
+    with pytest.raises(ValidationError, match="make a table for each"):
+        bench.google(properties=[{"id": "1"}, {"id": "2"}])
 
 
 async def test_user_provided_data_is_submitted_as_google_matches_it(bench: Bench) -> None:
@@ -111,7 +143,7 @@ async def test_another_property_than_the_pinned_one_is_an_error(bench: Bench, ve
 
 async def test_a_mistyped_property_is_noticed_by_its_name(bench: Bench) -> None:
     """The number exists, but is somebody else's site."""
-    handler = bench.google(properties=[{"id": "987654321", "display_name": "web.smartdok.example"}])
+    handler = bench.google(display_name="web.smartdok.example")
     with pytest.raises(Permanent, match=r"^wrong_account$"):
         await handler.locate(bench.task("locate", CLIENT))
 
@@ -137,9 +169,50 @@ async def test_a_token_is_fetched_anew_when_it_has_ended(bench: Bench) -> None:
     assert isinstance(await handler.locate(bench.task("locate", CLIENT)), CannotLook)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "GS1.1.1699999999.1.1.1699999999.0.0.0",
+        "GS2.1.s1699999999$o1$g1$t1699999999$j0$l0$h0",
+        "GA1.1.1234567890",
+        "GA1.1.1234567890.1699999999.5",
+        "",
+    ],
+)
+async def test_a_cookie_without_a_client_id_identifies_nobody(bench: Bench, given: str) -> None:
+    """The session's cookie lies beside the visitor's, and is easily copied instead."""
+    assert client_id(given) is None
+    located = await bench.google().locate(bench.task("locate", Identifier("ga_client_id", given)))
+    assert isinstance(located, NotIdentifiable)
+
+
+@pytest.mark.parametrize(
+    ("now", "hours"),
+    [
+        (1_772_956_800_000_000, 23),  # 2026-03-08T08:00Z, midnight there, the day that has 23 hours
+        (1_793_520_000_000_000, 24),  # 2026-11-01T07:00Z is midnight; at 08:00Z one of 25 hours has passed
+    ],
+)
+async def test_the_next_day_is_californias_also_when_its_clocks_change(
+    bench: Bench, now: int, hours: int
+) -> None:
+    """Google's day begins at midnight there, whatever the day's length."""
+    bench.clock.now = now
+    bench.sandbox.seed({"google": {"daily_quota": 0}})
+    with pytest.raises(Retryable) as caught:
+        await bench.google().erase(bench.task("erase", CLIENT))
+    assert hours * HOUR == caught.value.retry_after
+    bench.clock.now += caught.value.retry_after or 0
+    bench.sandbox.seed({"google": {"daily_quota": 1}})
+    assert isinstance(await bench.google().erase(bench.task("erase", CLIENT)), Accepted)
+
+
 def test_identifiers_take_the_form_that_google_matches() -> None:
     """Cookies become client ids; addresses and numbers are normalised, Gmail's dots included."""
     assert "1234567890.1699999999" == client_id("GA1.1.1234567890.1699999999")
+    assert "1234567890.1699999999" == client_id("GA1.2.1234567890.1699999999")
+    assert "1234567890.1699999999" == client_id("GA1.2-2.1234567890.1699999999")
+    assert "1234567890.1699999999" == client_id("_ga=GA1.3.1234567890.1699999999")
     assert "1234567890.1699999999" == client_id(" 1234567890.1699999999 ")
     assert "annaek@googlemail.com" == normalised_email(" Anna.Ek @googlemail.com")
     assert "anna.ek@example.com" == normalised_email("Anna.Ek@example.com")

@@ -78,7 +78,7 @@ look_again = []
 url = "{vendors}/google"
 token_url = "{vendors}/google/token"
 service_account = {{ file = "{secrets}/google.json" }}
-properties = [{{ id = "987654321" }}]
+property = "987654321"
 
 [systems.agency_nord]
 kind = "recruitment"

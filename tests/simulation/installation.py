@@ -73,8 +73,9 @@ def _tables() -> dict[str, dict[str, Any]]:
             "login_certificate": {"env": "SIM_SO_LOGIN"},
             "webhook_secret": {"env": "SIM_HOOK"},
             "control_email": CONTROL,
+            "ambiguous": "ask",
             "appointments": "erase",
-            "documents": "erase",
+            "documents": {"legal_basis": "legal_claims", "reason": "A dispute is open"},
             "calls_per_second": 50,
         },
         "hubspot": {
@@ -84,11 +85,12 @@ def _tables() -> dict[str, dict[str, Any]]:
             "portal_id": 1234567,
             "url": f"{ORIGIN}/hubspot",
             "token": {"env": "SIM_HUBSPOT"},
+            "webhook_secret": {"env": "SIM_HOOK"},
             "control_email": CONTROL,
         },
         "analytics": {
             "kind": "google_analytics",
-            "properties": ({"id": "987654321"},),
+            "property": "987654321",
             "service_account": {"env": "SIM_GOOGLE"},
             "url": f"{ORIGIN}/google",
             "token_url": f"{ORIGIN}/google/token",
@@ -173,7 +175,10 @@ def accounts(now: int) -> Seed:
                 "webhook": {**hook, "url": f"{PUBLIC}/callbacks/superoffice"},
                 "persons": [{"name": "Control Record", "email": CONTROL, "created_at": long_ago}],
             },
-            "hubspot": {"contacts": [{"email": CONTROL, "created_at": long_ago}]},
+            "hubspot": {
+                "webhook": {**hook, "url": f"{PUBLIC}/callbacks/hubspot"},
+                "contacts": [{"email": CONTROL, "created_at": long_ago}],
+            },
             "google": {
                 "service_accounts": [
                     {"email": testing.SERVICE_ACCOUNT, "public_key": testing.partner_public_pem()}

@@ -183,6 +183,9 @@ def still_held(world: World, saga: Saga, step: Step, asked: Asked) -> None:
             continue
         if state.end == "retained" and (line["state"] == "bookkeeping" or state.grade == "party_stated"):
             continue
+        # The settings keep documents, for a law.
+        if state.end == "retained" and line["kind"] == "document":
+            continue
         # Where we can't look, a party's word is all there is, and is reported as such.
         if line["vendor"] == "agencies" and state.grade == "party_stated":
             continue
@@ -317,6 +320,13 @@ def _effects(world: World, requester: Requester, watch: Watch) -> None:
         windows = allowed[asked.request_id, system]
         in_time = any(start <= line["at"] <= end + CALL_LIMIT for start, end in windows)
         expect(in_time, "not_after", f"{effect} at a time for which there was no command")
+        renamed = {record for vendor, record in owner.renamed if vendor == line["vendor"]}
+        if effect == "person_soft_deleted" and line["record"] in owner.twins and not owner.twins & renamed:
+            expect(
+                _is_wanted(world, asked, line["at"]),
+                "consent",
+                "one of several with the address, unasked",
+            )
         before = watch.erased_at.get((asked.request_id, system))
         if place in made and before is not None and made[place] > before:
             expect(

@@ -14,6 +14,7 @@ from orchestrator.privacy.identifiers import Kind
 from tests.simulation.installation import TENANT, VENDORS
 
 DAY = 86_400_000_000
+_CHILDREN = ("tickets", "form_submissions", "appointments", "documents", "sales")
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Person:
     later: dict[tuple[str, str], int] = field(default_factory=dict)
     """Records made when those of the beginning were being erased, and when: they may be new consent."""
     renamed: set[tuple[str, str]] = field(default_factory=set)
+    twins: set[str] = field(default_factory=set)
+    """Two persons in SuperOffice with the one address: whose they are is the DPO's to say."""
 
     def values(self) -> list[str]:
         """Everything they are known by."""
@@ -122,7 +125,12 @@ def _superoffice(person: Person, base: int, made: int, rng: random.Random) -> di
     }
     if rng.random() < 0.1:
         row["sales"] = [{"id": base + 400, "bookkeeping": True, "registered_at": made}]
+    if rng.random() < 0.2:
+        row["documents"] = [{"id": base + 600, "registered_at": made}]
     part: dict[str, Any] = {"persons": [row]}
+    if rng.random() < 0.1:
+        part["persons"].append({**row, "id": base + 50, **dict.fromkeys(_CHILDREN, ())})
+        person.twins = {str(base), str(base + 50)}
     if rng.random() < 0.2:
         part["submissions"] = [{"id": base + 500, "email": person.email, "registered_at": made}]
     return part

@@ -338,6 +338,8 @@ class Dpo:
             return "verify"
         if one.reason == "reappeared":
             return "waive"
+        if one.reason == "ambiguous":
+            return self._rng.choice(("erase", "waive"))
         if "retry" in actions and self._tried[cause] <= 2:
             return "retry"
         return next(action for action in ("waive", "retry", "reject", "cancel") if action in actions)

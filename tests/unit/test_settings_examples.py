@@ -50,9 +50,7 @@ def test_the_example_considers_every_place_that_the_policy_names() -> None:
         "holds_nothing": 2,
     } == {kind: len(names) for kind, names in of_kind.items()}
     assert ("superoffice",) == systems["hubspot"].after
-    assert list(SITES) == [
-        one.site for name in of_kind["google_analytics"] for one in systems[name].own.properties
-    ]
+    assert list(SITES) == [systems[name].own.site for name in of_kind["google_analytics"]]
 
 
 def test_the_example_touches_a_customers_data_only_for_that_customer() -> None:
