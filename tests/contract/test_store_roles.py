@@ -1,6 +1,7 @@
 """Each role on PostgreSQL can do its work, and nothing else. The SQL is the one that users apply."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from orchestrator.privacy.keyring import Keyring
 from orchestrator.privacy.sealing import new_key
 from orchestrator.saga.timeline import GENESIS, append
 from orchestrator.store import (
+    Asked,
+    AskedRequests,
     Correlation,
     Store,
     StoredKeys,
@@ -278,3 +281,50 @@ def test_serving(store_of: Callable[[str], Store], keyring: Keyring) -> None:
     ):
         with pytest.raises(NotAllowed):
             attempt()
+
+
+def test_what_controllers_ask(store_of: Callable[[str], Store]) -> None:
+    """HTTP keeps it, once for an id, and one of two processes tells an address; nobody else may look. The
+    orchestrator throws away what was never published.
+    """
+    register, asked = AskedRequests(store_of("radera_serve")), asked_of("r", "one")
+    assert asked == register.file(asked, [b"address", b"another"])
+    assert asked == register.file(asked_of("r", "two"), [b"third"])
+    assert None is register.find("s")
+    assert [] == register.due(NOW, 10)
+    register.mark_published("r", NOW)
+    register.mark_published("r", NOW + 1)
+    assert replace(asked, published_at=NOW) == register.find("r")
+
+    first, second = register.due(NOW, 10)
+    assert [b"address", b"another"] == [first.address, second.address]
+    held = register.claim(first, NOW + 60)
+    assert held is not None
+    assert None is register.claim(first, NOW + 60)
+    register.failed(held, NOW + 90)
+    register.told(second, "in_progress", None)
+    assert [] == register.due(NOW + 89, 10)
+    [again] = register.due(NOW + 90, 10)
+    assert (1, None) == (again.tries, again.told)
+    with pytest.raises(NotAllowed):
+        AskedRequests(store_of("radera_worker")).find("r")
+    with pytest.raises(NotAllowed):
+        register.purge_unpublished(NOW + 1)
+
+    register.file(asked_of("s", "one"), [b"address"])
+    orchestrator = AskedRequests(store_of("radera_orchestrator"))
+    assert 1 == orchestrator.purge_unpublished(NOW + 1)
+    assert (None, "one") == (register.find("s"), getattr(register.find("r"), "body", None))
+
+
+def asked_of(request_id: str, body: str) -> Asked:
+    """What a controller asked just now."""
+    return Asked(
+        request_id=request_id,
+        system="tenant",
+        subject_request_id="theirs",
+        version="2",
+        body=body,
+        received_at=NOW,
+        expected_at=NOW,
+    )
