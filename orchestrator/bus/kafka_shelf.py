@@ -71,8 +71,11 @@ class Shelf:
         self._following = delivery.offset + 1
         return delivery
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether it is the very delivery that is out: one from before the partition was lost is another."""
+        return self._out.get(delivery.offset) is delivery
+
     def ack(self, delivery: Delivery) -> None:
-        """Counts for the very delivery that is out: one from before the partition was lost is another."""
-        if self._out.get(delivery.offset) is delivery:
+        if self.holds(delivery):
             del self._out[delivery.offset]
             self._acked = True

@@ -126,6 +126,11 @@ class KafkaSubscription:
             if shelf is not None:
                 shelf.ack(delivery)
 
+    def holds(self, delivery: Delivery) -> bool:
+        with self._lock:
+            shelf = self._shelves.get((delivery.topic, delivery.partition))
+            return shelf is not None and shelf.holds(delivery)
+
     def close(self) -> None:
         if self._closed:
             return

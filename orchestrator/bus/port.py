@@ -92,6 +92,12 @@ class Subscription(Protocol):
         """This record's effects are safe. What is no longer this subscription's to acknowledge is ignored."""
         ...
 
+    def holds(self, delivery: Delivery) -> bool:
+        """Whether this very delivery is still this subscription's to acknowledge, as of its last `poll`. One
+        that is not has gone to another reader, or will come again.
+        """
+        ...
+
     def close(self) -> None:
         """Store the position and give back what was not acknowledged. Closing twice is harmless."""
         ...

@@ -334,6 +334,10 @@ class SqliteSubscription:
             if line.has_waiting and len(line.readers) > 1:
                 shared.news.notify_all()
 
+    def holds(self, delivery: Delivery) -> bool:
+        with self._shared.news:
+            return self._held.get((delivery.topic, delivery.offset)) is delivery
+
     def close(self) -> None:
         shared = self._shared
         with shared.news:

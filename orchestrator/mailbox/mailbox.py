@@ -10,6 +10,7 @@
   to the officer that was refused for good is tried again too, since nobody else would hear of it: it is
   logged as an error.
 * So many are held at most; beyond that no more outcomes are taken until one has gone.
+* What is held and has gone to another mailbox meanwhile is the other's to send.
 """
 
 import logging
@@ -107,19 +108,27 @@ class Mailbox:
 
     def step(self, timeout: float) -> int:
         """Tries what is due, then waits up to `timeout` seconds for outcomes; gives how many are done."""
+        # Polled first, which tells what of it is still ours. With its hands full it takes nothing, but a
+        # reader that asks for nothing falls out of its group.
+        room = max(0, self._most_held - len(self._held))
+        for delivery in self._subscribed().poll(0.0 if self._due() or not room else timeout, room):
+            self._take(delivery)
+        self._let_go()
         done = sum(self._try(held) for held in self._due())
-        room = self._most_held - len(self._held)
-        if room > 0:
-            for delivery in self._subscribed().poll(0.0 if done else timeout, room):
-                held = self._held.setdefault(
-                    (delivery.partition, delivery.offset), _Held(delivery, self._clock())
-                )
-                done += self._try(held)
-        else:
-            # With its hands full it takes nothing, but a reader that asks for nothing falls out of its group.
-            self._subscribed().poll(0.0, 0)
         self._metrics.mails_waiting(len(self._held))
         return done
+
+    def _take(self, delivery: Delivery) -> None:
+        """One that comes once more, after its partition was away, is the same outcome; but only the delivery
+        that came last can be acknowledged.
+        """
+        held = self._held.setdefault((delivery.partition, delivery.offset), _Held(delivery, self._clock()))
+        held.delivery = delivery
+
+    def _let_go(self) -> None:
+        """What has gone to another is forgotten, but for what was sent and may have to be recorded yet."""
+        holds = self._subscribed().holds
+        self._held = {place: held for place, held in self._held.items() if held.sent or holds(held.delivery)}
 
     def next_try_at(self) -> int | None:
         """When the next held mail is due; None if none is held."""
@@ -211,7 +220,11 @@ class Mailbox:
             self._mark(held, outcome)
 
     def _has_gone(self, held: _Held, outcome: Outcome) -> bool:
-        return held.sent or self._sent.seen(outcome.event_id)
+        if held.sent:
+            # Recording it may be what failed; unrecorded, a repeat of the outcome would be mailed again.
+            self._sent.record(outcome.event_id)
+            return True
+        return self._sent.seen(outcome.event_id)
 
     def _mark(self, held: _Held, outcome: Outcome) -> None:
         held.sent = True  # recording may fail, and then this process at least doesn't send it again

@@ -102,6 +102,9 @@ class View:
     def ack(self, delivery: Delivery) -> None:
         pass
 
+    def holds(self, delivery: Delivery) -> bool:
+        return True
+
     def close(self) -> None:
         pass
 

@@ -194,6 +194,9 @@ class StubSubscription:
         self._life.check()
         self._acked[delivery.topic, delivery.partition].add(delivery.offset)
 
+    def holds(self, delivery: Delivery) -> bool:
+        return delivery.offset not in self._acked[delivery.topic, delivery.partition]
+
     def close(self) -> None:
         self._life.check()
         if not self._closed:

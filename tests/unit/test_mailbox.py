@@ -1,10 +1,12 @@
 """The mailbox role: each outcome one mail, whatever fails, and nothing of a person but the To of a notice."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from orchestrator.bus.port import Delivery, Record
 from orchestrator.bus.sqlite import SqliteBus
@@ -254,6 +256,69 @@ def test_no_more_are_taken_than_can_be_held() -> None:
     assert 2 == world.postman.calls
     world.postman.always = lambda _: None
     assert 5 == world.step(MINUTE) + world.step() + world.step()
+
+
+class Unrecorded(StoredSent):
+    """Fails to record for the first `failures` times: the database is away."""
+
+    failures = 0
+
+    @override
+    def record(self, event_id: str) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise RuntimeError("away")
+        super().record(event_id)
+
+
+def test_a_mail_that_was_sent_and_not_recorded_is_recorded_before_anything_is_acknowledged() -> None:
+    """Or a copy of the outcome, which the relay may publish after a death of its own, would be mailed
+    again.
+    """
+    world = World()
+    world.sent = sent = Unrecorded(world.store, "mailbox")
+    sent.failures = 1
+    world.restarted()
+    world.publish(outcome())
+
+    assert [0, 1] == [world.step(), world.step(MINUTE)]
+    world.publish(outcome())
+    assert 1 == world.step()
+    assert 1 == len(world.postman.sent)
+
+
+def test_what_went_to_another_mailbox_is_the_others_to_send() -> None:
+    """A mail was put off, and its partition moved: both would send it, and neither was killed."""
+    world = World()
+    world.postman.trouble = [MailDeferred("recipient", 450)]
+    world.publish(outcome())
+    world.step()
+    subscription = world.mailbox._subscription  # the group's doing has no door
+    assert subscription is not None
+    lost = list(subscription._held.values())  # type: ignore[attr-defined] # the embedded bus, as it is inside
+    subscription._held.clear()  # type: ignore[attr-defined] # as above
+
+    assert 0 == world.step(MINUTE)
+    assert (1, []) == (world.postman.calls, world.postman.sent)
+    assert 1 == len(lost)
+
+
+def test_a_mail_that_was_put_off_is_acknowledged_as_it_came_last() -> None:
+    """Its partition went and came back: only the later delivery counts, and the group would stand still."""
+    world = World()
+    world.postman.trouble = [MailDeferred("recipient", 450)]
+    world.publish(outcome())
+    world.step()
+    subscription = world.mailbox._subscription
+    assert subscription is not None
+    ((place, first),) = subscription._held.items()  # type: ignore[attr-defined] # as above
+    again = replace(first)
+    subscription._held[place] = again  # type: ignore[attr-defined] # as above
+    polled, subscription.poll = subscription.poll, lambda timeout, most: [again]  # type: ignore[assignment,method-assign] # the group's doing
+
+    assert 1 == world.step(MINUTE)
+    subscription.poll = polled  # type: ignore[method-assign] # back to what it was
+    assert not subscription.holds(again)
 
 
 def test_a_mail_to_the_dpo_that_is_refused_is_tried_again_and_shown_as_an_error(
