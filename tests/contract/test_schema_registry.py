@@ -14,17 +14,24 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from orchestrator.bus.port import Record
+from handlers.results import Instructed
+from orchestrator.bus.port import Delivery, Record
 from orchestrator.bus.schema_registry import Registry, RegistryUnavailable
 from orchestrator.cli.main import main
+from orchestrator.privacy import Digests, Keyring
+from orchestrator.privacy.keyfile import Generation, Material
+from orchestrator.service.inbound import Reader
 from orchestrator.settings import SchemaRegistry
+from orchestrator.store import Store, StoredKeys, open_engine
 from schemas import topics
 from schemas.codec import PUBLISHED, Codec, decode, encode, fingerprint_of, schema_id_of, schema_of
 from schemas.errors import CodecError, UnknownSchema
-from schemas.messages import Confirmation, Decision, Message, Outcome, Request
+from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
 from tests.contract.registry_stand_in import StandIn, basic, registry_stand_in
+from tests.contract.worker_bench import Bench, located
 from tests.golden.samples import SAMPLES
 from tests.integration.test_topics import SETTINGS
+from tests.unit import test_mailbox as mailbox
 
 RECORDS: dict[str, type[Message]] = {
     topics.REQUESTS: Request,
@@ -269,6 +276,84 @@ def test_what_is_remembered_is_bounded(stand_in: StandIn, registry: Registry, sc
     stand_in.stop()
     assert 1000 == len(registry._texts)
     assert REQUEST == decode(encode(REQUEST, schema_id=1), Request, registry=registry.schema)
+
+
+def refuse(schema_id: int) -> str:
+    """A registry that has nothing."""
+    raise LookupError(schema_id)
+
+
+def test_the_orchestrator_reads_both_framings() -> None:
+    """Requests, confirmations and decisions; of a schema that is nowhere it says so."""
+    keyring = Keyring(Material(b"d" * 32, (Generation(1, None, b"m" * 32),)))
+    keys = StoredKeys(Store(open_engine("sqlite://"), lambda: 1000), keyring)
+    digests = Digests(keyring.digest_key)
+    knows, not_yet = (Reader(keys, digests, lambda: 0.5, schemas=one) for one in (schema_of_id, refuse))
+    for topic, record in ((topics.CONFIRMATIONS, Confirmation), (topics.DECISIONS, Decision)):
+        sample = next(one for one in SAMPLES if isinstance(one, record))
+        framed = delivered(topic, encode(sample, schema_id=RECORD_IDS[record]))
+        for delivery in (delivered(topic, encode(sample)), framed):
+            event = knows.read(delivery).event
+            assert event is not None
+            assert sample.event_id == event.event_id
+        assert "unknown_schema" == not_yet.read(framed).dead
+    request = delivered(topics.REQUESTS, encode(REQUEST, schema_id=RECORD_IDS[Request]))
+    assert ("unknown_schema", "clear_identifiers") == (not_yet.read(request).dead, knows.read(request).dead)
+
+
+def delivered(topic: str, value: bytes) -> Delivery:
+    return Delivery(topic=topic, key="", value=value, partition=0, offset=1, timestamp=1)
+
+
+RECORD_IDS: dict[type[Message], int] = {type(sample): n for n, sample in enumerate(SAMPLES, start=1)}
+
+
+def schema_of_id(schema_id: int) -> str:
+    return schema_of({number: record for record, number in RECORD_IDS.items()}[schema_id])
+
+
+@pytest.mark.anyio
+async def test_a_worker_reads_both_framings(tmp_path: Path) -> None:
+    """Commands and callbacks; what has an unknown schema is a dead letter that says so."""
+    engine = open_engine(f"sqlite:///{tmp_path / 'radera.db'}")
+    bench = Bench(engine, Keyring.create(tmp_path / "keys", 1))
+    bench.handler.script = [located()]
+    worker = bench.worker(schemas=schema_of_id)
+    with worker.subscribe() as subscription:
+        for framed in (False, True):
+            command = bench.command()
+            value = encode(command, schema_id=RECORD_IDS[Command] if framed else None)
+            bench.bus.publish([Record(topic=topics.commands("hubspot"), key="k", value=value)])
+            assert 1 == await worker.step(subscription)
+            assert [command.event_id] == [one.command_id for one in bench.said()]
+        bench.handler.script = [Instructed()]
+        bench.call_back(b"body")
+        [single] = bench.read(topics.callbacks("hubspot"))
+        value = PUBLISHED.reframed(single.value, RECORD_IDS[Callback])
+        bench.bus.publish([Record(topic=single.topic, key="", value=value)])
+        bench.bus.publish([Record(topic=single.topic, key="", value=framed_by_others(99))])
+        for _ in range(3):
+            await worker.step(subscription)
+    assert [b"body"] * 2 == [one.body for one in bench.handler.received]
+    [letter] = bench.read(topics.dead_letters(single.topic))
+    assert b"unknown_schema" == letter.header("radera-code")
+    engine.dispose()
+
+
+def test_the_mailbox_reads_both_framings() -> None:
+    """Each outcome is one mail; what has an unknown schema is a dead letter that says so."""
+    world = mailbox.World()
+    world.mailbox._schemas = schema_of_id
+    for value in (
+        encode(mailbox.outcome("o-1")),
+        encode(mailbox.outcome("o-2"), schema_id=RECORD_IDS[Outcome]),
+        framed_by_others(99),
+    ):
+        world.bus.publish([Record(topic=topics.OUTCOMES, key="k", value=value)])
+    world.step()
+    assert 2 == len(world.postman.sent)
+    [letter] = world.deliveries(topics.dead_letters(topics.OUTCOMES))
+    assert b"unknown_schema" == letter.header("radera-code")
 
 
 # --- away ---

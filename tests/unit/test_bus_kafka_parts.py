@@ -4,6 +4,7 @@ import ssl
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,18 @@ class TestShelf:
         shelf.add([delivery(500, 5 << 20)])
         told.append(shelf.is_full)
         assert [False, True, False, True] == told
+
+    def test_a_record_that_waits_for_its_schema(self) -> None:
+        """It holds back those behind it, and the position; when it can be read all go, in order."""
+        known = {b"known"}
+        shelf = Shelf(lambda value: value in known)
+        shelf.add([replace(delivery(n), value=b"known" if n != 6 else b"new") for n in (5, 6, 7)])
+        shelf.ack(shelf.take())
+        assert (False, b"new", 6) == (shelf.can_give, shelf.held_back, shelf.position)
+        known.add(b"new")
+        assert (True, None) == (shelf.can_give, shelf.held_back)
+        assert [6, 7] == [shelf.take().offset for _ in range(2)]
+        assert (False, None) == (shelf.can_give, shelf.held_back)
 
 
 class TestWatch:

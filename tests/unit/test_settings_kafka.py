@@ -114,9 +114,67 @@ def test_what_is_wrong_is_told_with_its_key(tmp_path: Path, text: str, problem: 
     assert problem in told
 
 
+def _registry(text: str) -> str:
+    return f'servers = ["b:1"]\n[kafka.schema_registry]\n{text}'
+
+
+def test_a_registry(tmp_path: Path) -> None:
+    """An address is enough; its path, if it has one, is part of it. The environment can name it, too."""
+    text = _registry('url = "https://schemas.example.com/apis/ccompat/v7/"\nca_file = "ca.pem"')
+    kafka = _kafka(tmp_path, f"[kafka]\n{text}")
+    assert kafka is not None
+    assert kafka.schema_registry is not None
+    assert "https://schemas.example.com/apis/ccompat/v7" == kafka.schema_registry.url
+    assert kafka.schema_registry.auto_register
+    assert tmp_path / "ca.pem" == kafka.schema_registry.ca_file
+
+    environ = {"RADERA_KAFKA__SCHEMA_REGISTRY__URL": "http://registry:8081"}
+    environ["RADERA_KAFKA__SCHEMA_REGISTRY__AUTO_REGISTER"] = "false"
+    kafka = _kafka(tmp_path, '[kafka]\nservers = ["b:1"]', environ)
+    assert kafka is not None
+    assert kafka.schema_registry is not None
+    assert ("http://registry:8081", False) == (
+        kafka.schema_registry.url,
+        kafka.schema_registry.auto_register,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "kafka.schema_registry.url: missing; add it (Where the registry is"),
+        ('url = "registry:8081"', "kafka.schema_registry.url: not the address of a registry"),
+        ('url = "https://u:p@registry"', "kafka.schema_registry.url: holds a login; take it out"),
+        (
+            'url = "https://r"\nurls = "x"',
+            "kafka.schema_registry.urls: there is no such key; did you mean url?",
+        ),
+        ('url = "https://r"\nusername = "u"', "kafka.schema_registry: username and password come together"),
+        (
+            'url = "https://r"\nusername = "u"\npassword = { env = "P" }\ntoken = { env = "T" }',
+            "kafka.schema_registry.token: a login is given, too",
+        ),
+        (
+            'url = "http://r"\ntoken = { env = "T" }',
+            "kafka.schema_registry.url: passwords and tokens would travel readable by anyone",
+        ),
+        ('url = "http://r"\nca_file = "c.pem"', "kafka.schema_registry.ca_file: certificates need https"),
+        ('url = "https://r"\npassword = "s3cret"', "kafka.schema_registry.password: a secret stands in the"),
+    ],
+)
+def test_what_is_wrong_with_a_registry_is_told_with_its_key(tmp_path: Path, text: str, problem: str) -> None:
+    """As for the brokers; no secret is repeated."""
+    told = _problems(tmp_path, f"[kafka]\n{_registry(text)}")
+
+    assert problem in told
+    assert "s3cret" not in told
+
+
 def test_the_reference_has_the_table(tmp_path: Path) -> None:
-    """A table that may be left out is described like the others."""
+    """A table that may be left out is described like the others, and so is one within another."""
     made = reference({})
 
+    assert "### `[kafka.schema_registry]`" in made
+    assert "| `url` | text | needed |" in made
     assert "### `[kafka]`" in made
     assert "| `servers` | list of text | needed |" in made
