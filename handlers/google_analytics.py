@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
+from handlers.checking import Finding, examine
 from handlers.google_login import ServiceAccount
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
@@ -138,6 +139,20 @@ class GoogleAnalytics:
 
     async def receive(self, callback: CallbackBody) -> Received:
         raise Refused("no_callbacks")
+
+    async def check(self) -> tuple[Finding, ...]:
+        return await examine(
+            [("account", self._pinned)],
+            settings={
+                "reachable": ("url", "token_url"),
+                "credentials": ("service_account",),
+                "account": ("property", "display_name"),
+            },
+            gaps={
+                "rights": "it can be read; the right to delete shows at the first deletion",
+                "control": "nothing can be looked up in Analytics",
+            },
+        )
 
     def _ids(self, identifiers: Identifiers) -> Iterator[tuple[str, str]]:
         """What the person gave that the property can know them by, as Google's field and value."""

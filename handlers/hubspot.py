@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
+from handlers.checking import Finding, Gap, MissingRights, control_gap, control_look, examine
 from handlers.hubspot_webhook import deleted_contacts, is_genuine
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
@@ -178,6 +179,37 @@ class HubSpot:
 
     def _correlation(self, contact: str) -> str:
         return self._context.correlate(f"{self._context.system}/contact", contact)
+
+    async def check(self) -> tuple[Finding, ...]:
+        control_email = self._settings.control_email
+        return await examine(
+            [
+                ("account", self._account),
+                ("rights", self._has_scopes),
+                *control_look(control_email, self._control),
+            ],
+            settings={
+                "reachable": ("url", "version"),
+                "credentials": ("token",),
+                "account": ("portal_id", "token"),
+                "rights": ("token", "scopes"),
+                "control": ("control_email",),
+            },
+            gaps=control_gap(control_email),
+        )
+
+    async def _has_scopes(self) -> Gap | None:
+        """What HubSpot says of the token; nothing of anybody's."""
+        asked = {"tokenKey": self._settings.token.read()}
+        answer = await self._ask("POST", "/oauth/v2/private-apps/get/access-token-info", json=asked)
+        if answer.status == 404:
+            return Gap("HubSpot tells nothing of a token of this sort")
+        scopes = answer.object().get("scopes")
+        if not isinstance(scopes, list):
+            raise Retryable("malformed_answer")
+        if missing := [scope for scope in self._settings.scopes if scope not in scopes]:
+            raise MissingRights(missing)
+        return None
 
     # --- contacts
 

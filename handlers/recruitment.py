@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 
 from handlers.agency_answer import read_answer
 from handlers.agency_mail import can_name, compose_mail
+from handlers.checking import ORDER, Finding, control_gap, control_look, examine
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -181,6 +182,28 @@ class Recruitment:
             evidence={"vendor_event": "candidate.destroy"},
         )
         return Received(result=result, correlation=self._correlation(candidate))
+
+    async def check(self) -> tuple[Finding, ...]:
+        if self._teamtailor is None:
+            by_mail = "asked by mail, and none is sent for a check"
+            return await examine([], settings={}, gaps=dict.fromkeys(ORDER, by_mail))
+        control_email = self._settings.control_email
+        return await examine(
+            [
+                ("account", self._teamtailor.account),
+                *control_look(control_email, self._teamtailor.control),
+            ],
+            settings={
+                "reachable": ("url",),
+                "credentials": ("token", "api_version"),
+                "account": ("company", "token"),
+                "control": ("control_email",),
+            },
+            gaps={
+                "rights": "the key was taken; candidates are asked for by the control record alone",
+                **control_gap(control_email),
+            },
+        )
 
     def _answered(self, callback: CallbackBody) -> Received:
         if self._context.links is None or callback.token is None:

@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from anyio import to_thread
 from pydantic import BaseModel
 
+from handlers.checking import Finding
 from handlers.port import CallbackBody, Clock, Task
 from handlers.results import Received, Result
 from orchestrator.http import Clients
@@ -91,6 +92,13 @@ class Handler(Protocol):
     async def prove(self, task: Task) -> Result: ...
 
     async def receive(self, callback: CallbackBody) -> "Received | tuple[Received, ...]": ...
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A handler that can say whether its system could be erased from, without touching anybody's data."""
+
+    async def check(self) -> tuple[Finding, ...]: ...
 
 
 def find() -> Mapping[str, type[Handler]]:

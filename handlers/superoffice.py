@@ -24,6 +24,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
+from handlers.checking import Finding, control_gap, control_look, examine
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Task
 from handlers.registry import Context
 from handlers.results import (
@@ -155,6 +156,24 @@ class SuperOffice:
             raise Refused("event_not_used")
         result = VendorPurged(evidence={"vendor_event": event})
         return Received(result=result, correlation=self._correlation(str(record)))
+
+    async def check(self) -> tuple[Finding, ...]:
+        control_email = self._settings.control_email
+        return await examine(
+            [
+                ("account", self._records.account),
+                ("rights", self._records.may_read),
+                *control_look(control_email, self._records.control),
+            ],
+            settings={
+                "reachable": ("url", "tenant"),
+                "credentials": ("client_secret", "system_user_token", "private_key", "login_certificate"),
+                "account": ("tenant", "system_user_token"),
+                "rights": ("system_user_token", "submissions_archive"),
+                "control": ("control_email",),
+            },
+            gaps=control_gap(control_email),
+        )
 
     async def _purged(self, task: Task, control: Control) -> Result:
         """What the recycle bin says, now that the live tables say nothing."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import BeforeValidator, Field
 
+from handlers.checking import MissingRights
 from handlers.port import Control, Permanent, Reference, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.superoffice_login import SystemUser, Tenant, discover
@@ -146,6 +147,20 @@ class Records:
         if self._settings.control_email is not None:
             record_found = bool(await self.persons([self._settings.control_email]))
         return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
+
+    async def may_read(self) -> None:
+        """Whether the lists can be asked for that an erasure needs; they are asked for nobody.
+
+        The right to delete shows at the first deletion: nothing tells it beforehand.
+        """
+        nobody = {"$select": "personId", "$filter": "personId eq 0"}
+        archives = ["Person", "Archive/RecyclePerson"]
+        if self._settings.submissions_archive is not None:
+            archives.append(f"Archive/{self._settings.submissions_archive}")
+        for path in archives:
+            answer = await self._ask("GET", path, nobody)
+            if answer.status == GONE:
+                raise MissingRights([path])
 
     # --- finding
 

@@ -43,15 +43,20 @@ class Teamtailor:
             limits=Limits(calls=calls_per_ten_seconds, per=timedelta(seconds=10)),
         )
 
-    async def control(self) -> Control:
-        """Shows that the key is the pinned company's and, where a control record is set, that candidates
-        can be seen.
-        """
+    async def account(self) -> str:
+        """The company that the key really is for; raises when it isn't the pinned one."""
         data = (await self._client.call("GET", "/v1/company")).object().get("data")
         if not isinstance(data, dict):
             raise Retryable("malformed_answer")
         answered = str(data.get("id") or "")
         Control.shown(pinned=self._company, answered=answered)
+        return answered
+
+    async def control(self) -> Control:
+        """Shows that the key is the pinned company's and, where a control record is set, that candidates
+        can be seen.
+        """
+        answered = await self.account()
         record_found: bool | None = None
         if self._control_email is not None:
             record_found = bool(await self.candidates([self._control_email]))

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import Field, StringConstraints
 
 from handlers.agency_answer import token
+from handlers.checking import Finding, control_gap, control_look, examine
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -264,6 +265,22 @@ class Tenant:
             except Permanent:
                 return {"controller_told": "refused"}
         return {"controller_told": "yes"}
+
+    async def check(self) -> tuple[Finding, ...]:
+        control_email = self._settings.control_email
+        return await examine(
+            [("account", self._account), *control_look(control_email, self._control)],
+            settings={
+                "reachable": ("api_url",),
+                "credentials": ("api_token",),
+                "account": ("tenant", "api_token"),
+                "control": ("control_email",),
+            },
+            gaps={
+                "rights": "the data API has nothing to ask; the controller is asked for a request only",
+                **control_gap(control_email),
+            },
+        )
 
     # --- the tenant's data
 

@@ -218,6 +218,25 @@ def config_check(config: Path) -> None:
 
 
 @main.group()
+def systems() -> None:
+    """The systems that hold data."""
+
+
+@systems.command("check")
+@CONFIG
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def systems_check(config: Path, names: tuple[str, ...], as_json: bool) -> None:
+    """Tries each system, or those named: reachable, credentials, account, rights, control record.
+
+    Nobody's data is touched. Exits with 1 if any fails.
+    """
+    from orchestrator.cli.systems import run
+
+    sys.exit(run(config, names, as_json=as_json))
+
+
+@main.group()
 def dlq() -> None:
     """Records that could not be read or applied."""
 

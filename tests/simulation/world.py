@@ -157,7 +157,11 @@ class World:
         self.frozen_until = 0
         store = LivingStore(self.engine, self.clock, life, self._committed)
         transport = LivingTransport(self.sandbox, life, self._transport_rng, self.counts)
-        clients = Clients(clock=self.clock, transport=transport)
+
+        def circuit(_: str, state: str) -> None:
+            self.counts[f"circuit: {state}"] += 1
+
+        clients = Clients(clock=self.clock, transport=transport, on_circuit=circuit)
         mailer = LivingMailer(self.sandbox, life, self.mails)
         classes = _handler_classes()
         handlers: dict[str, Handler] = {}
