@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
+from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, kinds_of
 from orchestrator.cli.opendsr import make_opendsr
 from orchestrator.http import Clients
@@ -66,7 +67,7 @@ def make_handlers(
             clients=clients.of(name),
             public_url=settings.installation.public_url,
             answer_path="/answer/",
-            callback_path="/callbacks/tenant/",
+            callback_path=f"/callbacks/{system.kind}/",
             controller=settings.installation.name,
             domain=settings.installation.domain,
             sender=settings.smtp.sender,
@@ -162,9 +163,14 @@ class Roles:
         )
 
         def turn() -> None:
-            # What is committed goes out whatever happens next, since a turn begins with the relay.
-            sent = relay.step()
-            orchestrator.step(0.0 if sent else _WAIT)
+            try:
+                # What is committed goes out whatever happens next, since a turn begins with the relay.
+                sent = relay.step()
+                orchestrator.step(0.0 if sent else _WAIT)
+            except BusUnavailable:
+                # The clocks go on; what they send waits in the outbox.
+                orchestrator.fire_timers()
+                raise
             housekeeping.step()
 
         return Loop("orchestrator", turn, close=orchestrator.close, on_fatal=self._on_fatal)
