@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check simulate lock clean
+.PHONY: help demo test check simulate chaos bench lock clean
 
 help: ## What there is to make
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,12 @@ check: $(VENV)/.dev ## Format, lint, types, and who may import whom
 
 simulate: $(VENV)/.dev ## N simulated requests, with faults (N=1000)
 	$(BIN)/python -m tests.simulation --runs $(N) $(ARGS)
+
+bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only throughput" measures one part, --quick in small)
+	$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/.dev ## Requests on real servers, with everything killed (ARGS="--requests 2000 --seed 7")
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: | $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade takes the newest of everything)
 	$(COMPILE) $(ARGS) --output-file requirements/runtime.txt

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 
 from handlers.registry import GROUP
 from orchestrator.bus.port import BusUnavailable
@@ -189,6 +190,12 @@ class Installation:
 
     def sagas(self) -> dict[str, Saga]:
         return {saga.request_id: saga for saga in self.ground.store.sagas(limit=1_000_000)}
+
+    def completed(self) -> int:
+        """How many requests have ended."""
+        count = sa.text("SELECT count(*) FROM sagas WHERE status = 'completed'")
+        with self.ground.store.reading.connect() as connection:
+            return int(connection.execute(count).scalar_one())
 
     def open_people(self) -> list[Person]:
         """Those whose request was submitted and has not ended."""

@@ -158,16 +158,11 @@ class _Run:
         if time.monotonic() - self._looked_at < 0.5:
             return
         try:
-            figures = self._installation.ground.store.figures()
+            ended = self._installation.completed()
         except StoreError:
             return
-        self._open = figures.open_requests - self._strangers
+        self._open = self._plan.requests - len(self._waiting) - ended
         self._looked_at = time.monotonic()
-
-    @property
-    def _strangers(self) -> int:
-        """Requests that nobody can read are open until a person looks at them."""
-        return self._traffic.poison.get("erasure.requests.v1", 0)
 
     def _tell(self) -> None:
         if time.monotonic() - self._said_at > 10.0:

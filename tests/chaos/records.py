@@ -109,7 +109,7 @@ class Traffic:
         ]
         if whole:
             make.append(lambda: _cut(self.rng.choice(whole)))
-        key = self.rng.choice([None, b"somebody@people.example", self.rng.randbytes(5), b"\xff\xfe"])
+        key = self.rng.choice([b"", b"somebody@people.example", self.rng.randbytes(5), b"\xff\xfe"])
         return {
             "topic": topic,
             "key": key,

@@ -60,7 +60,7 @@ class LocalServer:
 
     def __init__(self, home: Path, *, fsync: str = "off") -> None:
         self._fsync = fsync
-        self._programs = _programs()
+        self.programs = _programs()
         # The server refuses to run as root.
         self._user = _servant() if os.geteuid() == 0 else None
         self._data = home / "data"
@@ -93,7 +93,7 @@ class LocalServer:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    self._programs / "postgres",
+                    self.programs / "postgres",
                     "-D",
                     self._data,
                     *(f"--{name}={value}" for name, value in options.items()),
@@ -121,7 +121,7 @@ class LocalServer:
     def _make(self) -> None:
         self._data.mkdir(mode=0o700, parents=True)
         version = subprocess.run(
-            [self._programs / "postgres", "--version"], capture_output=True, text=True, check=True
+            [self.programs / "postgres", "--version"], capture_output=True, text=True, check=True
         )
         major = int(version.stdout.split()[2].split(".")[0])
         swedish = ["--locale-provider=icu", "--icu-locale=sv-SE"] if major >= 15 else []
@@ -129,7 +129,7 @@ class LocalServer:
             os.chown(self._data, self._user, -1)
         subprocess.run(
             [
-                self._programs / "initdb",
+                self.programs / "initdb",
                 f"--pgdata={self._data}",
                 "--username=postgres",
                 "--auth=trust",

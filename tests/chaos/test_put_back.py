@@ -1,0 +1,100 @@
+"""PostgreSQL put back from a backup taken a while ago, while Kafka went on."""
+
+import random
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from orchestrator.intake import Producer
+from orchestrator.privacy import Identifier
+from orchestrator.privacy.exchange import PublicKey
+from tests.chaos.installation import Installation, create_database, told
+from tests.chaos.people import SYSTEMS, Person, people, settle
+from tests.integration.processes import eventually
+
+
+@pytest.mark.timeout(300)
+def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path: Path, seed: int) -> None:
+    """What happened since is read again from Kafka, from the positions that the backup holds: requests that
+    had ended since end again, in the same way, and requests that it has never seen are there. Nothing new is
+    done at any vendor.
+    """
+    crowd = people(random.Random(seed), 12)
+    early, late = crowd[:7], crowd[7:]
+    settle(installation, crowd)
+    installation.start_all()
+    installation.people = crowd
+    for person in early:
+        assert installation.submit(person)
+    eventually("some have ended", lambda: len(installation.open_people()) < 5, within=60)
+    backup = _backed_up(installation, tmp_path)
+    _produced(installation, late)
+    eventually("all have ended", lambda: not installation.open_people(), within=90, every=0.3)
+    done = _ledgers(installation)
+    installation.fleet.end_all()
+    assert [] == installation.fleet.bad_ends
+
+    _put_back(installation, backup)
+    again = {person.request_id for person in installation.open_people()}
+    assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
+    installation.start_all()
+    eventually("all have ended again", lambda: not installation.open_people(), within=90, every=0.3)
+
+    sagas = installation.sagas()
+    assert {person.request_id for person in crowd} == set(sagas)
+    for person in crowd:
+        saga = sagas[person.request_id]
+        ends = {step.system: getattr(step.state, "end", step.state.status) for step in saga.steps}
+        assert ("completed", person.ends, ()) == (saga.status, ends, saga.escalations)
+        assert installation.ground.store.verify_timeline(person.request_id).is_intact
+    assert done == _ledgers(installation)
+    assert {1} == set(done.values())
+    completed = Counter(one.request_id for one in installation.outcomes() if one.kind == "completed")
+    assert {person.request_id: 1 for person in crowd} == dict(completed)
+    eventually("nobody is behind", lambda: not any(installation.backlog().values()), within=30, every=0.5)
+
+
+def _produced(installation: Installation, crowd: Iterable[Person]) -> None:
+    """By a producer outside, who sends the request's key with it: a backup need not have it."""
+    producer = Producer(PublicKey.from_json(told(installation.config, "keys", "public")), source="test")
+    for person in crowd:
+        made = producer.request(
+            [Identifier("email", person.email)],
+            request_id=person.request_id,
+            scope=SYSTEMS,
+            verified=True,
+        )
+        producer.publish(installation.ground.bus, made)
+        person.is_submitted = True
+
+
+def _ledgers(installation: Installation) -> Counter[str]:
+    """What was done for the first time, and how often."""
+    return Counter(
+        record
+        for vendor in installation.vendors.values()
+        for record, _, repeated in vendor.ledger()
+        if not repeated
+    )
+
+
+def _backed_up(installation: Installation, folder: Path) -> Path:
+    """While everybody works."""
+    file = folder / "backup"
+    _run(installation, "pg_dump", "--format=custom", f"--file={file}")
+    return file
+
+
+def _put_back(installation: Installation, backup: Path) -> None:
+    installation.ground.engine.dispose()
+    create_database(installation.database)
+    _run(installation, "pg_restore", "--exit-on-error", str(backup))
+
+
+def _run(installation: Installation, program: str, *words: str) -> None:
+    url = installation.database.url.set(drivername="postgresql", database="radera")
+    folder = installation.database.programs
+    subprocess.run([folder / program, f"--dbname={url.render_as_string()}", *words], check=True)

@@ -1,0 +1,135 @@
+"""The broker or the database away for a while: seen, borne, and nothing is lost."""
+
+import random
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import pytest
+
+from orchestrator.bus.kafka_admin import opened_admin
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.store import StoreError
+from schemas import topics
+from tests.chaos.installation import GROUPS, READ, Installation
+from tests.chaos.people import people, settle
+from tests.integration.postgresql_server import connect
+from tests.integration.processes import eventually
+
+REQUESTS = 8
+
+
+@pytest.mark.parametrize(
+    "installation", [(('remind_after = "PT30S"', 'remind_after = "PT3S"'),)], indirect=True
+)
+@pytest.mark.timeout(240)
+def test_the_broker_away(installation: Installation, seed: int) -> None:
+    """The clocks go on, and what they send waits in the outbox; callers are asked to come again, and every
+    process stays alive. When the broker is back, the outbox drains in order, and every request ends.
+    """
+    _begun(installation, seed)
+    eventually("parties were asked", lambda: _waiting_for_party(installation) == REQUESTS, within=60)
+    installation.node.kill()
+    # Reminders come due while the agency's answers can't come in.
+    eventually("the outbox grows", lambda: _unsent(installation) >= REQUESTS, within=30)
+    for process in installation.fleet.processes.values():
+        assert 200 == process.probe("/healthz"), process.name
+    with pytest.raises(BusUnavailable):
+        installation.ground.bus.backlog("orchestrator", [topics.REQUESTS])
+    installation.node.start()
+
+    _all_end(installation)
+    eventually("the outbox is empty", lambda: _unsent(installation) == 0, within=30)
+    assert _first_sent(installation) == _written(installation)
+
+
+@pytest.mark.timeout(240)
+def test_the_database_away(installation: Installation, seed: int) -> None:
+    """Nothing is committed to Kafka, and nothing new is said there; every process is alive and not ready,
+    and recovers by itself.
+    """
+    _begun(installation, seed)
+    eventually(
+        "it is under way", lambda: any(one.ledger() for one in installation.vendors.values()), within=60
+    )
+    processes = {one.running.pid: one for one in installation.fleet.processes.values() if one.running}
+    installation.database.stop()
+    # What was in hand just then may still come out.
+    time.sleep(2.0)
+    before = _kafka(installation)
+    for process in processes.values():
+        eventually("it is not ready", lambda one=process: one.probe("/readyz") == 503, within=20)  # type: ignore[misc] # a loop's variable, bound at once
+        assert 200 == process.probe("/healthz"), process.name
+    time.sleep(4.0)
+    assert before == _kafka(installation)
+    installation.database.start()
+
+    for process in processes.values():
+        eventually("it is ready again", _ready(process.probe), within=40)
+    _all_end(installation)
+    assert set(processes) == {one.running.pid for one in installation.fleet.processes.values() if one.running}
+
+
+def _begun(installation: Installation, seed: int) -> None:
+    installation.start_all()
+    installation.people = people(random.Random(seed), REQUESTS)
+    settle(installation, installation.people)
+    for person in installation.people:
+        assert installation.submit(person)
+
+
+def _all_end(installation: Installation) -> None:
+    eventually("all requests have ended", lambda: not installation.open_people(), within=90, every=0.3)
+    sagas = installation.sagas()
+    for person in installation.people:
+        saga = sagas[person.request_id]
+        ends = {step.system: getattr(step.state, "end", step.state.status) for step in saga.steps}
+        assert ("completed", person.ends) == (saga.status, ends)
+    for system, vendor in installation.vendors.items():
+        done = sorted(record for record, _, repeated in vendor.ledger() if not repeated)
+        assert sorted(one for person in installation.people for one in person.records[system]) == done
+
+
+def _ready(probe: Callable[[str], int]) -> Callable[[], bool]:
+    return lambda: probe("/readyz") == 200
+
+
+def _waiting_for_party(installation: Installation) -> int:
+    return sum(
+        step.state.status == "awaiting_party" for saga in installation.sagas().values() for step in saga.steps
+    )
+
+
+def _unsent(installation: Installation) -> int:
+    try:
+        return installation.ground.store.figures().unsent
+    except StoreError:
+        return -1
+
+
+def _kafka(installation: Installation) -> tuple[object, object]:
+    """How far the topics go, and the groups."""
+    with opened_admin(installation.kafka) as admin:
+        return admin.extent(READ), {group: admin.stored(group) for group in GROUPS}
+
+
+def _written(installation: Installation) -> dict[tuple[str, str], list[str]]:
+    """What was put into the outbox for each topic and request, in order."""
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    with connect(installation.database.url.set(database="radera")) as connection:
+        for topic, key, event_id in connection.execute(
+            "SELECT topic, key, event_id FROM outbox ORDER BY seq"
+        ):
+            found[topic, key].append(event_id)
+    return dict(found)
+
+
+def _first_sent(installation: Installation) -> dict[tuple[str, str], list[str]]:
+    """What came out on the topics, in order; what was sent twice, as it came first."""
+    found: defaultdict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    sent = [one for one in READ if one == topics.OUTCOMES or ".commands." in one]
+    for delivery in installation.ground.bus.browse(sent):
+        event_id = delivery.header("ce_id")
+        assert event_id is not None
+        found[delivery.topic, delivery.key].setdefault(event_id.decode())
+    return {place: list(ids) for place, ids in found.items()}
