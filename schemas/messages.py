@@ -252,4 +252,3 @@ class Callback(Message):
     correlation: Digest | None = None
     received_at: Micros
     sealed_body: bytes = Field(repr=False)
-    sealed_headers: bytes | None = Field(default=None, repr=False)

@@ -57,10 +57,6 @@ class Server:
                 raise CannotListen(f"the HTTP server on port {self.port} did not start")
             time.sleep(0.01)
 
-    @property
-    def is_serving(self) -> bool:
-        return self._server.started and self._thread.is_alive()
-
     def stop(self, timeout: float = 5.0) -> bool:
         """Lets requests in hand finish, for a few seconds; whether it ended."""
         self._server.should_exit = True

@@ -34,7 +34,6 @@ from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
 from orchestrator.privacy.sealing import (
     CALLBACK_BODY,
-    CALLBACK_HEADERS,
     IDENTIFIERS,
     REFERENCES,
     SealBroken,
@@ -45,7 +44,6 @@ from orchestrator.privacy.sealing import (
 
 __all__ = [
     "CALLBACK_BODY",
-    "CALLBACK_HEADERS",
     "IDENTIFIERS",
     "KINDS",
     "REFERENCES",

@@ -10,7 +10,7 @@ import hmac
 from collections.abc import Iterable
 from typing import Final
 
-from orchestrator.privacy.identifiers import Identifier, Identifiers
+from orchestrator.privacy.identifiers import Identifiers
 from orchestrator.privacy.keyring import derive
 
 _WEAK: Final = frozenset({"name"})  # two people may share one
@@ -22,7 +22,6 @@ class Digests:
     def __init__(self, digest_key: bytes) -> None:
         self._content = derive(digest_key, "radera/digest/content/1")
         self._subject = derive(digest_key, "radera/digest/subject/1")
-        self._identifier = derive(digest_key, "radera/digest/identifier/1")
         self._correlation = derive(digest_key, "radera/digest/correlation/1")
 
     def content(
@@ -44,15 +43,10 @@ class Digests:
     def subject(self, identifiers: Identifiers) -> str:
         """The person as these identifiers tell them: finds a second request with the same ones.
 
-        Names don't count unless there is nothing else. A request with one address more is found by
-        `identifier`.
+        Names don't count unless there is nothing else. A request with one address more is another.
         """
         strong = tuple(item for item in identifiers if item.kind not in _WEAK)
         return _digest(self._subject, Identifiers(strong or identifiers.items).to_bytes())
-
-    def identifier(self, identifier: Identifier) -> str:
-        """One identifier, for the list of those that must not come back."""
-        return _digest(self._identifier, Identifiers((identifier,)).to_bytes())
 
     def correlation(self, space: str, reference: str) -> str:
         """A vendor's record id or a party's link, for finding the request that a callback belongs to.

@@ -22,7 +22,6 @@ KEY_BYTES: Final = 32
 IDENTIFIERS: Final = "identifiers"
 REFERENCES: Final = "references"
 CALLBACK_BODY: Final = "callback-body"
-CALLBACK_HEADERS: Final = "callback-headers"
 
 _VERSION: Final = b"\x01"
 _NONCE_BYTES: Final = 12

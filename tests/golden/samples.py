@@ -140,6 +140,5 @@ SAMPLES: tuple[Message, ...] = (
         correlation="4e" * 32,
         received_at=MICROS,
         sealed_body=b"\x02sealed body",
-        sealed_headers=b"\x02sealed headers",
     ),
 )

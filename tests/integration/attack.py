@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from orchestrator.privacy import Exchange, Keyring, PrivacyError, Wrapped
 from orchestrator.privacy.sealing import (
     CALLBACK_BODY,
-    CALLBACK_HEADERS,
     IDENTIFIERS,
     REFERENCES,
     SealBroken,
@@ -36,7 +35,7 @@ from schemas.messages import Callback, Command, Confirmation, Decision, Message,
 from tests.integration.processes import copy
 
 _PURPOSES = (IDENTIFIERS, REFERENCES)
-_INSTALLATION = (CALLBACK_BODY, CALLBACK_HEADERS, DEAD_LETTER)
+_INSTALLATION = (CALLBACK_BODY, DEAD_LETTER)
 _WRAPPED = 1 + 12 + 32 + 16
 
 

@@ -59,7 +59,6 @@ def test_digests_of_different_uses_and_keys_differ() -> None:
     one = Identifiers((ANNA,))
     digests = [
         DIGESTS.subject(one),
-        DIGESTS.identifier(ANNA),
         DIGESTS.correlation("hubspot", ANNA.value),
         DIGESTS.correlation("superoffice", ANNA.value),
         Digests(bytes(32)).subject(one),
