@@ -7,8 +7,8 @@ The filters that are understood are clauses joined by `and`:
 with `is`, `isNot`, `contains`, `begins` for text and `eq`, `ne`, `lt`, `le`, `gt`, `ge`, `=` for
 numbers; `eq` and `=` also for text. Text compares without regard to case. A quote inside a text is
 written twice: that is OData's rule and **our assumption** about SuperOffice, which does not document it.
-A filter that is not understood, or names a column that the archive hasn't, is an error here; an unknown
-column in `$select` is left out of the rows.
+A filter that is not understood, or names a column that the archive hasn't, is an error here, and so is a
+parameter that SuperOffice doesn't describe; an unknown column in `$select` is left out of the rows.
 """
 
 import functools
@@ -42,6 +42,11 @@ TEXTS: dict[str, Callable[[str, str], bool]] = {
     "begins": lambda a, b: a.startswith(b),
     "ends": lambda a, b: a.endswith(b),
 }
+
+PARAMETERS = frozenset(
+    {"$select", "$filter", "$orderby", "$entities", "$top", "$skip", "$mode", "$options", "$context"}
+    | {"$format", "$jsonsafe", "$output"}
+)
 
 Clause = tuple[str, str, str | int]
 
@@ -137,6 +142,8 @@ def answer(
 ) -> dict[str, Any]:
     """One page of an archive: `rows` gives candidates for the clauses, `key` is the primary key."""
     asked = parameters(call)
+    if strange := set(asked) - PARAMETERS:
+        raise _bad(f"There is no parameter {', '.join(sorted(strange))}.")
     clauses = parse(asked.get("$filter", ""))
     for name, _, _ in clauses:
         if name not in columns:
