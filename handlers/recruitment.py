@@ -1,11 +1,12 @@
 """Recruitment agencies.
 
-An agency erases by itself: it is asked by mail, and answers on a page of ours that the mail links to. Two
-channels differ in whether we can look:
+An agency erases by itself: it is asked by mail, and answers on a page of ours that the mail links to. The
+channels differ in how it is asked, and in whether we can look:
 
 * `mail`: an agency that only reads mail. We can't look before or after; its answer is the evidence.
 * `teamtailor`: the agency's candidates can be read through Teamtailor's API, which has no deletion. So we
   look, ask the agency, and look again. Teamtailor's webhook says when a candidate is gone.
+* `opendsr`: the agency takes requests over OpenDSR: see `agency_opendsr`. Mail is for its reminders.
 
 The mail:
 
@@ -19,12 +20,15 @@ The mail:
 
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
 from handlers.agency_answer import read_answer
 from handlers.agency_mail import can_name, compose_mail
+from handlers.agency_opendsr import OpenDsrAgency
 from handlers.checking import ORDER, Finding, control_gap, control_look, examine
+from handlers.opendsr_endpoint import Endpoint, HttpAddress, Version, identities_of
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -33,6 +37,7 @@ from handlers.results import (
     CannotLook,
     Located,
     NotIdentifiable,
+    PartyAbsent,
     PartyErased,
     Proved,
     Reappeared,
@@ -42,6 +47,7 @@ from handlers.results import (
 )
 from handlers.teamtailor import Teamtailor, destroyed_candidate
 from handlers.times import micros
+from orchestrator.http import Guard, StaticAuthority
 from orchestrator.privacy import InvalidLink
 from orchestrator.secret import SecretRef
 from orchestrator.settings.sections import Address, Duration, Line
@@ -52,10 +58,10 @@ from schemas.messages import Language
 class RecruitmentSettings(HandlerSettings):
     """One approved agency."""
 
-    channel: Literal["mail", "teamtailor"]
+    channel: Literal["mail", "teamtailor", "opendsr"]
     """How the agency is dealt with."""
-    address: Address
-    """Where the agency reads erasure requests."""
+    address: Address | None = None
+    """Where the agency reads erasure requests; for OpenDSR where it is reminded, if at all by mail."""
     language: Language = "sv"
     """The language of the mails to it."""
     remind_after: Duration = timedelta(days=7)
@@ -74,6 +80,20 @@ class RecruitmentSettings(HandlerSettings):
     """Teamtailor: where the API answers."""
     api_version: str = "20240404"
     """Teamtailor: the dated version of the API."""
+    endpoint: HttpAddress | None = None
+    """OpenDSR: the agency's endpoint, without the version."""
+    endpoint_token: SecretRef | None = None
+    """OpenDSR: the bearer token for the endpoint, if it wants one."""
+    endpoint_version: Version = "2.0"
+    """OpenDSR: the version that the agency speaks; 1.0 is OpenGDPR."""
+    controller_id: Line | None = None
+    """OpenDSR: who we are to the agency. What it says of another's account counts for nothing."""
+    certificate: SecretRef | None = None
+    """OpenDSR: the agency's certificate, PEM, if it gave us one; else the one that its discovery names."""
+    authorities: SecretRef | None = None
+    """OpenDSR: who may have issued the certificate, PEM; by default those that browsers trust."""
+    allow_private_address: bool = False
+    """OpenDSR: for an agency on our own network: lifts the demand for https and a public address."""
     calls_per_ten_seconds: Annotated[int, Field(ge=1, le=50)] = 25
     """Teamtailor: our share of the limit of 50 in 10 s."""
 
@@ -81,6 +101,10 @@ class RecruitmentSettings(HandlerSettings):
     def _complete(self) -> "RecruitmentSettings":
         if self.channel == "teamtailor" and (self.token is None or self.company is None):
             raise ValueError('channel: "teamtailor" needs token and company; add them')
+        if self.channel == "opendsr" and (self.endpoint is None or self.controller_id is None):
+            raise ValueError('channel: "opendsr" needs endpoint and controller_id; add them')
+        if self.channel != "opendsr" and self.address is None:
+            raise ValueError(f'channel: "{self.channel}" needs address; add it')
         return self
 
 
@@ -105,7 +129,34 @@ class Recruitment:
                 control_email=settings.control_email,
             )
 
+        self._opendsr = None if settings.endpoint is None else self._agency(settings.endpoint)
+
+    def _agency(self, url: str) -> OpenDsrAgency:
+        settings, context = self._settings, self._context
+        secret = settings.endpoint_token
+        client = context.clients.client(
+            url,
+            authority=None
+            if secret is None
+            else StaticAuthority(lambda: {"Authorization": f"Bearer {secret.read()}"}),
+            guard=Guard(
+                hosts=frozenset({(urlsplit(url).hostname or "").lower()}),
+                allow_private=settings.allow_private_address,
+            ),
+        )
+        endpoint = Endpoint(
+            client,
+            url=url,
+            version=settings.endpoint_version,
+            certificate=settings.certificate,
+            authorities=settings.authorities,
+            clock=context.clock,
+        )
+        return OpenDsrAgency(endpoint, controller_id=settings.controller_id or "")
+
     async def locate(self, task: Task) -> Result:
+        if self._opendsr is not None:
+            return CannotLook() if identities_of(task.identifiers) else NotIdentifiable(missing=("email",))
         if self._teamtailor is None:
             if not can_name(task.identifiers):
                 return NotIdentifiable(missing=("email",))
@@ -121,8 +172,28 @@ class Recruitment:
 
     async def erase(self, task: Task) -> Result:
         """Ask the agency. Asking leads to an erasure, so it needs the permit, too."""
+        if self._opendsr is None:
+            return await self._write(task)
         context, settings = self._context, self._settings
-        if context.mailer is None or context.links is None:
+        if context.links is None:
+            raise Permanent("links_not_configured")
+        remind_at = context.clock() + micros(settings.remind_after)
+        if task.reminder:
+            seen = await self._opendsr.look(task, context.clock(), remind_at)
+            if isinstance(seen, AwaitingParty) and settings.address is not None:
+                await self._write(task)
+            if seen is not None:
+                return seen
+        expires_at = task.issued_at + micros(settings.link_lifetime)
+        token = context.links.make(task.request_id, task.system, task.attempt, expires_at)
+        return await self._opendsr.ask(task, self._callback_url(token), remind_at)
+
+    def _callback_url(self, token: str) -> str:
+        return f"{self._context.public_url}{self._context.callback_path}{token}"
+
+    async def _write(self, task: Task) -> AwaitingParty:
+        context, settings = self._context, self._settings
+        if context.mailer is None or context.links is None or settings.address is None:
             raise Permanent("mail_not_configured")
         expires_at = task.issued_at + micros(settings.link_lifetime)
         token = context.links.make(task.request_id, task.system, task.attempt, expires_at)
@@ -150,6 +221,8 @@ class Recruitment:
         )
 
     async def prove(self, task: Task) -> Result:
+        if self._opendsr is not None:
+            return await self._opendsr.prove(task, self._context.clock())
         if self._teamtailor is None:
             raise Permanent("cannot_look")
         control = await self._teamtailor.control()
@@ -170,7 +243,7 @@ class Recruitment:
 
     async def receive(self, callback: CallbackBody) -> Received:
         if callback.token is not None:
-            return self._answered(callback)
+            return await self._answered(callback)
         secret = self._settings.webhook_secret
         if secret is None:
             raise Refused("webhook_not_configured")
@@ -184,6 +257,8 @@ class Recruitment:
         return Received(result=result, correlation=self._correlation(candidate))
 
     async def check(self) -> tuple[Finding, ...]:
+        if self._opendsr is not None:
+            return await self._opendsr.check()
         if self._teamtailor is None:
             by_mail = "asked by mail, and none is sent for a check"
             return await examine([], settings={}, gaps=dict.fromkeys(ORDER, by_mail))
@@ -205,7 +280,7 @@ class Recruitment:
             },
         )
 
-    def _answered(self, callback: CallbackBody) -> Received:
+    async def _answered(self, callback: CallbackBody) -> Received:
         if self._context.links is None or callback.token is None:
             raise Refused("link_invalid")
         try:
@@ -217,8 +292,15 @@ class Recruitment:
         # The moment of the answer counts, not that of our reading: the worker may have been away.
         if link.is_expired(callback.received_at):
             raise Refused("link_expired")
-        prove_at = None if self._teamtailor is None else self._context.clock()
-        result = read_answer(callback.body, prove_at=prove_at)
+        if self._opendsr is not None and callback.header("content-type").startswith("application/json"):
+            url = self._callback_url(callback.token)
+            result = await self._opendsr.receive(callback, url, self._context.clock())
+        else:
+            # On the page, and not signed: where we can look, what it says is a reason to.
+            looks = self._teamtailor is not None or self._opendsr is not None
+            result = read_answer(callback.body, prove_at=self._context.clock() if looks else None)
+            if self._opendsr is not None and isinstance(result, PartyAbsent):
+                result = PartyErased(prove_at=self._context.clock())
         return Received(result=result, request_id=link.request_id, system=link.system, attempt=link.attempt)
 
     def _correlation(self, candidate: str) -> str:

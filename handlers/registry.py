@@ -59,7 +59,7 @@ class Context:
     answer_path: str = "/answer/"
     """Where, below it, the page is that an agency's link leads to."""
     callback_path: str = "/callbacks/tenant/"
-    """Where, below it, controllers call back."""
+    """Where, below it, controllers and agencies call back."""
     controller: str = ""
     """The installation's name, as a party knows it."""
     domain: str = "localhost"

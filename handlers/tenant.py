@@ -11,26 +11,20 @@
 * When it is proved, the controller is told.
 * The controller's address is somebody else's choice: see `orchestrator.http.guard`.
 * A callback is believed by the token in its address, and, where a certificate is configured, by its
-  signature.
+  signature: the certificate has to name the controller's domain and be in force, and what is signed has to
+  name the address that it came to.
 """
 
-import base64
-import binascii
-import hashlib
 import json
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
-from uuid import UUID
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from pydantic import Field, StringConstraints
 
 from handlers.agency_answer import token
 from handlers.checking import Finding, control_gap, control_look, examine
+from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -47,9 +41,10 @@ from handlers.results import (
     Result,
     StillPresent,
 )
-from handlers.times import from_iso, micros, to_iso
+from handlers.times import from_iso, micros
 from orchestrator.http import Client, Guard, StaticAuthority
 from orchestrator.privacy import Identifiers, InvalidLink
+from orchestrator.privacy.signatures import SignatureRefused, check_signature
 from orchestrator.secret import SecretRef
 from orchestrator.settings.sections import Address, Domain, Duration
 from schemas.messages import Token
@@ -60,12 +55,6 @@ REQUEST = "opendsr_request"
 _ATTEMPT = "attempt:"
 RECORD = "record"
 
-#: OpenDSR has no name for a telephone number, and a name alone says who nobody is.
-_OPENDSR = {
-    "email": "email",
-    "customer_id": "controller_customer_id",
-    "tenant_user_id": "controller_customer_id",
-}
 _OURS = ("email", "phone", "customer_id", "tenant_user_id")
 
 
@@ -78,12 +67,13 @@ class TenantSettings(HandlerSettings):
     """Where the product's data API answers, for this tenant."""
     api_token: SecretRef
     """The data API's token."""
-    controller_url: str
+    controller_url: HttpAddress
     """The controller's OpenDSR endpoint, without the version: requests go to /v2/requests below it."""
     controller_token: SecretRef | None = None
     """The bearer token for the controller's endpoint, if it wants one."""
     callback_certificate: SecretRef | None = None
-    """The controller's certificate, PEM; with it, a callback must bear its signature."""
+    """The controller's certificate, PEM, for the host of `controller_url`; with it, a callback must bear its
+    signature, and name the address that it was meant for."""
     opendsr_tokens: Annotated[tuple[TokenHash, ...], Field(max_length=2)] = ()
     """The SHA-256 (hex) of the bearer token with which the controller asks us over OpenDSR; a second one
     while the token is renewed. Without one it can't."""
@@ -196,8 +186,9 @@ class Tenant:
             raise Refused("link_for_another_system")
         if link.is_expired(callback.received_at):
             raise Refused("link_expired")
-        if self._settings.callback_certificate is not None:
-            _check_signature(self._settings.callback_certificate.read(), callback)
+        certificate = self._settings.callback_certificate
+        if certificate is not None:
+            self._check_signature(certificate.read(), callback)
         return Received(
             result=_instruction(callback.body),
             request_id=link.request_id,
@@ -205,35 +196,46 @@ class Tenant:
             attempt=link.attempt,
         )
 
+    def _check_signature(self, certificate: str, callback: CallbackBody) -> None:
+        """The controller's own, made for this address: what is signed names it. Raises Refused."""
+        [domain] = self._settings.controller_hosts
+        if callback.header("X-OpenDSR-Processor-Domain").lower() not in ("", domain):
+            raise Refused("signed_by_another_domain")
+        try:
+            check_signature(
+                certificate=certificate,
+                domain=domain,
+                signature=callback.header("X-OpenDSR-Signature"),
+                body=callback.body,
+                at=callback.received_at,
+                roots=None,
+            )
+        except SignatureRefused as error:
+            raise Refused(error.code) from None
+        url = f"{self._context.public_url}{self._context.callback_path}{callback.token}"
+        if _said(callback.body).get("status_callback_url") != url:
+            raise Refused("meant_for_another_address")
+
     # --- the controller
 
     async def _pass_on(self, task: Task) -> Result:
         """Give the controller the request, or remind it, and wait for its instruction."""
         if self._context.links is None:
             raise Permanent("links_not_configured")
-        identities = [
-            {"identity_type": _OPENDSR[i.kind], "identity_value": i.value, "identity_format": "raw"}
-            for i in task.identifiers
-            if i.kind in _OPENDSR
-        ]
-        if not identities:
+        if not identities_of(task.identifiers):
             return NotIdentifiable(missing=("email",))
-        id_ = _subject_request_id(task)
+        id_ = subject_request_id(task)
         sent = next((one for one in task.of_kind(REQUEST) if one.id == id_), None)
         submitted_at = task.issued_at if sent is None or sent.created_at is None else sent.created_at
         expires_at = submitted_at + micros(self._settings.link_lifetime)
         attempt = task.attempt if sent is None else _first_attempt(sent)
         link = self._context.links.make(task.request_id, task.system, attempt, expires_at)
-        content = {
-            "regulation": "gdpr",
-            "subject_request_id": id_,
-            "subject_request_type": "erasure",
-            "submitted_time": to_iso(submitted_at),
-            "subject_identities": identities,
-            "api_version": "2.0",
-            "status_callback_urls": [f"{self._context.public_url}{self._context.callback_path}{link}"],
-            "extensions": {"radera": {"asks": "instruction"}},
-        }
+        content = request_of(
+            task,
+            submitted_at=submitted_at,
+            callback=f"{self._context.public_url}{self._context.callback_path}{link}",
+            asks="instruction",
+        )
         path = "/v2/requests"
         answer = await self._controller.erase_call(task, "POST", path, json=content, accept=frozenset({409}))
         asked = "reminder" if task.reminder else "passed_on"
@@ -253,7 +255,7 @@ class Tenant:
         path = self._settings.confirmation_path
         if path is None or task.capacity == "processor":
             return {}
-        passed_on = {one.id for one in task.of_kind(REQUEST)} or {_subject_request_id(task)}
+        passed_on = {one.id for one in task.of_kind(REQUEST)} or {subject_request_id(task)}
         for id_ in sorted(passed_on):
             content = {
                 "subject_request_id": id_,
@@ -317,14 +319,6 @@ def _identities(identifiers: Identifiers) -> list[dict[str, str]]:
     return [{"type": one.kind, "value": one.value} for one in identifiers if one.kind in _OURS]
 
 
-def _subject_request_id(task: Task) -> str:
-    """A UUIDv4 by form, derived, so that it is the same each time; added identifiers make another
-    request of it.
-    """
-    hashed = hashlib.sha256(f"{task.request_id}\0{task.system}\0".encode() + task.identifiers.to_bytes())
-    return str(UUID(bytes=hashed.digest()[:16], version=4))
-
-
 def _first_attempt(sent: Reference) -> int:
     """The attempt that the controller's address was made with; before it was kept, that was 0."""
     # Of two that both passed it on, the first mark goes with the time that is kept, too.
@@ -332,27 +326,25 @@ def _first_attempt(sent: Reference) -> int:
     return int(numbers[0]) if numbers else 0
 
 
-def _instruction(body: bytes) -> Result:
+def _said(body: bytes) -> dict[str, Any]:
     try:
         said = json.loads(body)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise Refused("malformed")
+    return said
+
+
+def _instruction(body: bytes) -> Result:
+    said = _said(body)
+    try:
         ours = (said.get("extensions") or {}).get("radera") or {}
         instruction, reason, status = ours.get("instruction"), ours.get("reason"), said.get("request_status")
-    except (ValueError, AttributeError, RecursionError):
+    except AttributeError:
         raise Refused("malformed") from None
     if instruction == "erase":
         return Instructed()
     if instruction == "refuse" or (instruction is None and status == "cancelled"):
         return PartyRefused(code=token(str(reason or "")) or "controller_refused")
     raise Refused("no_instruction")
-
-
-def _check_signature(pem: str, callback: CallbackBody) -> None:
-    """OpenDSR signs the raw body with RSA PKCS#1 v1.5 and SHA-256. Raises Refused."""
-    try:
-        key = x509.load_pem_x509_certificate(pem.encode()).public_key()
-        signature = base64.b64decode(callback.header("X-OpenDSR-Signature"), validate=True)
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise Refused("certificate_unusable")
-        key.verify(signature, callback.body, padding.PKCS1v15(), hashes.SHA256())
-    except (InvalidSignature, ValueError, binascii.Error):
-        raise Refused("signature_invalid") from None

@@ -5,23 +5,33 @@
     GET    /controllers/{tenant}/v2/requests/{id}
     DELETE /controllers/{tenant}/v2/requests/{id}       202 while pending, later 409
     POST   /controllers/{tenant}/v2/confirmations       what we did about the request, 202
+    GET    /controllers/{tenant}/certificate.pem        an agency's certificate
+
+The same as OpenGDPR 1.0 below /controllers/{tenant}/v1, with requests at `opengdpr_requests`.
 
 `delay` after the request the controller calls back the first of `status_callback_urls`: `completed` with
 the instruction "erase", or `cancelled` with "refuse" and a reason, in `extensions.radera`. One that
 never answers has no instruction; one with `ignores` waits for that many reminders. With the role
 "agency" it removes the candidates that it holds under the stated identities and calls back `completed`,
-without an instruction.
+without an instruction. An agency is a processor, and signs every answer and callback, with a certificate for
+the host under which it was asked.
 """
 
 import base64
 import hashlib
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from handlers.sandbox.certificates import Authority
 from handlers.sandbox.store import Row, Store, normal
-from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339
+from handlers.sandbox.web import Call, Refusal, Reply, document, moment, rfc3339
 
 VENDOR = "controllers"
 REQUEST = "controller.request"
@@ -36,6 +46,8 @@ REQUIRED = (
     "subject_identities",
 )
 PROCESSING = 30 * 86_400_000_000
+VERSIONS = {"v2": "requests", "v1": "opengdpr_requests"}
+PREFIXES = {"v2": "X-OpenDSR", "v1": "X-OpenGDPR"}
 
 
 def _refusal(status: int, reason: str) -> Refusal:
@@ -54,12 +66,13 @@ def _is_time(text: Any) -> bool:
         return False
 
 
-def objection(asked: dict[str, Any]) -> str | None:
-    """What is wrong with a request, by OpenDSR 2.0; None when nothing is."""
-    absent = [name for name in REQUIRED if name not in asked]
+def objection(asked: dict[str, Any], version: str = "v2") -> str | None:
+    """What is wrong with a request, by OpenDSR 2.0 or OpenGDPR 1.0; None when nothing is."""
+    required = [name for name in REQUIRED if version == "v2" or name != "regulation"]
+    absent = [name for name in required if name not in asked]
     if absent:
         return f"missing: {', '.join(absent)}"
-    if asked["regulation"] not in ("gdpr", "ccpa"):
+    if version == "v2" and asked["regulation"] not in ("gdpr", "ccpa"):
         return "regulation"
     if asked["subject_request_type"] not in ("erasure", "access", "portability"):
         return "subject_request_type"
@@ -87,27 +100,51 @@ def objection(asked: dict[str, Any]) -> str | None:
     return None
 
 
+def _host(origin: str) -> str:
+    return urlsplit(origin).hostname or ""
+
+
 class Controllers:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: RSAPrivateKey) -> None:
         self._store = store
+        self._key = key
 
     def answer(self, call: Call) -> Reply:
         tenant, *rest = call.segments or ("",)
         account = self._store.get("controller.account", tenant)
+        try:
+            reply = self._answer(call, rest, account)
+        except Refusal as refusal:
+            reply = refusal.reply
+        if account is not None and account["role"] == "agency":
+            version = rest[0] if rest and rest[0] in VERSIONS else "v2"
+            signed = self._signed(account, reply.body, version, _host(call.origin))
+            reply.headers = {**reply.headers, **signed}
+        return reply
+
+    def _answer(self, call: Call, rest: list[str], account: Row | None) -> Reply:
         if account is None:
             raise _refusal(404, "unknown_controller")
         if account["token"] is not None and call.headers.get("authorization") != f"Bearer {account['token']}":
             raise _refusal(401, "unauthorized")
         match call.method, rest:
-            case "GET", ["v2", "discovery"]:
+            case "GET", ["certificate.pem"]:
+                certificate = self._certificate(account, _host(call.origin), call.now)
+                return Reply(200, certificate.encode(), {"content-type": "application/x-pem-file"})
+            case "GET", ["v1" | "v2" as version, "discovery"]:
                 formats = [{"identity_type": "email", "identity_format": name} for name in FORMATS]
-                content = {"api_version": "2.0", "supported_identities": formats}
-                return document(200, {**content, "supported_subject_request_types": ["erasure"]})
-            case "POST", ["v2", "requests"]:
-                return self._receive(call, account)
-            case "GET", ["v2", "requests", identity]:
+                content = {
+                    "api_version": f"{version[1]}.0",
+                    "supported_identities": formats,
+                    "supported_subject_request_types": ["erasure"],
+                    "processor_certificate": f"{call.origin}/controllers/{account['id']}/certificate.pem",
+                }
+                return document(200, content)
+            case "POST", ["v1" | "v2" as version, requests] if requests == VERSIONS[version]:
+                return self._receive(call, account, version)
+            case "GET", ["v1" | "v2" as version, requests, identity] if requests == VERSIONS[version]:
                 return document(200, self._status(self._request(account, identity)))
-            case "DELETE", ["v2", "requests", identity]:
+            case "DELETE", ["v1" | "v2" as version, requests, identity] if requests == VERSIONS[version]:
                 row = self._request(account, identity)
                 if row["status"] != "pending":
                     raise _refusal(409, "too_late")
@@ -126,11 +163,15 @@ class Controllers:
 
     def _status(self, row: Row) -> dict[str, Any]:
         names = ("controller_id", "expected_completion_time", "subject_request_id")
-        return {**{name: row["answer"][name] for name in names}, "request_status": row["status"]}
+        said = {**{name: row["answer"][name] for name in names}, "request_status": row["status"]}
+        account = self._store.get("controller.account", row["account"]) or {}
+        if row["status"] == "completed" and account.get("says"):
+            said["extensions"] = {"radera": account["says"]}
+        return said
 
-    def _receive(self, call: Call, account: Row) -> Reply:
+    def _receive(self, call: Call, account: Row, version: str) -> Reply:
         asked = call.json()
-        wrong = "malformed" if asked is None else objection(asked)
+        wrong = "malformed" if asked is None else objection(asked, version)
         if asked is None or wrong is not None:
             raise _refusal(400, str(wrong))
         identity, digest = asked["subject_request_id"], hashlib.sha256(call.body).hexdigest()
@@ -156,6 +197,8 @@ class Controllers:
             "digest": digest,
             "answer": answer,
             "status": "pending",
+            "version": version,
+            "host": _host(call.origin),
         }
         people = [
             normal(item["identity_value"])
@@ -197,6 +240,8 @@ class Controllers:
             }
         details = {"vendor": VENDOR, "account": tenant, "record": identity, "said": row["status"]}
         headers = {"Content-Type": "application/json", **account["callback_headers"]}
+        if account["role"] == "agency":
+            headers |= self._signed(account, json.dumps(said).encode(), row["version"], row["host"])
         self._store.later(
             now,
             "deliver",
@@ -206,6 +251,25 @@ class Controllers:
             headers=headers,
             **details,
         )
+
+    # --- signing
+
+    def _certificate(self, account: Row, host: str, now: int) -> str:
+        kind = account["certificate"]
+        authority = Authority(now, *(["Another authority"] if kind == "other_authority" else []))
+        ends = moment(now) - timedelta(days=1) if kind == "expired" else None
+        return authority.issue("other.example" if kind == "other_domain" else host, self._key, ends=ends)
+
+    def _signed(self, account: Row, body: bytes, version: str, host: str) -> dict[str, str]:
+        if account["signature"] == "missing":
+            return {}
+        signed = body + b" " if account["signature"] == "wrong" else body
+        signature = self._key.sign(signed, padding.PKCS1v15(), hashes.SHA256())
+        prefix = PREFIXES[version]
+        return {
+            f"{prefix}-Processor-Domain": host,
+            f"{prefix}-Signature": base64.b64encode(signature).decode(),
+        }
 
     def _confirm(self, call: Call, account: Row) -> Reply:
         told = call.json()

@@ -62,7 +62,7 @@ class Sandbox:
         self._hubspot = HubSpot(self.store)
         self._google = Google(self.store)
         self._teamtailor = Teamtailor(self.store)
-        self._controllers = Controllers(self.store)
+        self._controllers = Controllers(self.store, self._key)
         self._mailroom = Mailroom(
             self.store, self._teamtailor, None if directory is None else directory / "mail"
         )

@@ -155,7 +155,11 @@ class AgencySeed(Stated):
 
 
 class ControllerSeed(Stated):
-    """A controller, or an agency that speaks OpenDSR. A controller without `instruction` never answers."""
+    """A controller, or an agency that speaks OpenDSR. A controller without `instruction` never answers.
+
+    An agency signs all that it says; `says` stands in its extension when it is done. `certificate` and
+    `signature` are how it can get that wrong.
+    """
 
     tenant: str
     token: str | None = "sandbox-controller-token"  # noqa: S105 - opens nothing but a sandbox
@@ -166,6 +170,9 @@ class ControllerSeed(Stated):
     delay: timedelta = timedelta(hours=1)
     ignores: Annotated[int, Field(ge=0)] = 0
     callback_headers: dict[str, str] = {}
+    says: dict[str, str] | None = None
+    certificate: Literal["good", "expired", "other_domain", "other_authority"] = "good"
+    signature: Literal["good", "wrong", "missing"] = "good"
     candidates: tuple[Candidate, ...] = ()
 
 

@@ -2,15 +2,12 @@
 
 import base64
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 
 from handlers.port import Permanent, Reference, Refused, Retryable, pack_references, unpack_references
 from handlers.results import (
@@ -25,6 +22,7 @@ from handlers.results import (
     Reappeared,
     StillPresent,
 )
+from handlers.sandbox.certificates import Authority, new_key
 from orchestrator.privacy import Identifier
 from tests.contract.handlers_bench import ANNA, DAY, PUBLIC, REQUEST, Bench
 
@@ -237,34 +235,47 @@ async def test_a_callback_without_its_token_or_signature_is_refused(bench: Bench
         await bench.tenant().receive(bench.callback(body, {}))
     link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
     handler = bench.tenant(callback_certificate=bench.secret("pem", "not a certificate"))
-    with pytest.raises(Refused, match=r"^signature_invalid$"):
+    with pytest.raises(Refused, match=r"^certificate_unusable$"):
         await handler.receive(bench.callback(body, {"X-OpenDSR-Signature": "AAAA"}, link))
 
 
-async def test_a_signed_callback_is_believed_and_an_altered_one_is_not(bench: Bench) -> None:
-    """RSA PKCS#1 v1.5 with SHA-256 over the raw body, by the configured certificate."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "controller.example")])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
-        .not_valid_after(datetime(2036, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-    handler = bench.tenant(callback_certificate=bench.secret("pem", pem))
-    body = json.dumps({"extensions": {"radera": {"instruction": "erase"}}}).encode()
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({}, None),
+        ({"altered": b" "}, "signature_invalid"),
+        ({"domain": "other.example"}, "signed_by_another_domain"),
+        ({"certificate": "other.example"}, "certificate_of_another_domain"),
+        ({"days": 400}, "certificate_not_in_force"),
+        ({"to": "another"}, "meant_for_another_address"),
+        ({"to": None}, "meant_for_another_address"),
+    ],
+)
+async def test_a_signed_callback_is_believed_by_all_of_it(
+    bench: Bench, changed: dict[str, Any], code: str | None
+) -> None:
+    """The raw body, a certificate in force for the controller's own domain, and the address it was made for:
+    a signed instruction can't be sent on to the address of another request.
+    """
+    key = new_key("controller")
+    issued = Authority(bench.clock()).issue(changed.get("certificate", "sandbox"), key)
+    handler = bench.tenant(callback_certificate=bench.secret("pem", issued))
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + 500 * DAY)
+    to = f"{PUBLIC}/callbacks/tenant/{changed.get('to', link)}"
+    said = {"status_callback_url": to, "extensions": {"radera": {"instruction": "erase"}}}
+    body = json.dumps(said).encode()
     signature = base64.b64encode(key.sign(body, padding.PKCS1v15(), hashes.SHA256())).decode()
-    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
-    headers = {"x-opendsr-signature": signature}
-    received = await handler.receive(bench.callback(body, headers, link))
-    assert isinstance(received.result, Instructed)
-    with pytest.raises(Refused, match=r"^signature_invalid$"):
-        await handler.receive(bench.callback(body + b" ", headers, link))
+    headers = {
+        "x-opendsr-signature": signature,
+        "x-opendsr-processor-domain": changed.get("domain", "sandbox"),
+    }
+    bench.clock.pass_days(changed.get("days", 0))
+    callback = bench.callback(body + changed.get("altered", b""), headers, link)
+    if code is None:
+        assert isinstance((await handler.receive(callback)).result, Instructed)
+    else:
+        with pytest.raises(Refused, match=f"^{code}$"):
+            await handler.receive(callback)
 
 
 async def test_a_controllers_address_must_be_https_unless_it_is_ours(bench: Bench) -> None:
