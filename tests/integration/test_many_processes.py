@@ -1,4 +1,5 @@
-"""Every role in processes of its own, events over Kafka, state in PostgreSQL: the same requests and ends.
+"""Every role in processes of its own, events over Kafka, state in PostgreSQL, schemas in a registry: the same
+requests and ends.
 
 Two orchestrators, two workers with systems of their own, a mailbox and the HTTP side. Orchestrators, workers
 and the mailbox are killed while requests run, and started again.
@@ -15,13 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.bus.port import Delivery
+from orchestrator.cli.assembly import Ground, open_ground, topics_of
 from orchestrator.cli.submit import identifier_of, submit_to
 from orchestrator.smtp import message_id
 from schemas import topics
-from schemas.codec import decode
+from schemas.codec import decode, schema_id_of
 from schemas.messages import Outcome
 from tests.contract.conftest import postgresql_server, postgresql_url
+from tests.contract.registry_stand_in import registry_stand_in
 from tests.integration.kafka_server import Node, node
 from tests.integration.people import Person, make_people
 from tests.integration.processes import RADERA, Vendors, environment, eventually, free_port, vendors
@@ -40,6 +43,9 @@ security = "none"
 replication = 1
 partitions = 4
 session = "PT{session:.0f}S"
+
+[kafka.schema_registry]
+url = "{registry}"
 """
 
 
@@ -95,9 +101,18 @@ class Installation:
         found = {
             outcome.event_id: outcome
             for delivery in self.ground.bus.browse([topics.OUTCOMES])
-            if (outcome := decode(delivery.value, Outcome)).kind == "completed"
+            if (outcome := decode(delivery.value, Outcome, registry=self.ground.resolver)).kind == "completed"
         }
         return list(found.values())
+
+    def unframed(self) -> set[str]:
+        """Topics with a record that names no schema of the registry."""
+        names = topics_of(self.ground.settings)
+        return {one.topic for one in self.ground.bus.browse(names) if schema_id_of(one.value) is None}
+
+    def dead_letters(self) -> list[Delivery]:
+        names = [topics.dead_letters(topic) for topic in topics_of(self.ground.settings)]
+        return list(self.ground.bus.browse(names))
 
 
 @pytest.fixture
@@ -111,7 +126,10 @@ def installation(tmp_path: Path, node: Node, postgresql_url: str) -> Iterator[In
         serve_port = free_port()
         config = write_settings(home, served, http_port=serve_port)
         more = _SERVERS.format(
-            database=postgresql_url, kafka=node.server.address, session=node.server.session
+            database=postgresql_url,
+            kafka=node.server.address,
+            session=node.server.session,
+            registry=stack.enter_context(registry_stand_in()).url,
         )
         config.write_text(config.read_text() + more)
         for words in (("keys", "create"), ("db", "upgrade"), ("topics", "apply"), ("topics", "check")):
@@ -185,6 +203,7 @@ def test_roles_in_processes_of_their_own_survive_being_killed(installation: Inst
         lambda: len(installation.completions()) == len(people) and not _unmailed(installation),
         within=60.0,
     )
+    assert (set(), []) == (installation.unframed(), installation.dead_letters())
     for process in installation.processes.values():
         assert 0 == process.end(signal.SIGTERM), process.name
 
