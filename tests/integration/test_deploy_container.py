@@ -22,6 +22,7 @@ def test_everything_that_is_copied_exists_and_is_sent() -> None:
 
     assert {
         "LICENSE",
+        "README.md",
         "handlers",
         "orchestrator",
         "pyproject.toml",
