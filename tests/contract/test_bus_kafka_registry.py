@@ -28,7 +28,7 @@ from schemas.codec import decode, encode, schema_id_of
 from schemas.messages import Command, Request
 from tests.contract import other_producer
 from tests.contract.bus_suite import receive, unique
-from tests.contract.kafka_bench import Factory, wall_clock
+from tests.contract.kafka_bench import Factory, committed, wall_clock
 from tests.contract.registry_stand_in import StandIn, registry_stand_in
 from tests.golden.samples import SAMPLES
 from tests.integration.kafka_server import Server, kafka
@@ -240,6 +240,33 @@ def test_a_schema_that_the_registry_does_not_have(
     assert [("unreadable_request", "unknown_schema")] == [
         (one.reason, one.code) for one in unknown.escalations
     ]
+
+
+def test_what_waits_for_its_schema_is_not_passed_over(kafka: Server, stand_in: StandIn) -> None:
+    """Not by the group's position, nor by what was published after it: another reader of the group gets it
+    in its place, when it can be read.
+    """
+    topic, group = unique("t"), unique("g")
+    schema_ids = [register(stand_in, topic, {**other_producer.SCHEMA, "doc": doc}) for doc in ("seen", "new")]
+    seen, new = (other_producer.confluent_header(one) + b"body" for one in schema_ids)
+    factory = Factory(kafka)
+    registries = [Registry(SchemaRegistry(url=stand_in.url)) for _ in range(2)]
+    registries[0].look_up(seen)
+    factory.open().publish([Record(topic=topic, key="k", value=value) for value in (seen, new, seen)])
+    stand_in.stop()
+    with factory.open(registries[0]).subscribe(group, [topic]) as subscription:
+        [first] = receive(subscription, 1)
+        subscription.ack(first)
+        assert [] == subscription.poll(1.0, 10)
+    assert {0: 1} == committed(factory, group, topic)
+
+    with factory.open(registries[1]).subscribe(group, [topic]) as subscription:
+        assert [] == subscription.poll(3.0, 10)
+        stand_in.start()
+        assert [(1, new), (2, seen)] == [(one.offset, one.value) for one in receive(subscription, 2)]
+    factory.dispose()
+    for registry in registries:
+        registry.close()
 
 
 def test_records_are_framed_where_they_are_published(factory: Factory, registry: Registry) -> None:
