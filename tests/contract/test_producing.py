@@ -105,7 +105,7 @@ def test_our_producer_makes_the_vector(keyring: Keyring, monkeypatch: pytest.Mon
             public, source="web_form", clock=lambda: producing.RECEIVED_AT, schema_id=schema_id
         )
         made = producer.request(
-            [Identifier(kind, said, site) for kind, said, site in reversed(producing.ITEMS)],  # type: ignore[arg-type]  # literals
+            [Identifier(kind, said, site) for kind, said, site in reversed(producing.ITEMS)],  # type: ignore[arg-type]  # kinds are literals
             verified=True,
             request_id=producing.REQUEST_ID,
             language="sv",
