@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
 
+from handlers.addresses import writings
 from handlers.checking import Finding, examine
 from handlers.google_login import ServiceAccount
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
@@ -160,7 +161,8 @@ class GoogleAnalytics:
         for kind in self._settings.identify_by:
             if kind == "user_provided_data":
                 for identifier in identifiers.of_kind("email"):
-                    yield "userProvidedData", normalised_email(identifier.value)
+                    for writing in writings(identifier.value):
+                        yield "userProvidedData", normalised_email(writing)
                 for identifier in identifiers.of_kind("phone"):
                     yield "userProvidedData", normalised_phone(identifier.value)
                 continue

@@ -30,6 +30,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field
 
+from handlers.addresses import all_writings, normal
 from handlers.checking import Finding, Gap, MissingRights, control_gap, control_look, examine
 from handlers.hubspot_webhook import deleted_contacts, is_genuine
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
@@ -217,10 +218,10 @@ class HubSpot:
         """The contacts with one of these addresses, as their own or as a secondary one."""
         found = {contact.id: contact for contact in await self._by_addresses(emails)}
         if self._settings.secondary == "search":
-            for email in emails:
+            for email in all_writings(emails):
                 for id_ in await self._searched(email):
                     for contact in await self._read(id_, None) if id_ not in found else ():
-                        if email.strip().lower() in _addresses(contact):
+                        if normal(email) in map(normal, _addresses(contact)):
                             found[id_] = self._reference(contact)
         return list(found.values())
 
@@ -261,10 +262,10 @@ class HubSpot:
 
     async def _by_addresses(self, emails: list[str]) -> list[Reference]:
         found: dict[str, Reference] = {}
-        wanted = {email.strip().lower() for email in emails}
-        for email in emails:
+        wanted = {normal(email) for email in emails}
+        for email in all_writings(emails):
             for contact in await self._read(email, "email"):
-                if not wanted & set(_addresses(contact)):
+                if not wanted & set(map(normal, _addresses(contact))):
                     raise Permanent("lookup_not_honoured")
                 reference = self._reference(contact)
                 found[reference.id] = reference

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import anyio
 from pydantic import BeforeValidator, Field
 
+from handlers.addresses import all_writings, normal, writings
 from handlers.checking import MissingRights
 from handlers.port import Control, Permanent, Reference, Retryable, Task
 from handlers.registry import Context, HandlerSettings
@@ -173,28 +174,29 @@ class Records:
         """The persons of each address, each read to see that it has one of them."""
         found: dict[str, Reference] = {}
         by_address: list[list[Reference]] = []
-        wanted = {email.strip().lower() for email in emails}
+        wanted = {normal(email) for email in emails}
         for email in emails:
-            mine: list[Reference] = []
-            by_address.append(mine)
-            condition = f"email/emailAddress is '{self._quoted(email)}'"
-            params = {"$select": "personId", "$filter": condition, "$orderBy": "personId"}
-            async for row in self._rows("Person", params):
-                id_ = _id(row)
-                if id_ in found:
-                    mine.append(found[id_])
-                    continue
-                answer = await self._ask("GET", f"Person/{id_}", {"$select": "PersonId,Emails,CreatedDate"})
-                if answer.status == GONE:
-                    continue
-                entity = answer.object()
-                values = {str(one.get("Value", "")).strip().lower() for one in entity.get("Emails") or []}
-                if not values & wanted:
-                    raise Permanent("filter_not_honoured")
-                created_at = from_iso(entity.get("CreatedDate"))
-                found[id_] = Reference(kind="person", id=id_, created_at=created_at)
-                mine.append(found[id_])
+            mine: dict[str, Reference] = {}
+            for writing in writings(email):
+                condition = f"email/emailAddress is '{self._quoted(writing)}'"
+                params = {"$select": "personId", "$filter": condition, "$orderBy": "personId"}
+                async for row in self._rows("Person", params):
+                    id_ = _id(row)
+                    person = found.get(id_) or await self._person(id_, wanted)
+                    if person is not None:
+                        found[id_] = mine[id_] = person
+            by_address.append(list(mine.values()))
         return by_address
+
+    async def _person(self, id_: str, wanted: set[str]) -> Reference | None:
+        """The person, who must have one of these addresses; None if they are gone meanwhile."""
+        answer = await self._ask("GET", f"Person/{id_}", {"$select": "PersonId,Emails,CreatedDate"})
+        if answer.status == GONE:
+            return None
+        entity = answer.object()
+        if not {normal(str(one.get("Value", ""))) for one in entity.get("Emails") or []} & wanted:
+            raise Permanent("filter_not_honoured")
+        return Reference(kind="person", id=id_, created_at=from_iso(entity.get("CreatedDate")))
 
     async def children(self, person: Reference) -> AsyncIterator[Reference]:
         """What hangs on a person."""
@@ -210,7 +212,7 @@ class Records:
     async def submissions_by_address(self, emails: list[str]) -> list[Reference]:
         """Submissions that never became a person's: someone filled in a form and nobody answered."""
         found: list[Reference] = []
-        for email in emails:
+        for email in all_writings(emails):
             condition = f"emailAddress is '{self._quoted(email)}'"
             found += [one async for one in self._submissions(condition)]
         return found

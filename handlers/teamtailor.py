@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
+from handlers.addresses import all_writings, normal
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable
 from handlers.times import from_iso
 from orchestrator.http import Clients, Limits, StaticAuthority
@@ -65,14 +66,14 @@ class Teamtailor:
     async def candidates(self, emails: list[str]) -> list[Reference]:
         """The candidates with one of these addresses, through all pages."""
         found: dict[str, Reference] = {}
-        for email in emails:
+        for email in all_writings(emails):
             for number in range(1, MAX_PAGES + 1):
                 params = {"filter[email]": email, "page[size]": str(PAGE), "page[number]": str(number)}
                 page = (await self._client.call("GET", "/v1/candidates", params=params)).object()
                 for row in _rows(page):
                     attributes = row.get("attributes") or {}
                     # A filter that the server didn't honour would name other people.
-                    if str(attributes.get("email") or "").strip().lower() != email.strip().lower():
+                    if normal(str(attributes.get("email") or "")) != normal(email):
                         raise Permanent("filter_not_honoured")
                     id_ = str(row["id"])
                     created_at = from_iso(attributes.get("created-at"))
