@@ -39,12 +39,7 @@ def confirm_command(
     references: Iterable[Reference],
 ) -> Confirmation:
     """The confirmation of what a verb found or did."""
-    known = [*references, *result.references]
-
-    def is_personal(text: str) -> bool:
-        return find_personal(text, identifiers) or any(_names(text, one) for one in known)
-
-    said = _said(result, is_personal)
+    said = _said(result, personal_to(identifiers, [*references, *result.references]))
     return Confirmation(
         event_id=_event_id(command.event_id, result.kind, said, result.references),
         request_id=command.request_id,
@@ -58,6 +53,18 @@ def confirm_command(
         correlations=tuple(result.correlations),
         **said,
     )
+
+
+def personal_to(identifiers: Identifiers, references: Iterable[Reference]) -> IsPersonal:
+    """Tells whether a text names the person, or one of the records."""
+    known = tuple(references)
+    return lambda text: find_personal(text, identifiers) or any(_names(text, one) for one in known)
+
+
+def with_proof(confirmation: Confirmation, proof: Mapping[str, str], is_personal: IsPersonal) -> Confirmation:
+    """The confirmation with what the vendor's answers prove, of what may be said."""
+    kept = {name: value for name, value in proof.items() if not (is_personal(value) or looks_personal(value))}
+    return confirmation.model_copy(update={"evidence": {**kept, **confirmation.evidence}})
 
 
 def confirm_failure(

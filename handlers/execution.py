@@ -24,7 +24,14 @@ from typing import Any, Protocol
 
 import anyio
 
-from handlers.confirming import confirm_callback, confirm_command, confirm_expiry, confirm_failure
+from handlers.confirming import (
+    confirm_callback,
+    confirm_command,
+    confirm_expiry,
+    confirm_failure,
+    personal_to,
+    with_proof,
+)
 from handlers.port import (
     CallbackBody,
     Expired,
@@ -51,7 +58,6 @@ from orchestrator.privacy import (
     PrivacyError,
     RequestKeys,
     SealBroken,
-    looks_personal,
     seal,
     unseal,
 )
@@ -138,10 +144,7 @@ class Execution:
 
     async def _command(self, command: Command, trace: str | None) -> Record:
         began_at = anyio.current_time()
-        with recorded(command.event_id) as calls:
-            confirmation = await self._answer(command)
-        proof = {name: value for name, value in calls.evidence().items() if not looks_personal(value)}
-        confirmation = confirmation.model_copy(update={"evidence": {**proof, **confirmation.evidence}})
+        confirmation = await self._answer(command)
         try:
             record = _record(confirmation, self._clock(), trace)
         except CodecError:
@@ -183,6 +186,11 @@ class Execution:
             return self._failed(command, "key_unusable", retryable=True)
         except (ValueError, TypeError):
             return self._failed(command, "references_broken", retryable=False)
+        with recorded(command.event_id) as calls:
+            confirmation = await self._carry_out(command, handler, task, key)
+        return with_proof(confirmation, calls.evidence(), personal_to(task.identifiers, task.references))
+
+    async def _carry_out(self, command: Command, handler: Handler, task: Task, key: bytes) -> Confirmation:
         try:
             with anyio.fail_after(self._call_limit):
                 result = await _verb(handler, task)

@@ -3,7 +3,9 @@
 import base64
 import logging
 from collections.abc import Iterator
+from typing import Any
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -19,6 +21,7 @@ from handlers.port import (
     unpack_references,
 )
 from handlers.results import Absent, Accepted, Located, Proved, Result
+from orchestrator.http import Clients
 from orchestrator.privacy import (
     IDENTIFIERS,
     REFERENCES,
@@ -194,6 +197,50 @@ async def test_evidence_that_names_the_person_or_a_record_is_withheld(bench: Ben
     """The rest is kept, and the confirmation says that something was taken out."""
     said = await bench.answer(bench.command(), located("700001", note=value, contacts="1"))
     assert ({"contacts": "1", "evidence_withheld": "1"}, "evidence_withheld") == (said.evidence, said.code)
+
+
+async def asked(bench: Bench, headers: dict[str, str], *script: Any) -> dict[str, str]:
+    """The evidence of a command whose handler calls once and is answered with these headers."""
+    respond = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers))
+    client = Clients(clock=bench.clock, transport=respond).client("https://vendor.example")
+    locate = bench.handler._do
+
+    async def calling(task: Task) -> Any:
+        await client.call("GET", "/")
+        return await locate(task)
+
+    vars(bench.handler)["locate"] = calling
+    return (await bench.answer(bench.command(), *script)).evidence
+
+
+@pytest.mark.parametrize("step", [located(), Retryable("timeout"), Permanent("wrong_account"), KeyError()])
+async def test_what_the_vendors_answers_prove_is_told_whatever_became_of_the_command(
+    bench: Bench, step: Any
+) -> None:
+    """A failure most of all: its id is what the vendor's support asks for."""
+    evidence = await asked(bench, {"x-request-id": "0b7c8f5e-3f5d"}, step)
+    assert ("1", "200", "0b7c8f5e-3f5d", "2026-09-01T00:00:00Z") == tuple(
+        evidence[f"vendor_{name}"] for name in ("calls", "status", "correlation", "answered_at")
+    )
+
+
+@pytest.mark.parametrize("id_", ["contact-46701234567", "anna.example-id", "x-700001-y"])
+async def test_an_id_that_names_the_person_or_a_record_is_left_out(bench: Bench, id_: str) -> None:
+    """It comes from the vendor, who may make it of anything. The rest is told."""
+    known = pack_references((Reference(kind="contact", id="700001"),))
+    references = (seal(KEY, REQUEST, REFERENCES, known),)
+    respond = httpx.MockTransport(lambda request: httpx.Response(200, headers={"x-request-id": id_}))
+    client = Clients(clock=bench.clock, transport=respond).client("https://vendor.example")
+
+    async def calling(task: Task) -> Any:
+        await client.call("GET", "/")
+        return located()
+
+    vars(bench.handler)["locate"] = calling
+    said = await bench.answer(bench.command(sealed_references=references), located())
+    is_hidden = id_ != "anna.example-id"
+    assert is_hidden == ("vendor_correlation" not in said.evidence)
+    assert "200" == said.evidence["vendor_status"]
 
 
 async def test_the_same_answer_twice_is_one_event_and_another_answer_another(bench: Bench) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 import anyio
 import pytest
 import sqlalchemy as sa
+from typing_extensions import override
 
 from handlers.port import (
+    CallbackBody,
     Refused,
     Retryable,
 )
-from handlers.results import Instructed, PartyErased, Result
-from handlers.worker import in_thread
+from handlers.results import Instructed, PartyErased, Received, Result, VendorPurged
+from handlers.worker import Worker, directly, in_thread
 from orchestrator.bus.port import Record, Subscription
 from orchestrator.privacy import (
     IDENTIFIERS,
@@ -27,7 +29,7 @@ from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import encode
 from schemas.messages import Callback
-from tests.contract.worker_bench import ANNA, KEY, NOW, Bench, located
+from tests.contract.worker_bench import ANNA, KEY, NOW, Bench, Scripted, located
 
 pytestmark = pytest.mark.anyio
 
@@ -230,6 +232,53 @@ async def test_a_callback_goes_to_the_system_that_it_names(bench: Bench) -> None
     bench.call_back(b"{}", system="other")
     await step(bench)
     assert ([], []) == (bench.handler.received, bench.said())
+
+
+class Batched(Scripted):
+    """A handler whose vendor speaks in batches, of which it takes its own."""
+
+    mine: tuple[str, ...] = ()
+
+    @override
+    async def receive(self, callback: CallbackBody) -> Any:
+        if not self.mine:
+            raise Refused("wrong_account")
+        return tuple(Received(result=VendorPurged(), correlation=one) for one in self.mine)
+
+
+async def batch(bench: Bench, **mine: tuple[str, ...]) -> list[tuple[str, str | None]]:
+    """What two systems of one kind say to one callback: ids and correlations."""
+    handlers: dict[str, Any] = {}
+    for system, correlations in mine.items():
+        handlers[system] = Batched()
+        handlers[system].mine = correlations
+    worker = Worker(
+        bus=bench.bus,
+        keys=bench.keys,
+        installation=bench.keyring,
+        handlers=handlers,
+        clock=bench.clock,
+        run_blocking=directly,
+    )
+    bench.call_back(b"[]")
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    return [(said.event_id, said.correlation) for said in bench.said()]
+
+
+async def test_each_event_of_a_batch_is_a_confirmation_of_its_own(bench: Bench) -> None:
+    """Each system takes its own; a repeat of the batch says the same under the same ids."""
+    one, two, three = "a" * 64, "b" * 64, "c" * 64
+    said = await batch(bench, swedish=(one, two), norwegian=(three,), danish=())
+    assert [one, two, three] == [correlation for _, correlation in said]
+    assert 3 == len({event_id for event_id, _ in said})
+    again = await batch(bench, swedish=(one, two), norwegian=(three,), danish=())
+    assert said == again
+
+
+async def test_a_batch_that_is_nobodys_is_dropped(bench: Bench) -> None:
+    """All of it was of other accounts."""
+    assert [] == await batch(bench, swedish=(), norwegian=())
 
 
 async def test_a_callback_not_sealed_by_us_is_set_aside(bench: Bench) -> None:
