@@ -4,6 +4,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,8 @@ def main() -> int:
     )
     directory = Path(tempfile.mkdtemp(prefix="radera-chaos-")) / "run"
     _say(f"seed {seed}, {asked.requests} requests, in {directory}")
+    # Ended from outside, the servers are ended too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = play(plan, directory, say=_say)
     except Broken as broken:

@@ -35,7 +35,7 @@ from tests.chaos.people import AGENCY, SYSTEMS, Person
 from tests.integration.kafka_server import Node
 from tests.integration.kafka_server import free_port as free_pair
 from tests.integration.postgresql_server import LocalServer, connect
-from tests.integration.processes import RADERA, Vendors, environment, free_port, vendors
+from tests.integration.processes import RADERA, Vendors, environment, eventually, free_port, vendors
 
 #: The systems of each group of workers; one group's topics are nobody else's.
 WORKERS = {
@@ -85,7 +85,7 @@ cap = "PT1S"
 max_attempts = 30
 
 [waits]
-party_reminder = "PT30S"
+party_reminder = "PT2M"
 max_reminders = 100
 
 [worker]
@@ -110,16 +110,17 @@ kind = "recruitment"
 look_again = []
 channel = "mail"
 address = "{nord}"
-remind_after = "PT30S"
+remind_after = "PT2M"
 """
 _SYSTEM = """
 [systems.{name}]
 kind = "{name}"
-look_again = ["PT0.5S"]
+look_again = []
 after = {after}
 file = "{file}"
 """
-_AGENCY = {"name": "Nord", "address": NORD, "answer": "erased", "delay": "PT0.5S"}
+# Without the mail scanner that opens each link first: its answers are delivered one after the other.
+_AGENCY = {"name": "Nord", "address": NORD, "answer": "erased", "delay": "PT0.5S", "scans": False}
 T = TypeVar("T")
 
 
@@ -206,6 +207,23 @@ class Installation:
             if person.is_submitted
             and (person.request_id not in sagas or not sagas[person.request_id].is_finished)
         ]
+
+    def await_end(self, within: float) -> None:
+        """Waits until every request has ended; fails with those that have not."""
+        try:
+            eventually("all have ended", lambda: not self.open_people(), within=within, every=0.3)
+        except AssertionError as error:
+            said = "; ".join(f"{one.request_id} {self.where(one)}" for one in self.open_people()[:5])
+            raise AssertionError(f"{error}: {said}") from None
+
+    def where(self, person: Person) -> str:
+        """How far a person's request is."""
+        saga = self.ground.store.saga(person.request_id)
+        if saga is None:
+            return "not begun"
+        steps = " ".join(f"{step.system}={step.state}" for step in saga.steps if not step.is_ended)
+        questions = " ".join(f"{one.reason}({one.code})" for one in saga.escalations)
+        return f"{saga.status} [{steps}] {questions} wakes at {saga.wake_at}"
 
     def outcomes(self) -> list[Outcome]:
         """Every outcome that was published, each event once."""

@@ -33,7 +33,7 @@ class Plan:
     #: Faults go on until few requests are open; without, every fault comes once.
     is_long: bool = True
     is_calm: bool = False
-    pause: tuple[float, float] = (2.0, 8.0)
+    pause: tuple[float, float] = (4.0, 14.0)
     replicas: int = 2
     #: Seconds in which something has to move.
     patience: float = 90.0
@@ -222,7 +222,7 @@ def _report(plan: Plan, installation: Installation, error: Exception) -> str:
     )
     try:
         missing = "\n".join(
-            f"{person.request_id}: {_where(installation, person)}"
+            f"{person.request_id}: {installation.where(person)}"
             for person in patiently(installation.open_people, within=10.0)[:10]
         )
     except (StoreError, BusUnavailable) as unreachable:
@@ -237,12 +237,3 @@ def _last(log: Path) -> str:
     """The end of a log, without what the bus's library says of a broker that is away."""
     lines = [line for line in tail(log, 400).splitlines() if '"third_party"' not in line]
     return "\n".join(lines[-12:])
-
-
-def _where(installation: Installation, person: Person) -> str:
-    saga = installation.ground.store.saga(person.request_id)
-    if saga is None:
-        return "not begun"
-    steps = " ".join(f"{step.system}={step.state.status}" for step in saga.steps if not step.is_ended)
-    questions = " ".join(f"{one.reason}({one.code})" for one in saga.escalations)
-    return f"{saga.status} [{steps}] {questions}"

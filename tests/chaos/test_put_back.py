@@ -32,7 +32,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     eventually("some have ended", lambda: len(installation.open_people()) < 5, within=60)
     backup = _backed_up(installation, tmp_path)
     _produced(installation, late)
-    eventually("all have ended", lambda: not installation.open_people(), within=90, every=0.3)
+    installation.await_end(90)
     done = _ledgers(installation)
     installation.fleet.end_all()
     assert [] == installation.fleet.bad_ends
@@ -41,7 +41,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     again = {person.request_id for person in installation.open_people()}
     assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
     installation.start_all()
-    eventually("all have ended again", lambda: not installation.open_people(), within=90, every=0.3)
+    installation.await_end(60)
 
     sagas = installation.sagas()
     assert {person.request_id for person in crowd} == set(sagas)

@@ -20,7 +20,7 @@ REQUESTS = 8
 
 
 @pytest.mark.parametrize(
-    "installation", [(('remind_after = "PT30S"', 'remind_after = "PT3S"'),)], indirect=True
+    "installation", [(('remind_after = "PT2M"', 'remind_after = "PT3S"'),)], indirect=True
 )
 @pytest.mark.timeout(240)
 def test_the_broker_away(installation: Installation, seed: int) -> None:
@@ -79,7 +79,7 @@ def _begun(installation: Installation, seed: int) -> None:
 
 
 def _all_end(installation: Installation) -> None:
-    eventually("all requests have ended", lambda: not installation.open_people(), within=90, every=0.3)
+    installation.await_end(90)
     sagas = installation.sagas()
     for person in installation.people:
         saga = sagas[person.request_id]
