@@ -30,7 +30,8 @@ def _alerts() -> list[dict[str, Any]]:
 
 def _exported() -> set[str]:
     """The names of every series that Radera can export."""
-    metrics = Metrics(["hubspot"])
+    metrics = Metrics(["hubspot"], ["hubspot"])
+    metrics.circuit("hubspot", "closed")
     metrics.watch(
         lambda: Figures(
             open_requests=1,
@@ -49,7 +50,7 @@ def _commands(text: str) -> set[tuple[str, ...]]:
     """The radera commands that a text tells to type."""
     return {
         tuple(words.split())
-        for words in re.findall(r"\bradera ((?:(?:dlq) )?(?!logs|get|describe)[a-z]+)", text)
+        for words in re.findall(r"\bradera ((?:(?:dlq|systems) )?(?!logs|get|describe)[a-z]+)", text)
     }
 
 

@@ -18,6 +18,7 @@ KINDS = (
     "slow after the effect",
     "reset",
     "refused",
+    "outage",
     "lost_response",
     "malformed",
     "wrong_account",
@@ -55,6 +56,9 @@ class Trouble:
                 name, match["seconds"] = "slow", rng.choice((40.0, 600.0))
             case "slow after the effect":
                 name, match["seconds"], match["after_effect"] = "slow", rng.choice((5.0, 40.0)), True
+            case "outage":
+                # Long enough for the circuit to open, and for tries to fail.
+                name, match["times"] = rng.choice(("refused", "503")), rng.choice((8, 30))
             case "wrong_account" | "no_rights":
                 self.spell(kind, (vendor,))
                 return
