@@ -280,7 +280,7 @@ class KafkaSubscription:
     def _wanted(self, arrived: Iterable[Place]) -> Positions:
         positions = looked_up(self._positions)
         if callable(self._positions):
-            return positions
+            return dict.fromkeys(arrived, 0) | dict(positions)
         return {
             place: positions[place] for place in arrived if place in positions and place not in self._seen
         }

@@ -17,7 +17,9 @@ What every adapter promises:
   that keeps the effects) hands them to `subscribe`; they override what the bus has stored for those
   partitions, forwards and back, so that a restored backup replays what it missed. Given as a mapping they
   are those of the time of subscribing, and count when a partition first comes to the subscription. Given as
-  a function they are looked up, in the subscription's thread, each time that partitions come to it.
+  a function they are looked up, in the subscription's thread, each time that partitions come to it, and are
+  the whole truth: a partition that they don't name begins at the oldest record there is, since the backup
+  may be from before its first.
 * **A busy reader stays a reader.** Who has its hands full polls for 0 records now and then: that delivers
   nothing, stores the position and keeps the reader in its group. Who doesn't poll at all counts as dead
   after a while, and others get its records.

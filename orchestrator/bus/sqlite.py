@@ -217,6 +217,8 @@ class SqliteBus:
         topics = tuple(dict.fromkeys(topics))
         # Before the lock: looking them up may wait for the database.
         wanted = looked_up(positions)
+        if callable(positions):
+            wanted = {(topic, PARTITION): 0 for topic in topics} | dict(wanted)
         shared = self._shared
         with shared.news:
             fresh = [topic for topic in topics if (group, topic) not in shared.lines]

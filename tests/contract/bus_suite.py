@@ -349,6 +349,19 @@ class BusSuite:
             assert ["2"] == values(receive(subscription, 1))
             assert [] == subscription.poll(SILENCE, 10)
 
+    def test_a_partition_that_the_consumer_does_not_know_begins_at_the_oldest(
+        self, factory: BusFactory
+    ) -> None:
+        """A backup from before its first record knows no position there; the bus's own is ahead of it."""
+        topic, group = unique("t"), unique("g")
+        bus = factory.open()
+        bus.publish([record(topic, "k", str(n)) for n in range(3)])
+        with bus.subscribe(group, [topic]) as subscription:
+            settle(subscription, receive(subscription, 3))
+
+        with bus.subscribe(group, [topic], positions=dict) as subscription:
+            assert ["0", "1", "2"] == values(receive(subscription, 3))
+
     def test_a_poll_for_nothing(self, factory: BusFactory) -> None:
         """A busy reader polls for no records: it gets none, loses none, and its position is stored."""
         topic, group = unique("t"), unique("g")
