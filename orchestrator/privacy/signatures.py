@@ -93,21 +93,24 @@ class Signer:
 
 
 @lru_cache(maxsize=2)
-def _pair_of(key_pem: str, certificate_pem: str) -> _Pair:
-    problem: str | None = None
+def _key_of(pem: str) -> rsa.RSAPrivateKey:
+    """Kept, since reading one checks it, which takes longer than signing."""
     try:
-        key = serialization.load_pem_private_key(key_pem.encode(), None)
+        key = serialization.load_pem_private_key(pem.encode(), None)
     except (ValueError, TypeError):
         raise SignerUnusable(problem="the key is not PEM, or wants a password") from None
-    chain = read_chain(certificate_pem)
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size < SMALLEST_KEY:
-        problem = f"the key is not RSA of {SMALLEST_KEY} bits or more"
-    elif not chain:
-        problem = "the certificate is not PEM"
-    elif chain[0].public_key() != key.public_key():
-        problem = "the certificate is another key's"
-    if problem is not None or not isinstance(key, rsa.RSAPrivateKey):
-        raise SignerUnusable(problem=problem)
+        raise SignerUnusable(problem=f"the key is not RSA of {SMALLEST_KEY} bits or more")
+    return key
+
+
+@lru_cache(maxsize=2)
+def _pair_of(key_pem: str, certificate_pem: str) -> _Pair:
+    key, chain = _key_of(key_pem), read_chain(certificate_pem)
+    if not chain:
+        raise SignerUnusable(problem="the certificate is not PEM")
+    if chain[0].public_key() != key.public_key():
+        raise SignerUnusable(problem="the certificate is another key's")
     return _Pair(key, chain)
 
 

@@ -73,7 +73,7 @@ def test_every_answer_is_as_described(world: World, known: dict[str, list[str]],
     app = world.app
 
     @settings(
-        max_examples=10,
+        max_examples=6,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
         derandomize=True,
