@@ -5,6 +5,8 @@ Everything is measured on servers of its own, one part after another; nobody els
 nothing, and writes nothing.
 """
 
+import signal
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -160,6 +162,8 @@ def _told(part: str, sizes: Sizes) -> dict[str, object]:
 )
 def main(only: tuple[str, ...], quick: bool, open_sagas: int) -> None:
     """Measures, and writes tests/bench/results.json and the table in tests/bench/README.md."""
+    # Ended from outside it takes its servers and processes with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     full = Sizes(open_sagas=(*(one for one in Sizes().open_sagas if one < open_sagas), open_sagas))
     sizes = QUICK if quick else full
     console = Console()
