@@ -14,7 +14,14 @@ def test_everything_breaks_once(tmp_path: Path, here: None, seed: int) -> None:
     there once, every completion is told and mailed, every poison record is a dead letter, nothing is stuck.
     """
     plan = Plan(
-        requests=40, seed=seed, at_once=40, least_poison=2, is_long=False, pause=(0.2, 1.0), patience=60.0
+        requests=40,
+        seed=seed,
+        at_once=40,
+        least_poison=2,
+        is_long=False,
+        replicas=1,
+        pause=(0.2, 1.0),
+        patience=60.0,
     )
     result = play(plan, tmp_path / "run")
     assert 12 == len(result.faults)
