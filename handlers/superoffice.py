@@ -44,7 +44,7 @@ from handlers.results import (
 )
 from handlers.retention import end_of_bookkeeping_duty
 from handlers.superoffice_login import webhook_is_genuine
-from handlers.superoffice_records import Keep, Records, SuperOfficeSettings
+from handlers.superoffice_records import CHAT, Keep, Records, SuperOfficeSettings
 from handlers.times import micros, to_iso
 
 IN_BIN = "seen_in_bin"
@@ -229,8 +229,11 @@ class SuperOffice:
         return self._settings.ambiguous == "ask" and task.instruction != "erase"
 
     def _fate(self, kind: str) -> Literal["report", "erase"] | Keep:
+        return self._fates().get(kind, "erase")
+
+    def _fates(self) -> dict[str, Literal["report", "erase"] | Keep]:
         fates = {"appointment": self._settings.appointments, "document": self._settings.documents}
-        return fates.get(kind, "erase")
+        return {**fates, CHAT: "report"} if self._settings.chats_archive is not None else fates
 
     def _stays(self, kind: str) -> bool:
         return kind == "sale" or self._fate(kind) != "erase"
@@ -244,8 +247,7 @@ class SuperOffice:
         """What stays, and why. A count of 0 is told, too: it replaces what was told before."""
         counts = Counter(reference.kind for reference in references)
         told: dict[str, str] = {}
-        for kind in ("appointment", "document"):
-            fate = self._fate(kind)
+        for kind, fate in self._fates().items():
             told[f"{kind}s_left"] = str(counts[kind] if fate == "report" else 0)
             if isinstance(fate, Keep):
                 told[f"{kind}s_kept"] = str(counts[kind])

@@ -1,8 +1,9 @@
 """SuperOffice's records: finding, looking at and deleting them, in the one tenant that is pinned.
 
 Not confirmed by SuperOffice, therefore settings: how a quote in a filter is escaped, the archive of form
-submissions, and the column with a sale's date. Not confirmed either: that `User/currentPrincipal` names the
-tenant by `DatabaseContextIdentifier`, by which we tell whose credentials ours are.
+submissions, that of chat sessions with their key, and the column with a sale's date. Not confirmed either:
+that `User/currentPrincipal` names the tenant by `DatabaseContextIdentifier`, by which we tell whose
+credentials ours are.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +28,7 @@ from schemas.messages import Token
 MAX_PAGES = 1000
 GONE = 404
 MOVED = 421
+CHAT = "chat"
 
 _PATHS = {
     "person": "Person",
@@ -91,6 +93,11 @@ class SuperOfficeSettings(HandlerSettings):
     """The consent to withdraw before the deletion; none to leave consents alone."""
     submissions_archive: str | None = "FormSubmission"
     """The archive that lists form submissions; none where the tenant has no forms."""
+    chats_archive: str | None = None
+    """The archive that lists chat sessions, so that they are reported as left; none where the tenant has no
+    chat. No deletion of them is known."""
+    chats_key: str = "chatSessionId"
+    """The column with a chat session's number."""
     ambiguous: Literal["all", "ask"] = "all"
     """Several persons with one address: erase all of them, or ask the DPO, who decides for all of them."""
     appointments: Fate = "report"
@@ -158,6 +165,8 @@ class Records:
         archives = ["Person", "Archive/RecyclePerson"]
         if self._settings.submissions_archive is not None:
             archives.append(f"Archive/{self._settings.submissions_archive}")
+        if self._settings.chats_archive is not None:
+            archives.append(f"Archive/{self._settings.chats_archive}")
         for path in archives:
             answer = await self._ask("GET", path, nobody)
             if answer.status == GONE:
@@ -208,6 +217,8 @@ class Records:
                 yield Reference(kind=kind, id=_id(row), created_at=created_at)
         async for one in self._submissions(f"personId eq {int(person.id)}"):
             yield one
+        async for one in self._chats(f"personId eq {int(person.id)}"):
+            yield one
 
     async def submissions_by_address(self, emails: list[str]) -> list[Reference]:
         """Submissions that never became a person's: someone filled in a form and nobody answered."""
@@ -224,8 +235,18 @@ class Records:
         async for row in self._rows(f"Archive/{self._settings.submissions_archive}", params):
             yield Reference(kind="submission", id=_id(row))
 
+    async def _chats(self, condition: str) -> AsyncIterator[Reference]:
+        if self._settings.chats_archive is None:
+            return
+        params = {"$select": self._settings.chats_key, "$filter": condition}
+        async for row in self._rows(f"Archive/{self._settings.chats_archive}", params):
+            yield Reference(kind=CHAT, id=_id(row))
+
     async def is_there(self, reference: Reference) -> bool:
         """Whether the record can be read by its id."""
+        if reference.kind == CHAT:
+            condition = f"{self._settings.chats_key} eq {int(reference.id)}"
+            return bool([one async for one in self._chats(condition)])
         if reference.kind != "submission":
             return (await self._ask("GET", f"{_PATHS[reference.kind]}/{reference.id}")).status != GONE
         params = {"formSubmissionEntityId": reference.id, "$select": "FormSubmissionId"}

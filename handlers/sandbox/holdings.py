@@ -13,6 +13,7 @@ HELD = {
     "superoffice.person": ("superoffice", "person"),
     "superoffice.ticket": ("superoffice", "ticket"),
     "superoffice.formsubmission": ("superoffice", "form_submission"),
+    "superoffice.chatsession": ("superoffice", "chat"),
     "superoffice.appointment": ("superoffice", "appointment"),
     "superoffice.document": ("superoffice", "document"),
     "superoffice.sale": ("superoffice", "sale"),

@@ -30,6 +30,7 @@ MICROSECOND = timedelta(microseconds=1)
 CHILDREN = {
     "tickets": "ticket",
     "form_submissions": "formsubmission",
+    "chats": "chatsession",
     "appointments": "appointment",
     "documents": "document",
     "sales": "sale",

@@ -50,6 +50,7 @@ class Person(Stated):
     created_at: int | None = None
     tickets: int | tuple[Child, ...] = ()
     form_submissions: int | tuple[Child, ...] = ()
+    chats: int | tuple[Child, ...] = ()
     appointments: int | tuple[Child, ...] = ()
     documents: int | tuple[Child, ...] = ()
     sales: int | tuple[Child, ...] = ()

@@ -9,16 +9,16 @@ The rules that matter to an erasure:
 * Deleting a person is a soft delete: the row goes to the recycle bin, and a background rule removes it
   `retain_deleted` later. Only `Agents/Person/DeleteExpired` does the same on demand, for rows whose time
   has passed.
-* What hung on the person stays, through both: tickets with their messages, form submissions,
-  appointments, documents, sales. Each goes by its own deletion. A sale under the bookkeeping law
-  refuses: 403, and nothing changes.
+* What hung on the person stays, through both: tickets with their messages, form submissions, chat sessions,
+  appointments, documents, sales. Each goes by its own deletion, but for chat sessions, which have none. A
+  sale under the bookkeeping law refuses: 403, and nothing changes.
 * A ticket (the credential) slides: it dies `ticket_life` after its last use, and then every call is 401.
   A wrong `SO-AppToken` is 403, a wrong subdomain 421.
 
 Where SuperOffice documents nothing, this is our choice: the status and body for a missing record (404
-with `Error`, `ErrorType`, `ErrorMessage`), 403 for the wrong application token, the archive
-`FormSubmission`, `personRegisteredDate`, that a person in the recycle bin is missing to `Person/{id}`,
-and that a filter on the address finds any of a person's addresses.
+with `Error`, `ErrorType`, `ErrorMessage`), 403 for the wrong application token, the archives
+`FormSubmission` and `ChatSession`, `personRegisteredDate`, that a person in the recycle bin is missing to
+`Person/{id}`, and that a filter on the address finds any of a person's addresses.
 """
 
 from collections.abc import Callable

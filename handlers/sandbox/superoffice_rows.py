@@ -86,6 +86,7 @@ ARCHIVES: dict[str, Archive] = {
     ),
     "ticket": _children("ticket", "ticketId"),
     "formsubmission": _children("formSubmission", "formSubmissionId"),
+    "chatsession": _children("chatSession", "chatSessionId"),
     "appointment": _children("appointment", "appointmentId"),
     "document": _children("document", "documentId"),
     "sale": _children("sale", "saleId"),

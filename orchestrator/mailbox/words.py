@@ -398,18 +398,24 @@ BASIS: Final[Mapping[str, Table]] = {
 #: Records that were left, by kind: the plural, and the singular as ".1".
 LEFT: Final[Mapping[str, Table]] = {
     "en": {
+        "chats": "chat sessions",
+        "chats.1": "chat session",
         "appointments": "appointments",
         "appointments.1": "appointment",
         "documents": "documents",
         "documents.1": "document",
     },
     "sv": {
+        "chats": "chattar",
+        "chats.1": "chatt",
         "appointments": "möten",
         "appointments.1": "möte",
         "documents": "dokument",
         "documents.1": "dokument",
     },
     "nb": {
+        "chats": "chatter",
+        "chats.1": "chat",
         "appointments": "avtaler",
         "appointments.1": "avtale",
         "documents": "dokumenter",

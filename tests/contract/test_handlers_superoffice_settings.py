@@ -98,6 +98,18 @@ async def test_a_look_by_more_addresses_counts_what_an_earlier_one_left(bench: B
     assert "2" == located.evidence["documents_left"]
 
 
+async def test_chat_sessions_are_told_as_left_where_the_tenant_has_them(bench: Bench) -> None:
+    """They survive the person, and nothing is known to delete them: the record says how many there are."""
+    person(bench, chats=2)
+    silent = await bench.superoffice().locate(bench.task("locate"))
+    assert "chats_left" not in silent.evidence
+    handler = bench.superoffice(chats_archive="ChatSession")
+    assert [] == [one for one in await handler.check() if one.state == "failed"]
+    references = await bench.erased(handler)
+    result = await proved(bench, handler, references)
+    assert ("erased", "2") == (result.end, result.evidence["chats_left"])
+
+
 async def test_a_count_goes_back_to_none_when_a_later_look_leaves_nothing(bench: Bench) -> None:
     """The evidence of a step is one table: a count that was not told again would stand for ever."""
     person(bench)

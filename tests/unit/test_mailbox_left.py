@@ -151,10 +151,10 @@ def test_the_proofs_count_is_the_last_word() -> None:
 
 def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
     """It is ugly, but not left out; counted twice, it is told once, with the larger count."""
-    evidence = {"locate.chats_left": "1", "prove.chats_left": "2"}
+    evidence = {"locate.rooms_left": "1", "prove.rooms_left": "2"}
     chats = SystemOutcome(system="hubspot", status="erased", grade="seen_absent", evidence=evidence)
 
-    assert "LEFT, not erased: 2 chats\n" in dpo.render(_outcome("completed", chats), _settings())
+    assert "LEFT, not erased: 2 rooms\n" in dpo.render(_outcome("completed", chats), _settings())
 
 
 @pytest.mark.parametrize(
