@@ -191,12 +191,26 @@ class _Page:
             about.append(label["code"].format(code=one.code))
         yield f"  {', '.join(about)}"
         yield from _wrapped(words.QUESTION[self._language].get(one.reason, one.reason), "  ")
+        if one.reason == "ambiguous":
+            yield from _wrapped(self._several(one.system), "  ")
         for action in one.actions:
             # On one line, however long: it is there to be copied.
             yield (
                 f"    radera decide {self._outcome.request_id} {action}"
                 f' --escalation {one.escalation_id}@{one.version} --reason "…"'
             )
+
+    def _several(self, system: str | None) -> str:
+        """What records can be told apart by without a word about whose they are."""
+        evidence = next((one.evidence for one in self._outcome.systems if one.system == system), {})
+        facts = {fact.rpartition(".")[2]: value for fact, value in sorted(evidence.items())}
+        if "persons_of_one_address" not in facts:
+            return ""
+        told = self._label["several"].format(count=facts["persons_of_one_address"])
+        if "created_first" not in facts:
+            return told
+        first, last = facts["created_first"], facts.get("created_last", facts["created_first"])
+        return f"{told}, {self._label['created'].format(first=first, last=last)}"
 
     def _closing(self) -> Iterator[str]:
         yield f"{self._label['head']} {self._outcome.timeline_head}"

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.mailbox import dpo, notice
 from orchestrator.settings import Dpo, Installation, Settings, Smtp, System
-from schemas.messages import Grade, Language, Outcome, OutcomeKind, SystemOutcome
+from schemas.messages import EscalationOutcome, Grade, Language, Outcome, OutcomeKind, SystemOutcome
 
 LEAVES = {"locate.appointments_left": "3", "locate.documents_left": "1"}
 UNSUBMITTED = {"locate.properties": "1", "locate.properties_without_id": "1"}
@@ -217,3 +217,40 @@ def test_a_notice_names_the_kinds_that_were_kept(
     told = " ".join(text.split())
 
     assert [True, True, True] == [said in told for said in (in_part, kept, unsubmitted)]
+
+
+FACTS = {
+    "locate.persons_of_one_address": "2",
+    "locate.created_first": "2019-03-01",
+    "locate.created_last": "2026-08-31",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "facts", "line"),
+    [
+        ("en", FACTS, "Records with the address: 2, created from 2019-03-01 to 2026-08-31"),
+        ("sv", FACTS, "Poster med adressen: 2, skapade från 2019-03-01 till 2026-08-31"),
+        ("en", {"locate.persons_of_one_address": "3"}, "Records with the address: 3"),
+        ("en", {}, "they may be several people's"),
+    ],
+)
+def test_who_decides_on_several_records_hears_what_tells_them_apart(
+    language: Language, facts: dict[str, str], line: str
+) -> None:
+    """How many, and how old: nothing that names anybody, and no more than the handler knew."""
+    asked = EscalationOutcome(
+        escalation_id="e1",
+        version=1,
+        reason="ambiguous",
+        system="superoffice",
+        code="ambiguous_match",
+        raised_at=1,
+        actions=("erase", "retry", "waive"),
+    )
+    system = SystemOutcome(system="superoffice", status="awaiting_decision", found=2, evidence=facts)
+    outcome = _outcome("escalated", system).model_copy(update={"escalations": (asked,), "concerns": "e1"})
+    told = " ".join(dpo.render(outcome, _settings(language)).split())
+
+    assert line in told
+    assert "erase --escalation e1@1" in told
