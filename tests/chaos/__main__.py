@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--at-once", type=int, default=120, help="requests that are open at a time")
     parser.add_argument("--poison", type=float, default=0.01, help="share of the records of each topic")
     parser.add_argument("--calm", action="store_true", help="without faults, to compare with")
+    parser.add_argument("--registry", action="store_true", help="with a schema registry")
     parser.add_argument("--keep", action="store_true", help="keep the folder also when all held")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if asked.seed is None else asked.seed
@@ -32,6 +33,7 @@ def main() -> int:
         at_once=asked.at_once,
         poison=asked.poison,
         is_calm=asked.calm,
+        has_registry=asked.registry,
     )
     directory = Path(tempfile.mkdtemp(prefix="radera-chaos-")) / "run"
     _say(f"seed {seed}, {asked.requests} requests, in {directory}")

@@ -32,6 +32,7 @@ from schemas.messages import Outcome
 from tests.chaos.fleet import Fleet
 from tests.chaos.instant import KINDS, Vendor
 from tests.chaos.people import AGENCY, SYSTEMS, Person
+from tests.contract.registry_stand_in import registry_stand_in
 from tests.integration.kafka_server import Node
 from tests.integration.kafka_server import free_port as free_pair
 from tests.integration.postgresql_server import LocalServer, connect
@@ -111,6 +112,10 @@ look_again = []
 channel = "mail"
 address = "{nord}"
 remind_after = "PT2M"
+"""
+_REGISTRY = """
+[kafka.schema_registry]
+url = "{url}"
 """
 _SYSTEM = """
 [systems.{name}]
@@ -211,7 +216,7 @@ class Installation:
     def await_end(self, within: float) -> None:
         """Waits until every request has ended; fails with those that have not."""
         try:
-            eventually("all have ended", lambda: not self.open_people(), within=within, every=0.3)
+            eventually("all have ended", lambda: not patiently(self.open_people), within=within, every=0.3)
         except AssertionError as error:
             said = "; ".join(f"{one.request_id} {self.where(one)}" for one in self.open_people()[:5])
             raise AssertionError(f"{error}: {said}") from None
@@ -230,7 +235,7 @@ class Installation:
         said: dict[str, Outcome] = {}
         for delivery in self.ground.bus.browse([topics.OUTCOMES]):
             try:
-                outcome = decode(delivery.value, Outcome)
+                outcome = decode(delivery.value, Outcome, registry=self.ground.resolver)
             except CodecError:
                 continue
             said[outcome.event_id] = outcome
@@ -273,9 +278,11 @@ def told(config: Path, *words: str) -> str:
 
 
 @contextmanager
-def installed(directory: Path, *, changes: tuple[tuple[str, str], ...] = ()) -> Iterator[Installation]:
+def installed(
+    directory: Path, *, changes: tuple[tuple[str, str], ...] = (), has_registry: bool = False
+) -> Iterator[Installation]:
     """Servers that run, vendors, the database and the topics; no role runs yet. `changes` are made in the
-    text of the settings.
+    text of the settings; with a registry its schemas are what the records name.
 
     Raises:
         CannotStart, NoServer: a server can't be had here.
@@ -309,6 +316,8 @@ def installed(directory: Path, *, changes: tuple[tuple[str, str], ...] = ()) -> 
             vendor.make()
             after = '["instant_crm"]' if name == "instant_shop" else "[]"
             text += _SYSTEM.format(name=name, after=after, file=vendor.file)
+        if has_registry:
+            text += _REGISTRY.format(url=stack.enter_context(registry_stand_in()).url)
         for old, new in changes:
             assert old in text, old
             text = text.replace(old, new)

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from orchestrator.smtp import message_id
 from schemas import topics
+from schemas.codec import schema_id_of
 from schemas.messages import Outcome
 from tests.chaos.faults import Spell, Trouble
 from tests.chaos.installation import DOMAIN, DPO, GROUPS, READ, Installation, patiently
@@ -55,6 +56,7 @@ class Judgement:
             self.completions,
             self.mails,
             self.poison,
+            self.framing,
             self.timelines,
             self.rest,
             self.processes,
@@ -211,6 +213,17 @@ class Judgement:
         for delivery in self.installation.ground.bus.browse([topics.dead_letters(one) for one in READ]):
             said = {name: value.decode() for name, value in delivery.headers}
             yield said["radera-topic"], int(said["radera-partition"]), int(said["radera-offset"])
+
+    def framing(self) -> Iterator[str]:
+        """Where there is a registry, every record names its schema there."""
+        ground = self.installation.ground
+        if ground.resolver is not None:
+            unframed = {
+                one.topic
+                for one in ground.bus.browse(READ)
+                if one.header(MARK) is None and schema_id_of(one.value) is None
+            }
+            yield from sorted(unframed)
 
     # --- ourselves ---
 

@@ -33,6 +33,7 @@ class Plan:
     #: Faults go on until few requests are open; without, every fault comes once.
     is_long: bool = True
     is_calm: bool = False
+    has_registry: bool = False
     pause: tuple[float, float] = (4.0, 14.0)
     replicas: int = 2
     #: Seconds in which something has to move.
@@ -58,7 +59,7 @@ def play(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: 
     Raises:
         Broken: something that must hold does not.
     """
-    with installed(directory) as installation:
+    with installed(directory, has_registry=plan.has_registry) as installation:
         rng = random.Random(plan.seed)
         installation.note(f"seed {plan.seed}, {plan.requests} requests")
         try:

@@ -26,6 +26,7 @@ MARK = "chaos-poison"
 _KEPT = 4000
 _LIMIT = 10.0
 _MAGIC = b"\xc3\x01"
+_CONFLUENT = b"\x00"
 
 
 @dataclass
@@ -153,7 +154,7 @@ class Traffic:
 
 
 def _is_whole(value: bytes | None) -> bool:
-    return value is not None and value.startswith(_MAGIC) and len(value) > 60
+    return value is not None and value.startswith((_MAGIC, _CONFLUENT)) and len(value) > 60
 
 
 def _cut(value: bytes) -> bytes:

@@ -19,6 +19,7 @@ def test_everything_breaks_once(tmp_path: Path, here: None, seed: int) -> None:
         at_once=40,
         least_poison=2,
         is_long=False,
+        has_registry=True,
         replicas=1,
         pause=(0.2, 1.0),
         patience=60.0,
