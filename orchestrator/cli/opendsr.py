@@ -15,7 +15,7 @@ from orchestrator.privacy import Exchange, PrivacyError
 from orchestrator.privacy.signatures import Signer
 from orchestrator.saga.clocks import due_at
 from orchestrator.secret import SecretUnavailable
-from orchestrator.settings import ConfigError
+from orchestrator.settings import Settings
 from orchestrator.store import AskedRequests
 
 
@@ -27,23 +27,39 @@ class Parts:
     callbacks: Callbacks
 
 
-def make_opendsr(
-    ground: Ground, metrics: Metrics, clients: Callable[[], Clients] | None = None
-) -> Parts | None:
-    """None where the settings have no `[opendsr]`. Raises ConfigError where what it names can't sign."""
-    settings = ground.settings
+def unable_to_sign(ground: Ground) -> str | None:
+    """Why controllers would get no answer; None where all is well, or no controller may ask.
+
+    No reason to stay down: a certificate that expired must not keep everybody else's erasures waiting.
+    """
+    signer = _signer(ground.settings)
+    try:
+        if signer is not None:
+            signer.certificate(ground.store.now())
+    except (PrivacyError, SecretUnavailable) as error:
+        return f"opendsr: {error}"
+    return None
+
+
+def _signer(settings: Settings) -> Signer | None:
     if settings.opendsr is None:
         return None
-    now = ground.store.now
-    signer = Signer(
+    return Signer(
         domain=urlsplit(settings.installation.public_url).hostname or "",
         key=settings.opendsr.key,
         certificate=settings.opendsr.certificate,
     )
-    try:
-        signer.certificate(now())
-    except (PrivacyError, SecretUnavailable) as error:
-        raise ConfigError([f"opendsr: {error}"]) from None
+
+
+def make_opendsr(
+    ground: Ground, metrics: Metrics, clients: Callable[[], Clients] | None = None
+) -> Parts | None:
+    """None where the settings have no `[opendsr]`."""
+    settings = ground.settings
+    signer = _signer(settings)
+    if settings.opendsr is None or signer is None:
+        return None
+    now = ground.store.now
     controllers = Controllers(controllers_of(settings.systems))
     addresses = Addresses(ground.keyring.digest_key)
     register = AskedRequests(ground.store)

@@ -12,6 +12,7 @@ import click
 
 from orchestrator import log
 from orchestrator.cli.assembly import ground_of, load_settings
+from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.cli.roles import ALL, Role, Roles
 from orchestrator.cli.secrets import unavailable
 from orchestrator.settings import Settings
@@ -50,6 +51,9 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     signal.signal(signal.SIGINT, on_signal)
     ground = ground_of(settings)
     ground.prepare()
+    unsigned = unable_to_sign(ground) if "serve" in names else None
+    if unsigned is not None:
+        click.echo(f"radera: {config}: {unsigned}", err=True)
     roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
     roles.start()
     what = "up" if names is ALL else ", ".join(names)

@@ -10,6 +10,12 @@ from tests.deploy.tools import DEPLOY, documents, program, run
 SOURCE = DEPLOY / "kubernetes"
 NEW_SECRETS = DEPLOY / "container" / "new-secrets"
 PER_KIND = "../../components/worker-per-kind"
+_OPENDSR = "  # - ../../components/opendsr"
+_OPENDSR_SECRET = """\
+secretGenerator:
+  - name: radera-opendsr
+    files: [secrets/opendsr-key.pem, secrets/opendsr.pem]
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class Built:
         return {one["metadata"]["name"]: one["spec"]["template"] for one in makers}
 
 
-def build(directory: Path, *, per_kind: bool = False) -> Built:
+def build(directory: Path, *, per_kind: bool = False, opendsr: bool = False) -> Built:
     """Builds the example as its README says, in a copy of it."""
     kustomize = program("kustomize")
     copy = directory / "kubernetes"
@@ -45,6 +51,11 @@ def build(directory: Path, *, per_kind: bool = False) -> Built:
         text = file.read_text()
         assert f"  # - {PER_KIND}\n" in text
         file.write_text(text.replace(f"  # - {PER_KIND}\n", f"  - {PER_KIND}\n"))
+    if opendsr:
+        text = file.read_text()
+        assert _OPENDSR in text
+        text = text.replace(_OPENDSR, _OPENDSR.replace("# ", ""))
+        file.write_text(text.replace("secretGenerator:\n", _OPENDSR_SECRET))
     (kustomization,) = documents(file.read_text())
     for secret in kustomization["secretGenerator"]:
         for name in secret.get("files", []):

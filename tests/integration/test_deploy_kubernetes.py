@@ -203,6 +203,21 @@ def test_the_world_reaches_answers_and_callbacks_alone(example: Built) -> None:
     assert settings.installation.public_url == f"https://{ingress['rules'][0]['host']}"
 
 
+def test_controllers_reach_opendsr_where_it_is_wanted(tmp_path: Path) -> None:
+    """Its paths beside the others, the key for serve alone, and a way out for callbacks; all of it valid."""
+    validator = package("kubernetes_validate")
+    built = build(tmp_path, opendsr=True)
+    for manifest in built.manifests:
+        if manifest["kind"] not in OPERATORS_OWN:
+            validator.validate(manifest, OLDEST, strict=True)
+    paths = [path["path"] for path in built.named("Ingress", "radera")["spec"]["rules"][0]["http"]["paths"]]
+    assert ["/answer/", "/callbacks/", "/v2/", "/v1/", "/opendsr/"] == paths
+    key = "opendsr-key.pem"
+    assert {"serve"} == {name for name, pod in built.pods().items() if key in _files(built, pod)}
+    out = built.named("NetworkPolicy", "radera-callbacks-out")["spec"]
+    assert {"app.kubernetes.io/component": "serve"} == out["podSelector"]["matchLabels"]
+
+
 def test_copies_are_as_what_they_were_copied_from() -> None:
     """The operator's rules and the grants are kept in two forms, of which one is the source."""
     assert operator.text() == operator.FILE.read_text(), "run `python -m tests.deploy.operator`"

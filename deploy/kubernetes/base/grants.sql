@@ -31,6 +31,10 @@ GRANT SELECT, INSERT ON subject_keys TO radera_serve;
 GRANT SELECT, INSERT ON inbox TO radera_serve;
 GRANT SELECT ON sagas, timeline TO radera_serve;
 
+-- It keeps what controllers ask over OpenDSR and tells them; what is past its retention the orchestrator throws away.
+GRANT SELECT, INSERT, UPDATE ON opendsr_requests, opendsr_callbacks TO radera_serve;
+GRANT SELECT, UPDATE, DELETE ON opendsr_requests, opendsr_callbacks TO radera_orchestrator;
+
 -- In the inbox each has rows of its own. Who could write another's could have events dropped unread.
 ALTER TABLE inbox ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS orchestrator ON inbox;
