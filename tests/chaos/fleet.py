@@ -80,22 +80,6 @@ class Process:
         self.running.send_signal(signal.SIGCONT)
         self.is_stopped = False
 
-    def ask_to_end(self) -> None:
-        """SIGTERM, not waited for."""
-        assert self.running is not None
-        self.is_wanted = False
-        self.running.send_signal(signal.SIGTERM)
-
-    def await_end(self) -> int:
-        """How it ended; one that does not is killed, which shows as -9."""
-        assert self.running is not None
-        try:
-            return self.running.wait(_STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self.running.send_signal(signal.SIGABRT)  # says where it was
-            self.running.wait()
-            return -signal.SIGKILL
-
     def probe(self, path: str) -> int:
         """The status of one of its own pages; 0 if nobody answers."""
         try:
@@ -103,6 +87,23 @@ class Process:
                 return client.get(f"http://127.0.0.1:{self.port}{path}").status_code
         except httpx.TransportError:
             return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """A life that was asked to end."""
+
+    name: str
+    running: subprocess.Popen[bytes]
+    was_up: bool
+
+    def wait(self) -> None:
+        """One that does not end is made to, and says where it was; that shows as -6."""
+        try:
+            self.running.wait(_STOP_LIMIT)
+        except subprocess.TimeoutExpired:
+            self.running.send_signal(signal.SIGABRT)
+            self.running.wait()
 
 
 class Fleet:
@@ -115,7 +116,7 @@ class Fleet:
         self.processes: dict[str, Process] = {}
         #: Ends that were asked for and did not come as they should.
         self.bad_ends: list[str] = []
-        self._ending: list[Process] = []
+        self._ending: list[_Ending] = []
 
     def add(self, role: str, *words: str, port: int | None = None) -> Process:
         """One more replica of a role, running."""
@@ -141,8 +142,11 @@ class Fleet:
 
     def end(self, process: Process) -> None:
         """SIGTERM; that it ends well is seen later."""
-        process.ask_to_end()
-        self._ending.append(process)
+        assert process.running is not None
+        # The process may be started again before its end is seen.
+        self._ending.append(_Ending(process.name, process.running, process.has_been_up))
+        process.is_wanted = False
+        process.running.send_signal(signal.SIGTERM)
 
     def supervise(self) -> None:
         """Starts again what ended by itself; sees how those ended that were asked to."""
@@ -157,19 +161,19 @@ class Fleet:
             elif now >= process.again_at:
                 process.again_at = 0.0
                 process.start()
-        for process in list(self._ending):
-            if process.running is not None and process.running.poll() is not None:
-                self._ending.remove(process)
-                self._judge(process)
+        for ending in list(self._ending):
+            if ending.running.poll() is not None:
+                self._ending.remove(ending)
+                self._judge(ending)
 
     def end_all(self) -> None:
         """SIGTERM to all, and waits for them."""
         for process in self.processes.values():
             if process.is_alive and process.is_wanted:
                 self.end(process)
-        for process in self._ending:
-            process.await_end()
-            self._judge(process)
+        for ending in self._ending:
+            ending.wait()
+            self._judge(ending)
         self._ending.clear()
 
     def discard(self) -> None:
@@ -194,9 +198,9 @@ class Fleet:
             for line in file.read_text(errors="replace").splitlines():
                 yield file.stem, line
 
-    def _judge(self, process: Process) -> None:
-        assert process.running is not None
-        early = process.running.returncode == -signal.SIGTERM and not process.has_been_up
-        if process.running.returncode and not early:
-            self.bad_ends.append(f"{process.name} ended with {process.running.returncode} on SIGTERM")
+    def _judge(self, ending: "_Ending") -> None:
+        code = ending.running.returncode
+        early = code == -signal.SIGTERM and not ending.was_up
+        if code and not early:
+            self.bad_ends.append(f"{ending.name} ended with {code} on SIGTERM")
             self._note(self.bad_ends[-1])

@@ -7,7 +7,9 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from tests.integration.people import make_people
+import pytest
+
+from tests.integration.people import Person, make_people
 from tests.integration.processes import eventually, locked
 from tests.integration.world import World
 
@@ -63,6 +65,7 @@ def test_locked_while_starting(world: World) -> None:
     _check(world)
 
 
+@pytest.mark.timeout(300)
 def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     """The database of some moments ago is put back after everything has ended: what it doesn't know of is
     carried out again, to the same end, and changes nothing at the vendors.
@@ -81,10 +84,7 @@ def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     done = world.first_effects()
     world.radera.stop()
 
-    world.ground.engine.dispose()
-    for name in ("radera.db-wal", "radera.db-shm"):
-        (world.directory / name).unlink(missing_ok=True)
-    shutil.copyfile(backup, world.database)
+    _put_back(world, backup)
     again = [person.request_id for person in world.open_people()]
     world.note(f"put back: {len(again)} requests are open again")
     assert again
@@ -95,7 +95,42 @@ def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     # A controller may be told in other words what it was told before; nothing else is done a second time.
     vendors = {effect for effect in world.first_effects() - done if effect[0] != "controllers"}
     assert set() == vendors
-    _check(world)
+    _check(world, has_forgotten=True)
+
+
+@pytest.mark.timeout(240)
+def test_put_back_from_before_a_controllers_answer(world: World, tmp_path: Path) -> None:
+    """A controller's answer is lost with the database that it came to. It is reminded, and says it again."""
+    person = make_people(random.Random(world.seed), 1)[0]
+    person.scope = person.held = ("tenant_byggab",)
+    person.keeps_sale = False
+    world.settle([person])
+    world.submit(person)
+    world.radera.start()
+    eventually("the controller was asked", lambda: _is_asked(world, person), within=60, every=0.01)
+    backup = tmp_path / "backup.db"
+    _back_up(world.database, backup)
+    world.await_end(60)
+    world.radera.stop()
+
+    _put_back(world, backup)
+    assert [person] == world.open_people()
+    world.radera.start()
+    world.await_end(60)
+    world.await_mails(20)
+    _check(world, has_forgotten=True)
+
+
+def _is_asked(world: World, person: Person) -> bool:
+    saga = world.saga(person)
+    return saga is not None and saga.steps[0].state.status == "awaiting_party"
+
+
+def _put_back(world: World, backup: Path) -> None:
+    world.ground.engine.dispose()
+    for name in ("radera.db-wal", "radera.db-shm"):
+        (world.directory / name).unlink(missing_ok=True)
+    shutil.copyfile(backup, world.database)
 
 
 def _back_up(database: Path, copy: Path) -> None:
@@ -107,10 +142,10 @@ def _back_up(database: Path, copy: Path) -> None:
         source.backup(target)
 
 
-def _check(world: World) -> None:
+def _check(world: World, *, has_forgotten: bool = False) -> None:
     """All requests are completed, once, and nobody else was touched."""
     sagas = [world.saga(person) for person in world.people]
     assert {"completed"} == {saga.status for saga in sagas if saga is not None}
-    world.check_effects()
+    world.check_effects(has_forgotten=has_forgotten)
     world.check_nobody_is_held()
     world.check_records()

@@ -2,12 +2,15 @@
 
 * A partner whose answer finds nobody tries again after a minute and then ever less often. Radera is away for
   a few seconds at a time here, again and again, so the partners try several times a second.
+* A controller that is reminded of a request which it has decided says its decision again: the first may
+  have come to a database that was put back since.
 * A vendor's error quotes all that it was asked, in its body and in a header, as real ones do now and then.
 
 Everything else is the sandbox as it is.
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +26,7 @@ from handlers.sandbox.server import now, say_ready, serve
 
 PAUSE = 0.2
 LIMIT = 120.0
+_ASKED = re.compile(r"/controllers/(?P<tenant>[^/]+)/v2/requests")
 
 
 class Gossips(Sandbox):
@@ -32,6 +36,8 @@ class Gossips(Sandbox):
     async def handle(self, request: httpx.Request) -> httpx.Response:
         answer = await super().handle(request)
         if answer.status_code < 400:
+            if request.method == "POST" and (place := _ASKED.fullmatch(request.url.path)):
+                self._say_again(place["tenant"], answer.json()["subject_request_id"])
             return answer
         asked = f"{request.method} {request.url} {request.content.decode('utf-8', 'replace')}".strip()
         try:
@@ -41,6 +47,13 @@ class Gossips(Sandbox):
         headers = {name: value for name, value in answer.headers.items() if name != "content-length"}
         headers["x-quoted"] = quote(asked, safe="@ ")
         return httpx.Response(answer.status_code, headers=headers, content=content, request=request)
+
+    def _say_again(self, tenant: str, identity: str) -> None:
+        key = f"{tenant}:{identity}"
+        row = self.store.get("controller.request", key)
+        if row is not None and row["asked"] > 1 and row["status"] != "pending":
+            self.store.put("controller.request", key, {**row, "status": "pending"})
+            self.store.later(self.clock(), "controller.decide", tenant=tenant, request=identity)
 
 
 async def deliver(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> int:

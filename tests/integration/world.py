@@ -164,10 +164,15 @@ class World:
             if line["vendor"] != "mail" and not line["repeated"] and not line["effect"].startswith(SAID)
         )
 
-    def check_effects(self) -> None:
-        """The vendors did all that had to be done, once, and nothing else."""
+    def check_effects(self, *, has_forgotten: bool = False) -> None:
+        """The vendors did all that had to be done, once, and nothing else. An installation that has forgotten
+        what it did finds less than it did, and tells controllers of it in other words.
+        """
         done = self.first_effects()
-        assert {} == {effect: times for effect, times in done.items() if times > 1}
+        twice = {effect: times for effect, times in done.items() if times > 1}
+        if has_forgotten:
+            twice = {effect: times for effect, times in twice.items() if effect[1] != "confirmation_received"}
+        assert {} == twice
         expected = {effect for person in self.people for effect in person.effects}
         own = {effect for effect in done if effect[0] != "controllers"}
         assert (set(), set()) == (expected - own, own - expected)
