@@ -72,7 +72,7 @@ async def test_each_kind_of_id_is_submitted_as_what_it_is(
     bench.sandbox.seed({"google": {"visitors": [{field: identifier.value}]}})
     accepted = await bench.google(identify_by=[by]).erase(bench.task("erase", identifier))
     assert isinstance(accepted, Accepted)
-    assert [] != [one for one in bench.effects("google", "deletion_submitted") if one is not None]
+    assert "visitor-2" in bench.effects("google", "deletion_submitted")
 
 
 async def test_several_ids_are_several_submissions(bench: Bench) -> None:
