@@ -74,7 +74,7 @@ class Orchestrator:
         rules: Rules,
         metrics: Metrics,
         random: Callable[[], float],
-        batch: int = 100,
+        batch: int = 500,
     ) -> None:
         self._store = store
         self._bus = bus
