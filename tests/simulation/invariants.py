@@ -179,7 +179,12 @@ def still_held(world: World, saga: Saga, step: Step, asked: Asked) -> None:
             continue
         if place not in person.records or line["state"] in ("purging", "submitted"):
             continue
-        if state.end == "absent" and place in person.renamed and step.found == 0:
+        # Who is under another address by the time of the look can't be found, nor what hangs on them.
+        hung = line["vendor"] == "superoffice" and line["kind"] != "person"
+        gone = place in person.renamed or (
+            hung and line["vendor"] in {vendor for vendor, _ in person.renamed}
+        )
+        if state.end == "absent" and gone and step.found == 0:
             continue
         if state.end == "retained" and (line["state"] == "bookkeeping" or state.grade == "party_stated"):
             continue
