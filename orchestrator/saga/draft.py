@@ -155,7 +155,7 @@ class Draft:
                 accepted_at=step.accepted_at,
                 found=step.found,
                 instruction=step.instruction,
-                references=step.references,
+                references=(*step.references, *step.notes),
             )
         )
         self.note("command_sent", system=step.system, verb=verb, attempt=number, command=command_id)

@@ -175,7 +175,9 @@ class Step:
     record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
     `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
     step was last begun anew: what a party answers to an earlier one is about less. `instruction` is the
-    controller's; where records could be several people's, it is the DPO's.
+    controller's; where records could be several people's, it is the DPO's. `references` are of the person's
+    records; `notes` are what a handler left for itself with its other answers (that it asked a party, that it
+    saw a record in the bin), and say nothing about records.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -194,6 +196,7 @@ class Step:
     found: int = 0
     erased: int = 0
     references: tuple[bytes, ...] = field(default=(), repr=False)
+    notes: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None
     accepted_at: int | None = None
     asked_at: int | None = None

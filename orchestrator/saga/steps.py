@@ -39,6 +39,8 @@ from orchestrator.saga.rules import SystemPlan
 
 #: A handler's word for records of which it can't tell whose they are: it found them and gives no references.
 AMBIGUOUS = "ambiguous_match"
+#: Answers whose references are a handler's own notes, not the person's records.
+_WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
 #: The worker's word for a system whose circuit is open: nobody was asked.
 NOT_ASKED = "circuit_open"
 
@@ -77,12 +79,16 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     )
     if is_plan and event.references is not None and event.references not in references:
         references = (*references, event.references)
+    notes = step.notes
+    if event.kind in _WITH_NOTES and event.references is not None:
+        notes = (*notes, event.references)
     prefix = event.verb or "answer"
     facts = {f"{prefix}.{name}": value for name, value in sorted(event.evidence.items())}
     return replace(
         step,
         outstanding=outstanding,
         references=references,
+        notes=notes,
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
         evidence={**step.evidence, **facts},

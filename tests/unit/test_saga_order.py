@@ -10,6 +10,7 @@ from tests.unit.saga_world import (
     MARKETING,
     PAPER,
     START,
+    TENANT,
     WEB,
     World,
 )
@@ -67,6 +68,31 @@ def test_an_absence_never_ends_a_step_that_has_references() -> None:
     world.answer("web", "absent")
     assert "erasing" == world.status("web")
     assert (b"references of 1",) == world.command("web").references
+
+
+def test_what_a_handler_notes_comes_back_with_every_command() -> None:
+    """That it asked a controller, what the vendor answered, that a record lay in the bin: a handler finds its
+    notes again in each later command, and the records first.
+    """
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party", references=b"asked")
+    world.tick()
+    assert (True, (b"asked",)) == (world.command("tenant").reminder, world.command("tenant").references)
+    world.callback("tenant", "instructed")
+    world.answer("tenant", "located", references=b"records")
+    world.answer("tenant", "accepted", references=b"promised")
+    world.answer("tenant", "pending", references=b"in the bin")
+    world.tick()
+    assert (b"records", b"asked", b"promised", b"in the bin") == world.command("tenant").references
+
+
+def test_what_a_handler_notes_is_no_record() -> None:
+    """A controller was asked and says erase, and nothing is held: there is nothing that could be erased."""
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party", references=b"asked")
+    world.callback("tenant", "instructed")
+    world.answer("tenant", "absent")
+    assert ("absent", 0) == (world.status("tenant"), world.verbs("tenant").count("erase"))
 
 
 def test_seen_after_the_erasure_leads_to_a_proof() -> None:
