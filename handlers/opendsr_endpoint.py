@@ -6,6 +6,7 @@
   the endpoint's own domain and an authority that we trust issued it for it.
 * A fetched certificate is kept for a day. A signature that doesn't hold by it has it fetched anew, once: it
   may have been renewed.
+* What was cut short, or is a proxy's page, can't bear a signature: that passes, and asks for no person.
 """
 
 import base64
@@ -41,6 +42,7 @@ def _http(value: str) -> str:
 HttpAddress = Annotated[str, AfterValidator(_http)]
 Version = Literal["2.0", "1.0"]
 DAY = 86_400 * SECOND
+END = "-----END CERTIFICATE-----"
 _REQUESTS = {"2.0": "/v2/requests", "1.0": "/v1/opengdpr_requests"}
 
 #: OpenDSR has no name for a telephone number, and a name alone says who nobody is.
@@ -179,6 +181,8 @@ class Endpoint:
             refused = error.code
         else:
             return answer.object()
+        # Not read for what it says: damaged on its way, it is a fault that passes.
+        answer.object()
         raise Permanent(refused)
 
     async def _believe(self, headers: Mapping[str, str], body: bytes, at: int) -> None:
@@ -212,6 +216,8 @@ class Endpoint:
             if (place.hostname or "").lower() != self._domain:
                 raise SignatureRefused("certificate_at_another_domain")
             # The client's own base is the endpoint's: an absolute address goes there and is guarded as it is.
-            answer = await self._client.call("GET", place.geturl())
-            self._fetched = (answer.body.decode("ascii", "replace"), self._clock())
+            published = (await self._client.call("GET", place.geturl())).body.decode("ascii", "replace")
+            if END not in published:
+                raise Retryable("malformed_answer")
+            self._fetched = (published, self._clock())
         return self._fetched[0]
