@@ -20,11 +20,17 @@ State = Literal["ok", "failed", "unknown"]
 ORDER: Final[tuple[Aspect, ...]] = ("reachable", "credentials", "account", "rights", "control")
 
 Look = Callable[[], Awaitable[object]]
-"""Passes by returning, and may return a `Gap`; fails by raising what a verb would raise."""
+"""Passes by returning, and may return a `Gap` or a `Note`; fails by raising what a verb would raise."""
 
 
 class Gap(str):
     """Why something can't be shown."""
+
+    __slots__ = ()
+
+
+class Note(str):
+    """What has to be said of what was shown."""
 
     __slots__ = ()
 
@@ -96,8 +102,9 @@ async def examine(
             return tuple(findings[each] for each in ORDER)
         for each in ("reachable", "credentials"):
             findings.setdefault(each, Finding(aspect=each, state="ok"))
-        gap = shown if isinstance(shown, Gap) else ""
-        findings[aspect] = Finding(aspect=aspect, state="unknown" if gap else "ok", text=gap)
+        state: State = "unknown" if isinstance(shown, Gap) else "ok"
+        text = str(shown) if isinstance(shown, Gap | Note) else ""
+        findings[aspect] = Finding(aspect=aspect, state=state, text=text)
     for each in ORDER:
         why = (gaps or {}).get(each, "can't be shown")
         findings.setdefault(each, Finding(aspect=each, state="unknown", text=why))

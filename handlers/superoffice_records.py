@@ -15,7 +15,7 @@ import anyio
 from pydantic import BeforeValidator, Field
 
 from handlers.addresses import all_writings, normal, writings
-from handlers.checking import MissingRights
+from handlers.checking import MissingRights, Note
 from handlers.port import Control, Permanent, Reference, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.superoffice_login import SystemUser, Tenant, discover
@@ -156,7 +156,7 @@ class Records:
             record_found = bool(await self.persons([self._settings.control_email]))
         return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
 
-    async def may_read(self) -> None:
+    async def may_read(self) -> Note:
         """Whether the lists can be asked for that an erasure needs; they are asked for nobody.
 
         The right to delete shows at the first deletion: nothing tells it beforehand.
@@ -171,6 +171,7 @@ class Records:
             answer = await self._ask("GET", path, nobody)
             if answer.status == GONE:
                 raise MissingRights([path])
+        return Note("all lists can be read; the right to delete shows at the first deletion")
 
     # --- finding
 

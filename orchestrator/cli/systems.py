@@ -42,12 +42,16 @@ class Checked:
         if failed := [one for one in self.findings if one.state == "failed"]:
             return "; ".join(self._failure(one) for one in failed)
         shown = [_WORDS.get(one.aspect, one.aspect) for one in self.findings if one.state == "ok"]
-        open_ = [
-            f"{_WORDS.get(one.aspect, one.aspect)}: {one.text}"
-            for one in self.findings
-            if one.state == "unknown"
+        said: dict[tuple[bool, str], list[str]] = {}
+        for one in self.findings:
+            if one.text:
+                words = said.setdefault((one.state == "ok", one.text), [])
+                words.append(_WORDS.get(one.aspect, one.aspect))
+        notes = [
+            f"{', '.join(about)}{'' if is_shown else ' not shown'}: {text}"
+            for (is_shown, text), about in said.items()
         ]
-        return "; ".join(part for part in (", ".join(shown), *open_, self.note) if part)
+        return "; ".join(part for part in (", ".join(shown), *notes, self.note) if part)
 
     def _failure(self, one: Finding) -> str:
         keys = ", ".join(f"systems.{self.system}.{key}" for key in one.settings)

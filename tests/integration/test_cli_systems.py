@@ -38,7 +38,8 @@ def test_a_line_for_each_system_and_nothing_is_made(config: Path) -> None:
     lines = result.output.splitlines()
     assert SYSTEMS == [line.split()[0] for line in lines]
     assert {"ok"} == {line.split()[1] for line in lines}
-    assert "reachable, credentials, account, rights, control record" in lines[0]
+    assert "reachable, credentials, account, rights, control record; rights: " in lines[0]
+    assert 1 == lines[3].count("asked by mail")
     assert ["radera.toml", "secrets"] == sorted(one.name for one in config.parent.iterdir())
 
 
