@@ -101,6 +101,8 @@ class Replica:
     config: Path
     log: Path
     words: Sequence[str] = ("orchestrator",)
+    # Where it answers; who serves is called at the address in the settings.
+    port: int = field(default_factory=free_port_for_http)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -110,7 +112,7 @@ class Replica:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(RADERA_HTTP__PORT=str(free_port_for_http())),
+                env=environment(RADERA_HTTP__PORT=str(self.port)),
             )
 
     @property

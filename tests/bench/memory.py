@@ -36,6 +36,7 @@ def measure(home: Path, requests: int) -> dict[str, float]:
     with ExitStack() as stack:
         made, vendors = stack.enter_context(against_vendors(home))
         roles = {name: Replica(made.config, home / f"{name}.log", words) for name, words in _ROLES.items()}
+        roles["serve"].port = made.ground.settings.http.port
         for role in roles.values():
             role.start()
             stack.callback(role.stop)
