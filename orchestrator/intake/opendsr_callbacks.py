@@ -38,8 +38,8 @@ EVERY: Final = 3 * SECOND
 CORRECTED_FOR: Final = 60 * DAY
 _AT_ONCE: Final = 20
 _LIMITS: Final = Limits(timeout=timedelta(seconds=10), max_body=64 * 1024)
-#: Longer than all tries of one turn can take: by then the look is anybody's again.
-_HELD: Final = 120 * SECOND
+#: Longer than a turn's tries, which run side by side, can take. After a death it is as long until the next.
+_HELD: Final = 30 * SECOND
 
 
 class Listeners(Protocol):

@@ -1,4 +1,4 @@
-"""A controller asks a Radera that is killed again and again, over a real network."""
+"""OpenDSR over a real network, both ways, while Radera is killed again and again."""
 
 import hashlib
 import random
@@ -6,8 +6,9 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import anyio
 import httpx
@@ -16,10 +17,13 @@ from typing_extensions import override
 
 from handlers.sandbox.asking import AskingController
 from handlers.sandbox.certificates import Authority, new_key, private_pem
+from orchestrator.cli.assembly import open_ground
+from orchestrator.cli.submit import identifier_of, submit_to
 from tests.integration.processes import eventually
 from tests.integration.world import World
 
 TOKEN = "byggab's own token"
+ANNA = "anna.ost@people.example"
 KILLS = 2
 REQUESTS = 4
 
@@ -48,7 +52,7 @@ class Receiver:
                 """Not on the tests' output."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        controller.callback = f"http://localhost:{self.server.server_port}/callbacks"
+        controller.callback = f"http://127.0.0.1:{self.server.server_port}/callbacks"
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -88,12 +92,12 @@ retry_cap = "PT1S"
         ("\n[dpo]\n", opendsr),
         (
             'tenant = "byggab"\n',
-            'tenant = "byggab"\ncallback_hosts = ["localhost"]\n' + tokens,
+            'tenant = "byggab"\ncallback_hosts = ["127.0.0.1"]\n' + tokens,
         ),
     ):
         assert old in text
         text = text.replace(old, new)
-    world.config.write_text(text)
+    world.config.write_text(text + agency(world, folder))
     client = httpx.AsyncClient(
         base_url=f"http://localhost:{world.http_port}",
         trust_env=False,
@@ -103,6 +107,33 @@ retry_cap = "PT1S"
     )
     clock = lambda: time.time_ns() // 1000  # noqa: E731 - the wall's
     return AskingController(client, token=TOKEN, root=authority.root(), clock=clock)
+
+
+def agency(world: World, folder: Path) -> str:
+    """The settings of an agency that speaks OpenDSR, and holds Anna; it gave us its certificate."""
+    world.vendors.seed(
+        {
+            "controllers": [
+                {"tenant": "ost", "role": "agency", "delay": "PT1S", "candidates": [{"email": ANNA}]}
+            ]
+        }
+    )
+    endpoint = f"http://127.0.0.1:{world.vendors.port}/controllers/ost"
+    headers = {"Authorization": "Bearer sandbox-controller-token"}
+    (folder / "ost.pem").write_bytes(
+        httpx.get(f"{endpoint}/certificate.pem", headers=headers, trust_env=False).content
+    )
+    return f"""
+[systems.agency_ost]
+kind = "recruitment"
+channel = "opendsr"
+endpoint = "{endpoint}"
+endpoint_token = {{ file = "{folder}/controller" }}
+controller_id = "controller-1"
+certificate = {{ file = "{folder}/ost.pem" }}
+allow_private_address = true
+remind_after = "PT3S"
+"""
 
 
 def post_until_taken(controller: AskingController, people: list[str], taken: dict[str, str]) -> None:
@@ -124,7 +155,8 @@ def post_until_taken(controller: AskingController, people: list[str], taken: dic
 @pytest.mark.timeout(200)
 def test_what_was_accepted_is_carried_out_and_told_however_often_it_is_killed(world: World) -> None:
     """Each request that got its 201 erases its person once and is called back in order to its end, and the
-    one body that is posted until it is taken is one request.
+    one body that is posted until it is taken is one request. An agency that was asked over OpenDSR has
+    erased, by its own signed word.
     """
     rng = random.Random(world.seed)
     people = [f"person-{number}@people.example" for number in range(REQUESTS)]
@@ -136,6 +168,10 @@ def test_what_was_accepted_is_carried_out_and_told_however_often_it_is_killed(wo
     controller = configure(world)
     taken: dict[str, str] = {}
     posting = threading.Thread(target=post_until_taken, args=(controller, people, taken), daemon=True)
+    with closing(open_ground(world.config)) as ground:
+        own = submit_to(
+            ground, [identifier_of("email", ANNA)], scope=("agency_ost",), tenant=None, source="test"
+        )
     with Receiver(controller).serving():
         posting.start()
         for _ in range(KILLS):
@@ -151,7 +187,11 @@ def test_what_was_accepted_is_carried_out_and_told_however_often_it_is_killed(wo
                 if said["request_status"] == "completed"
             }
 
-        eventually("every request is taken and told to its end", lambda: len(told()) == REQUESTS, within=90)
+        def ended() -> bool:
+            saga = world.ground.store.saga(own)
+            return len(told()) == REQUESTS and saga is not None and saga.is_finished
+
+        eventually("every request is taken, told and ended", ended, within=90)
         world.radera.stop()
     posting.join(5)
     assert (people, told()) == (sorted(taken.values()), set(taken))
@@ -163,8 +203,13 @@ def test_what_was_accepted_is_carried_out_and_told_however_often_it_is_killed(wo
         assert sorted(states, reverse=True) == states
     effects = [line["record"] for line in world.vendors.ledger() if line["effect"] == "record_erased"]
     assert sorted(f"asked-{number}" for number in range(REQUESTS)) == sorted(effects)
-    sagas = world.ground.store.sagas(limit=100)
+    asked = world.ground.store.saga(own)
+    assert asked is not None
+    [step] = asked.steps
+    assert ("completed", "party_stated") == (asked.status, step.grade)
+    assert [] == world.vendors.holds(ANNA)
+    sagas = [saga for saga in world.ground.store.sagas(limit=100) if saga.request_id != own]
     assert REQUESTS == len(sagas)
     assert {("completed", "byggab")} == {(saga.status, saga.tenant) for saga in sagas}
     log = world.radera.log.read_text()
-    assert [] == [email for email in people if email in log]
+    assert [] == [email for email in (*people, ANNA) if email in log]
