@@ -1,6 +1,7 @@
 """What systems say besides found, erased and gone: left alone, ambiguous, an event before its time."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -9,7 +10,7 @@ from orchestrator.saga.rules import MINUTE, Retry
 from tests.unit.saga_world import CRM, World
 
 
-def started(**changes: object) -> World:
+def started(**changes: Any) -> World:
     world = World(CRM, **changes)
     world.request()
     return world
