@@ -31,7 +31,7 @@ from orchestrator.bus.port import BusUnavailable, Record
 from orchestrator.intake.allowance import Allowance
 from orchestrator.intake.opendsr_controllers import Addresses, Controller, Controllers
 from orchestrator.intake.opendsr_request import ID, KINDS, Malformed, Posted, read
-from orchestrator.intake.opendsr_status import PENDING, is_cancelling, rfc3339, standing
+from orchestrator.intake.opendsr_status import PENDING, Standing, is_cancelling, rfc3339, standing
 from orchestrator.intake.producer import Producer
 from orchestrator.intake.reading import LONGEST_BODY, read_body
 from orchestrator.intake.submit import Publisher
@@ -212,7 +212,8 @@ class OpenDsr:
     async def status(self, request: Request, version: str) -> Response:
         """How a request stands."""
         asked, saga = await self._found(self._controller(request), request)
-        return await self._signed(200, status_of(asked, saga, self._tenant(asked)), version)
+        content = status_of(asked, saga, self._tenant(asked), self._clock())
+        return await self._signed(200, content, version)
 
     async def cancel(self, request: Request, version: str) -> Response:
         """The controller takes its request back."""
@@ -346,9 +347,14 @@ class OpenDsr:
         return Response(body, status, headers=kept, media_type="application/json")
 
 
-def status_of(asked: Asked, saga: Saga | None, controller_id: str) -> dict[str, Any]:
+def standing_of(asked: Asked, saga: Saga | None, at: int) -> Standing:
+    """How a request of a controller's stands."""
+    return standing(saga, at - (asked.published_at or at))
+
+
+def status_of(asked: Asked, saga: Saga | None, controller_id: str, at: int) -> dict[str, Any]:
     """What is said of a request when its controller asks."""
-    now = standing(saga)
+    now = standing_of(asked, saga, at)
     content: dict[str, Any] = {
         "controller_id": controller_id,
         "expected_completion_time": rfc3339(asked.expected_at),

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import anyio
 
 from orchestrator.http import CallFailed, Clients, Guard, Limits, Permanent
-from orchestrator.intake.opendsr import status_of
+from orchestrator.intake.opendsr import standing_of, status_of
 from orchestrator.intake.opendsr_controllers import Addresses, Controllers
-from orchestrator.intake.opendsr_status import Standing, next_to_tell, standing
+from orchestrator.intake.opendsr_status import Standing, next_to_tell
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.signatures import Signer
 from orchestrator.saga.model import Finished, Saga
@@ -88,7 +88,7 @@ class Callbacks:
         news: list[tuple[Listener, Standing, bytes]] = []
         for listener in due:
             saga = self._saga(listener.asked.request_id)
-            new = next_to_tell(listener.told, standing(saga))
+            new = next_to_tell(listener.told, standing_of(listener.asked, saga, self._clock()))
             if new is None:
                 self._listeners.look_again(listener, self._next_look(saga))
             elif (held := self._listeners.claim(listener, self._clock() + _HELD)) is not None:
@@ -105,7 +105,7 @@ class Callbacks:
 
     def _body(self, listener: Listener, saga: Saga | None, new: Standing) -> bytes:
         asked = listener.asked
-        content = status_of(asked, saga, self._controller_id(asked))
+        content = status_of(asked, saga, self._controller_id(asked), self._clock())
         content |= {"request_status": new.status, "extensions": {"radera": new.extension}}
         content["status_callback_url"] = self._addresses.open(asked.request_id, listener.address)
         return json.dumps(content).encode()

@@ -22,6 +22,8 @@ PENDING: Final = "pending"
 IN_PROGRESS: Final = "in_progress"
 COMPLETED: Final = "completed"
 CANCELLED: Final = "cancelled"
+#: How long a request may lie unopened, in micros.
+UNOPENED: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _GONE: Final = frozenset({"erased", "anonymised", "absent"})
 #: Questions that concern the clocks or the identity and not what became of the data.
@@ -45,9 +47,13 @@ class Standing:
         return self.status in (COMPLETED, CANCELLED)
 
 
-def standing(saga: Saga | None) -> Standing:
-    """How the request stands; without a saga it was received and not yet opened."""
-    if saga is None or isinstance(saga.state, AwaitingVerification):
+def standing(saga: Saga | None, waited: int = 0) -> Standing:
+    """How the request stands. Without a saga it was received and not yet opened; after `waited` that long,
+    something has to be seen to: its key may have gone with its master key, and then nobody can read it.
+    """
+    if saga is None:
+        return Standing(PENDING, {"result": "failed"} if waited > UNOPENED else {})
+    if isinstance(saga.state, AwaitingVerification):
         return Standing(PENDING, _failing(saga))
     if not isinstance(saga.state, Finished):
         return Standing(IN_PROGRESS, {**_failing(saga), **_counts(saga)})
@@ -85,9 +91,7 @@ def rfc3339(at: int) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _failing(saga: Saga | None) -> dict[str, Any]:
-    if saga is None:
-        return {}
+def _failing(saga: Saga) -> dict[str, Any]:
     reasons = {one.reason for one in saga.escalations} & set(REASONS)
     return {"result": "failed"} if saga.quarantined or reasons - _NO_FAILURE else {}
 

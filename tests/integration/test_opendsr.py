@@ -296,6 +296,26 @@ def test_a_host_that_is_not_allowed_is_never_called(world: World) -> None:
     assert [] == world.callbacks
 
 
+def test_a_request_that_nobody_can_open_is_told_as_failed(world: World) -> None:
+    """Its master key went before it was read: the DPO has it as unreadable, and the controller hears of it
+    instead of waiting for ever.
+    """
+    controller = world.controller()
+    id_ = world.ask(controller)
+    keyring = world.installation.ground.keyring
+    keyring.rotate(world.clock())
+    keyring.forget([1], world.clock())
+    world.settle()
+    assert ["unreadable_request"] == [one.reason for one in world.saga().escalations]
+    assert [] == controller.heard
+    world.tell(86_401)
+    world.tell()
+    assert [("pending", "failed")] == [
+        (said["request_status"], said["extensions"]["radera"]["result"]) for said in controller.heard
+    ]
+    assert "failed" == run(controller.status, id_)["extensions"]["radera"]["result"]
+
+
 # --- cancelling ---
 
 
