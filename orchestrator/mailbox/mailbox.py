@@ -174,6 +174,9 @@ class Mailbox:
         if now < self._away_until:
             held.at = self._away_until
             return False
+        if not held.sent and not self._subscribed().holds(held.delivery):
+            # Partitions move while a batch is in hand, and another mailbox sends the rest of it.
+            return False
         try:
             self._deal_with(held)
         except _Later as later:

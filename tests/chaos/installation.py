@@ -164,6 +164,11 @@ class Installation:
         else:
             self.fleet.add(role, role)
 
+    def start_few(self) -> None:
+        """Every role once, with one worker for all systems."""
+        for role in ("orchestrator", "worker", "mailbox", "serve"):
+            self.start(role)
+
     def start_all(self, *, replicas: int = 1) -> None:
         """Every role, those that can be scaled as often as is said."""
         for role in ("orchestrator", *WORKERS, "mailbox"):

@@ -100,7 +100,8 @@ class Judgement:
             if kept != set(vendor.left()):
                 yield f"{system} holds {set(vendor.left()) ^ kept} too much or too little"
         said = sum(line["effect"] == "said_erased" for line in self.installation.outside.ledger())
-        if said != len(self.installation.people):
+        # One whose mail was lost on the way is written to again, and answers both.
+        if said < len(self.installation.people):
             yield f"the agency has answered {said} times"
 
     # --- outcomes and mails ---

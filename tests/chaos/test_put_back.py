@@ -25,11 +25,11 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     crowd = people(random.Random(seed), 12)
     early, late = crowd[:7], crowd[7:]
     settle(installation, crowd)
-    installation.start_all()
+    installation.start_few()
     installation.people = crowd
     for person in early:
         assert installation.submit(person)
-    eventually("some have ended", lambda: len(installation.open_people()) < 5, within=60)
+    eventually("some have ended", lambda: len(installation.open_people()) < 5, within=60, every=0.2)
     backup = _backed_up(installation, tmp_path)
     _produced(installation, late)
     installation.await_end(90)
@@ -40,7 +40,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     _put_back(installation, backup)
     again = {person.request_id for person in installation.open_people()}
     assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
-    installation.start_all()
+    installation.start_few()
     installation.await_end(60)
 
     sagas = installation.sagas()

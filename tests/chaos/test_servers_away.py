@@ -4,9 +4,12 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from email import message_from_bytes, policy
 
+import httpx
 import pytest
 
+from handlers.sandbox.agencies import LINK
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.store import StoreError
@@ -36,6 +39,8 @@ def test_the_broker_away(installation: Installation, seed: int) -> None:
         assert 200 == process.probe("/healthz"), process.name
     with pytest.raises(BusUnavailable):
         installation.ground.bus.backlog("orchestrator", [topics.REQUESTS])
+    answered = httpx.post(_link(installation), data={"answer": "erased"}, timeout=30.0, trust_env=False)
+    assert 503 == answered.status_code
     installation.node.start()
 
     _all_end(installation)
@@ -71,7 +76,7 @@ def test_the_database_away(installation: Installation, seed: int) -> None:
 
 
 def _begun(installation: Installation, seed: int) -> None:
-    installation.start_all()
+    installation.start_few()
     installation.people = people(random.Random(seed), REQUESTS)
     settle(installation, installation.people)
     for person in installation.people:
@@ -98,6 +103,12 @@ def _waiting_for_party(installation: Installation) -> int:
     return sum(
         step.state.status == "awaiting_party" for saga in installation.sagas().values() for step in saga.steps
     )
+
+
+def _link(installation: Installation) -> str:
+    """One that the agency was given."""
+    mails = (message_from_bytes(data, policy=policy.default) for data in installation.outside.mails())
+    return str(next(link for mail in mails for link in LINK.findall(mail.get_content())))
 
 
 def _unsent(installation: Installation) -> int:

@@ -303,6 +303,22 @@ def test_what_went_to_another_mailbox_is_the_others_to_send() -> None:
     assert 1 == len(lost)
 
 
+def test_the_rest_of_a_batch_is_not_sent_when_its_partition_goes_meanwhile() -> None:
+    """Partitions move in the library's own thread, while mails are sent one after the other: the other
+    mailbox begins at once, and all that this one had in hand would go twice.
+    """
+    world = World()
+    for number in range(3):
+        world.publish(outcome(f"o-{number}"))
+
+    def lose(recipient: str) -> None:
+        world.mailbox._subscription._held.clear()  # type: ignore[union-attr] # the group's doing has no door
+
+    world.postman.always = lose
+    world.step()
+    assert 1 == len(world.postman.sent)
+
+
 def test_a_mail_that_was_put_off_is_acknowledged_as_it_came_last() -> None:
     """Its partition went and came back: only the later delivery counts, and the group would stand still."""
     world = World()
