@@ -10,7 +10,8 @@
   moment.
 * Raw callbacks come before we know whose they are, and are sealed to the installation: under a key derived
   from the current generation, whose number is in the header. They die with it.
-* The digest key is separate and stays: digests must compare over years. It opens nothing.
+* The digest key is separate and stays: digests must compare over years. It opens
+  nothing of a person's.
 * Keys come from a file (the embedded default) or from the environment, where another system keeps and rotates
   them: RADERA_MASTER_KEYS="1:base64,2:base64", the last one current, and RADERA_DIGEST_KEY. Each is 32 bytes.
 """
