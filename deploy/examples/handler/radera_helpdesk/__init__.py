@@ -1,0 +1,1 @@
+"""Radera's handler for the help desk."""

@@ -1,0 +1,300 @@
+"""What has to hold of a handler, shown on this one. Keep the tests, and put your vendor in."""
+
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radera_helpdesk.helpdesk import HelpDesk, HelpDeskSettings
+from stand_in import TOKEN, HelpDeskVendor
+
+from handlers.checking import Finding
+from handlers.port import CallbackBody, CallFailed, Expired, Permanent, Reference, Refused, Retryable, Task
+from handlers.registry import Context, find
+from handlers.results import (
+    Absent,
+    Accepted,
+    Located,
+    NotIdentifiable,
+    Proved,
+    Reappeared,
+    Result,
+    StillPresent,
+    VendorPurged,
+)
+from orchestrator.http import Clients
+from orchestrator.privacy import Digests, Identifier, Identifiers
+from schemas.messages import Verb
+
+pytestmark = pytest.mark.anyio
+ANNA = "anna@example.com"
+CONTROL = "control@example.com"
+HOOK_SECRET = "hook-secret"
+NOW = 1_788_220_800_000_000
+HOUR = 3_600_000_000
+LONG_AGO = "2024-02-01T00:00:00Z"
+LATER = "2026-09-01T01:00:00Z"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Radera's own event loop."""
+    return "asyncio"
+
+
+class Bench:
+    """A workspace with Anna and her tickets, Beata, and the control record; and the handler for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = NOW
+        self.vendor = HelpDeskVendor()
+        for id_, email in (("p1", ANNA), ("p2", "beata@example.com"), ("p0", CONTROL)):
+            self.vendor.people[id_] = {"email": email, "created_at": LONG_AGO}
+        self.vendor.tickets = {"t1": "p1", "t2": "p1", "t3": "p1", "t9": "p2"}
+        self.errors: list[str] = []
+        self._folder = folder
+
+    def handler(self, **changed: Any) -> HelpDesk:
+        """As a settings file has it."""
+        settings = {
+            "workspace": "acme",
+            "token": self._secret("token", TOKEN),
+            "webhook_secret": self._secret("hook", HOOK_SECRET),
+            "control_email": CONTROL,
+            "calls_per_second": 50,
+            **changed,
+        }
+        context = Context(
+            system="support",
+            clock=lambda: self.now,
+            clients=Clients(clock=lambda: self.now, transport=self.vendor.transport()),
+            correlate=Digests(bytes(32)).correlation,
+        )
+        return HelpDesk(HelpDeskSettings.model_validate(settings), context)
+
+    def _secret(self, name: str, value: str) -> dict[str, str]:
+        path = self._folder / name
+        path.write_text(value)
+        return {"file": str(path)}
+
+    def task(
+        self, verb: Verb, references: tuple[Reference, ...] = (), *kinds: Identifier, **more: Any
+    ) -> Task:
+        stated = {"not_after": self.now + HOUR, **more}
+        return Task(
+            request_id="0b7c8f5e-3f5d-4c7e-9a51-6f0c2d1e4a77",
+            system="support",
+            verb=verb,
+            attempt=1,
+            identifiers=Identifiers(kinds or (Identifier("email", ANNA),)),
+            references=references,
+            issued_at=self.now,
+            clock=lambda: self.now,
+            **stated,
+        )
+
+    async def played(self, handler: HelpDesk) -> Result:
+        """What the saga does with a handler, trying each verb again while the fault can pass."""
+        located = await self._tried(handler.locate, "locate")
+        references = located.references
+        if not isinstance(located, Located):
+            return located
+        await self._tried(handler.erase, "erase", references)
+        return await self._tried(handler.prove, "prove", references, erased_at=self.now)
+
+    async def _tried(
+        self, verb: Any, name: Verb, references: tuple[Reference, ...] = (), **more: Any
+    ) -> Result:
+        for _ in range(3):
+            try:
+                result = await verb(self.task(name, references, **more))
+            except CallFailed as error:
+                self.errors.append(repr(error))
+                continue
+            assert name in result.answers
+            assert ANNA not in repr(result)
+            return result  # type: ignore[no-any-return] # a bound method of the handler, by its name
+        raise AssertionError("it fails for ever")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+async def test_a_person_goes_with_all_that_hangs_on_them(bench: Bench) -> None:
+    """Every page of tickets is found, children go first, it is seen to be done; nobody else is touched."""
+    result = await bench.played(bench.handler())
+    assert isinstance(result, Proved)
+    assert "seen_absent" == result.grade
+    assert ["ticket t1", "ticket t2", "ticket t3", "person p1"] == bench.vendor.effects
+    assert {"p2", "p0"} == set(bench.vendor.people)
+    assert {"t9"} == set(bench.vendor.tickets)
+
+
+@pytest.mark.parametrize("fault", ["reset", "lost", "malformed", "429", "500", "503", "401"])
+async def test_a_fault_at_any_call_changes_nothing_of_the_end(tmp_path: Path, fault: str) -> None:
+    """Each call that a whole erasure makes meets the fault once, and the end is the same, nothing twice."""
+    calm = Bench(tmp_path)
+    await calm.played(calm.handler())
+    assert [] != calm.vendor.calls
+    for number in range(1, len(calm.vendor.calls) + 1):
+        bench = Bench(tmp_path)
+        bench.vendor.fault = (number, fault)
+        assert isinstance(await bench.played(bench.handler()), Proved)
+        assert calm.vendor.effects == bench.vendor.effects
+        # Where nobody reads more than the status, a malformed answer is no fault.
+        assert (fault != "malformed") <= len(bench.errors) <= 1
+        assert [] == [error for error in bench.errors if ANNA in error]
+
+
+@pytest.mark.parametrize("verb", ["locate", "erase", "prove"])
+async def test_a_token_for_another_workspace_reads_as_nothing(bench: Bench, verb: Verb) -> None:
+    """An error for every verb, never an absence, and no effect there."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    bench.vendor.workspace = "somebody-else"
+    with pytest.raises(Permanent, match="wrong_account"):
+        await getattr(handler, verb)(bench.task(verb, references))
+    assert [] == bench.vendor.effects
+
+
+async def test_an_absence_needs_the_control_record(bench: Bench) -> None:
+    """Nobody is found and the control record is: absent. Neither is found: we don't see people."""
+    handler = bench.handler()
+    nobody = Identifier("email", "nobody@example.com")
+    assert isinstance(await handler.locate(bench.task("locate", (), nobody)), Absent)
+    del bench.vendor.people["p0"]
+    with pytest.raises(Permanent, match="control_record_not_found"):
+        await handler.locate(bench.task("locate", (), nobody))
+
+
+async def test_nothing_is_erased_past_the_commands_time(bench: Bench) -> None:
+    """A process that was stopped and woken finds its command too old, before it erases."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    with pytest.raises(Expired):
+        await handler.erase(bench.task("erase", references, not_after=bench.now - 1))
+    assert [] == bench.vendor.effects
+
+
+async def test_an_erasure_can_be_repeated(bench: Bench) -> None:
+    """After a lost answer the same command comes again: what is gone counts as erased, and as repeated."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    for repeated in (None, "4"):
+        accepted = await handler.erase(bench.task("erase", references))
+        assert isinstance(accepted, Accepted)
+        assert (4, repeated) == (accepted.erased, accepted.evidence.get("repeated"))
+    assert 4 == len(bench.vendor.effects)
+
+
+async def test_what_comes_back_is_told_apart(bench: Bench) -> None:
+    """Older than the erasure: still present, to be erased again. Newer: it may be new consent."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    await handler.erase(bench.task("erase", references))
+    for created_at, expected in ((LONG_AGO, StillPresent), (LATER, Reappeared)):
+        bench.vendor.people["p7"] = {"email": ANNA, "created_at": created_at}
+        result = await handler.prove(bench.task("prove", references, erased_at=NOW))
+        assert isinstance(result, expected)
+
+
+async def test_a_filter_that_is_not_honoured_names_nobody(bench: Bench) -> None:
+    """A server that ignores the filter would have us erase other people."""
+    bench.vendor.people["p2"]["email"] = ANNA
+    handler = bench.handler(control_email=None)
+    real = bench.vendor.answer
+
+    def other(method: str, target: str, headers: Any) -> tuple[int, Any]:
+        status, content = real(method, target, headers)
+        if target.partition("?")[0].endswith("/people"):
+            content = {"rows": [{"id": "p0", **bench.vendor.people["p0"]}]}
+        return status, content
+
+    bench.vendor.answer = other  # type: ignore[method-assign] # this vendor ignores the filter
+    with pytest.raises(Permanent, match="filter_not_honoured"):
+        await handler.locate(bench.task("locate"))
+
+
+async def test_whom_it_cannot_know_it_says(bench: Bench) -> None:
+    """Without an address nobody can be told apart, and the person can be asked for one (Art. 11)."""
+    result = await bench.handler().locate(bench.task("locate", (), Identifier("phone", "+46701234567")))
+    assert isinstance(result, NotIdentifiable)
+    assert ("email",) == result.missing
+    with pytest.raises(Permanent, match="nothing_to_erase"):
+        await bench.handler().erase(bench.task("erase"))
+
+
+async def test_a_full_day_is_waited_for(bench: Bench) -> None:
+    """The vendor's own Retry-After is what the saga waits."""
+    bench.vendor.fault = (1, "429")
+    with pytest.raises(Retryable) as caught:
+        await bench.handler().locate(bench.task("locate"))
+    assert ("rate_limited", 7_000_000) == (caught.value.code, caught.value.retry_after)
+
+
+def _callback(body: bytes, secret: str = HOOK_SECRET) -> CallbackBody:
+    signature = hmac.digest(secret.encode(), body, "sha256").hex()
+    return CallbackBody(token=None, headers={"x-helpdesk-signature": signature}, body=body, received_at=NOW)
+
+
+async def test_a_signed_event_leads_to_the_step_that_it_is_about(bench: Bench) -> None:
+    """It has the correlation that the acceptance announced, and no id in clear."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    accepted = await handler.erase(bench.task("erase", references))
+    said = {"event": "person.purged", "workspace": "acme", "person": "p1"}
+    received = await handler.receive(_callback(json.dumps(said).encode()))
+    assert isinstance(received.result, VendorPurged)
+    assert (received.correlation,) == accepted.correlations
+
+
+@pytest.mark.parametrize(
+    ("changed", "secret", "code"),
+    [
+        ({}, "another-secret", "signature_invalid"),
+        ({"workspace": "somebody-else"}, HOOK_SECRET, "wrong_account"),
+        ({"event": "person.created"}, HOOK_SECRET, "event_not_used"),
+        ({"person": None, "event": None}, HOOK_SECRET, "event_not_used"),
+    ],
+)
+async def test_an_event_that_nobody_should_believe(
+    bench: Bench, changed: dict[str, Any], secret: str, code: str
+) -> None:
+    """Forged, another's, or about something else: refused with a code, and never an error."""
+    said = {"event": "person.purged", "workspace": "acme", "person": "p1", **changed}
+    with pytest.raises(Refused, match=code):
+        await bench.handler().receive(_callback(json.dumps(said).encode(), secret))
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
+async def test_an_event_that_means_nothing(bench: Bench, body: bytes) -> None:
+    """Signed or not, what can't be read is refused."""
+    with pytest.raises(Refused, match="malformed"):
+        await bench.handler().receive(_callback(body))
+
+
+def _states(findings: tuple[Finding, ...]) -> dict[str, str]:
+    return {one.aspect: one.state for one in findings}
+
+
+async def test_a_system_can_be_checked_before_any_request(bench: Bench) -> None:
+    """Everything that can be shown is shown, and what is wrong names the settings that mend it."""
+    assert {
+        "reachable": "ok",
+        "credentials": "ok",
+        "account": "ok",
+        "rights": "unknown",
+        "control": "ok",
+    } == _states(await bench.handler().check())
+    bench.vendor.workspace = "somebody-else"
+    failed = [one for one in await bench.handler().check() if one.state == "failed"]
+    assert [("account", ("workspace", "token"))] == [(one.aspect, one.settings) for one in failed]
+    assert [] == bench.vendor.effects
+
+
+def test_radera_finds_it() -> None:
+    """Installed, it is a kind like any other."""
+    assert "radera_helpdesk.helpdesk" == find()["helpdesk"].__module__
