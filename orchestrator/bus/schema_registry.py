@@ -258,7 +258,7 @@ class Registry:
                 except OSError as error:
                     raise self._away("ca_file", f"can't be used ({error.strerror}); see to it") from None
                 # Redirects are not followed: they could lead the login to another host. No connection is
-                # kept: calls are hours apart, and one that was closed meanwhile would read as a registry away.
+                # kept: calls are hours apart, and one closed meanwhile would read as a registry away.
                 self._http = httpx.Client(
                     timeout=self._settings.timeout.total_seconds(),
                     verify=trusted,
