@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from handlers.addresses import all_writings, normal
 from handlers.checking import Finding, control_gap, control_look, examine
@@ -63,7 +63,7 @@ class HelpDesk:
     """The handler; one object for one workspace."""
 
     kind: ClassVar[str] = "helpdesk"
-    Settings: ClassVar[type[HelpDeskSettings]] = HelpDeskSettings
+    Settings: ClassVar[type[BaseModel]] = HelpDeskSettings
 
     def __init__(self, settings: HelpDeskSettings, context: Context) -> None:
         self._settings = settings

@@ -1,7 +1,4 @@
-"""The help desk as the tests have it: it keeps state, notes each effect, and is as strict as the real one.
-
-`fails` is what goes wrong at the next calls that are made, one after another.
-"""
+"""The help desk as the tests have it: it keeps state, notes each effect, and is as strict as the real one."""
 
 import json
 from collections.abc import Mapping
@@ -23,9 +20,6 @@ class HelpDeskVendor:
     people: dict[str, dict[str, str]] = field(default_factory=dict)
     tickets: dict[str, str] = field(default_factory=dict)
     effects: list[str] = field(default_factory=list)
-    calls: list[str] = field(default_factory=list)
-    fault: tuple[int, str] | None = None
-    """The number of a call, and what goes wrong at it."""
 
     def answer(self, method: str, target: str, headers: Mapping[str, str]) -> tuple[int, Any]:
         """The status and the JSON of one call."""
@@ -56,21 +50,12 @@ class HelpDeskVendor:
         return 404, {"error": "not found"}
 
     def transport(self) -> httpx.MockTransport:
-        """The same without a network, with the fault."""
+        """The same without a network."""
         return httpx.MockTransport(self._handle)
 
     def _handle(self, request: httpx.Request) -> httpx.Response:
-        self.calls.append(f"{request.method} {request.url.path}")
-        fault = self.fault[1] if self.fault is not None and self.fault[0] == len(self.calls) else ""
-        if fault == "reset":
-            raise httpx.ConnectError("refused", request=request)
-        if fault.isdigit():
-            return httpx.Response(int(fault), headers={"retry-after": "7"}, json={"error": "fault"})
         status, content = self.answer(request.method, str(request.url), request.headers)
-        if fault == "lost":
-            raise httpx.ReadError("lost", request=request)
-        body = b"" if content is None else json.dumps(content).encode()
-        return httpx.Response(status, content=body[: len(body) // 2] if fault == "malformed" else body)
+        return httpx.Response(status, content=b"" if content is None else json.dumps(content).encode())
 
 
 def _page(rows: list[dict[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
