@@ -116,6 +116,8 @@ class Google:
         return shown
 
     def _submit(self, call: Call, shown: Row) -> Reply:
+        if call.elsewhere:  # the address names a property, and another account has no rights to it
+            raise refused(403, "forbidden", "User does not have sufficient permissions for this property.")
         asked = call.json()
         if asked is None or set(asked) - set(FIELDS):
             raise refused(400, "badRequest", "Invalid JSON payload received: unknown name.")
@@ -139,9 +141,9 @@ class Google:
         self._store.put("google.property", shown["id"], {**shown, "day": day, "spent": spent + 1})
 
     def _mark(self, call: Call, shown: Row, field: str, value: str) -> None:
-        candidates = [] if call.elsewhere else self._store.concerning(VISITOR, normal(value))
+        candidates = self._store.concerning(VISITOR, normal(value))
         found = [row for row in candidates if row["account"] == shown["id"] and value in row[field]]
-        account = ELSEWHERE if call.elsewhere else shown["id"]
+        account = shown["id"]
         for row in found:
             repeated = row["submitted_at"] is not None
             if not repeated:
