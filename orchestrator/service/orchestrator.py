@@ -5,6 +5,11 @@ destroyed and the consumer's positions commit together or not at all, and only t
 acknowledged. A batch that fails is retried event by event; a saga whose rule raises is quarantined, and the
 rest go on.
 
+Topics have no order among themselves. After a database was put back, answers that Kafka kept are read before
+the requests that they are about, which are on their way once more: an event of a request that nobody knows
+waits until there is nothing else to read, for so many batches at most. Only then is it a dead letter, and
+not noted as seen, so that it counts when it comes again.
+
                  poll              one transaction                    after the commit
     bus ──────► read ──► inbox ► load ► decide ► save ► outbox ──────► ack, shred
     clock ─────────────► due sagas ──┘                    │
@@ -41,6 +46,9 @@ _logger = logging.getLogger(__name__)
 GROUP = "orchestrator"
 TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
 
+# Batches for which an event waits for its request.
+_MOST_ROUNDS = 20
+
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER = "dead-letter"
 
@@ -57,6 +65,7 @@ class _Batch:
     correlations: list[Correlation] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     handled: list[tuple[str, bool]] = field(default_factory=list)
+    early: list[Inbound] = field(default_factory=list)
     quarantined: int = 0
 
 
@@ -87,6 +96,8 @@ class Orchestrator:
         self._batch = batch
         self._subscription: Subscription | None = None
         self._unshredded = True
+        # What waits for its request, and for how many batches it has.
+        self._early: list[tuple[Inbound, int]] = []
 
     def step(self, timeout: float) -> int:
         """Waits up to `timeout` seconds for events, applies them, then fires what is due; gives how many
@@ -101,14 +112,14 @@ class Orchestrator:
             )
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
-            applied = self._consume(deliveries)
-            for delivery in deliveries:
+            for delivery in (done := self._consume(deliveries)):
                 self._subscription.ack(delivery)
         except BaseException:
             # What was polled and not committed must come again, and it comes to a new subscription.
             self.close()
             raise
-        applied += self.fire_timers()
+        # What waits has moved, too: there is a next step to take.
+        applied = (len(done) or len(deliveries)) + self.fire_timers()
         self._shred()
         return applied
 
@@ -117,15 +128,22 @@ class Orchestrator:
         if self._subscription is not None:
             self._subscription.close()
             self._subscription = None
+        self._early.clear()
 
     # --- events ---
 
-    def _consume(self, deliveries: Sequence[Delivery]) -> int:
-        if not deliveries:
-            return 0
-        inbound = self._reader.read_all(deliveries)
+    def _consume(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Applies what came, and what waits; gives what is done with."""
+        rounds = {id(one): rounds + 1 for one, rounds in self._early}
+        inbound = [one for one, _ in self._early] + (self._reader.read_all(deliveries) if deliveries else [])
+        if not inbound:
+            return []
+        # Requests first: what else is in the batch may be about them.
+        inbound.sort(key=lambda one: one.type != "request")
+        waits = bool(deliveries) and max(rounds.values(), default=0) < _MOST_ROUNDS
+        early: list[Inbound] = []
         try:
-            self._commit(inbound)
+            early = self._commit(inbound, waits=waits)
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
@@ -135,7 +153,9 @@ class Orchestrator:
             _logger.exception("batch_failed", extra={"count": len(inbound)})
             for one in inbound:
                 self._commit_alone(one)
-        return len(deliveries)
+        self._early = [(one, rounds.get(id(one), 0)) for one in early]
+        waiting = {id(one) for one in early}
+        return [one.delivery for one in inbound if id(one) not in waiting]
 
     def _commit_alone(self, one: Inbound) -> None:
         """The fallback: one event, one transaction. What fails even so is kept as a dead letter, and if it
@@ -157,7 +177,8 @@ class Orchestrator:
         else:
             self._commit([replace(one, event=None, dead=code)])
 
-    def _commit(self, inbound: Sequence[Inbound]) -> None:
+    def _commit(self, inbound: Sequence[Inbound], *, waits: bool = False) -> list[Inbound]:
+        """Gives what has no request yet and can wait for it; the positions don't pass it."""
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound]
@@ -174,13 +195,22 @@ class Orchestrator:
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)
+            early = batch.early if waits else []
+            batch.dead += [(one, "unknown_request") for one in batch.early if not waits]
+            tx.forget_inbox(GROUP, [one.event.event_id for one in batch.early if one.event is not None])
             positions: dict[tuple[str, int], int] = {}
             for one in inbound:
                 place = (one.delivery.topic, one.delivery.partition)
                 positions[place] = max(positions.get(place, 0), one.delivery.offset + 1)
+            for one in early:
+                place = (one.delivery.topic, one.delivery.partition)
+                positions[place] = min(positions[place], one.delivery.offset)
             self._write(tx, batch, now)
             tx.set_positions(GROUP, positions)
         self._count(batch)
+        # As they came, since a correlation is resolved anew each time.
+        waiting = {id(one.delivery) for one in early}
+        return [one for one in inbound if id(one.delivery) in waiting]
 
     def _apply(self, batch: _Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
         if one.event is None:
@@ -200,7 +230,8 @@ class Orchestrator:
         try:
             decision = self._decide(batch, saga, event, now, one.type)
         except UnknownRequest:
-            batch.dead.append((one, "unknown_request"))
+            batch.handled.pop()
+            batch.early.append(one)
             return
         if decision.parks_event is not None:
             batch.dead.append((one, decision.parks_event))

@@ -87,6 +87,13 @@ class Transaction:
         new = self._put(tables.inbox, rows, _returning_new(tables.inbox.c.event_id))
         return set(new.scalars())
 
+    def forget_inbox(self, consumer: str, event_ids: Iterable[str]) -> None:
+        """Take back that the events were seen: they were not applied, and may be when they come again."""
+        c = tables.inbox.c
+        for some in _chunks(sorted(set(event_ids))):
+            seen = sa.delete(tables.inbox).where(c.consumer == consumer, c.event_id.in_(some))
+            self._connection.execute(seen)
+
     def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
         """Make rows to lock for requests that were never heard of."""
         now = self.now()

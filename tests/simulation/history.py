@@ -58,9 +58,10 @@ def _all_were_seen(world: World, confirmations: Mapping[str, Confirmation]) -> N
     query = sa.select(inbox.c.event_id).where(inbox.c.consumer == "orchestrator")
     with world.engine.connect() as connection:
         seen = set(connection.execute(query).scalars())
-    # One that came by a correlation which nobody knows stays a dead letter until it is repeated.
-    named = {one.event_id for one in confirmations.values() if one.request_id}
-    said = named | {one.event_id for one in read(world, topics.DECISIONS, Decision)}
+    # One that came by a correlation, or about a request, which nobody knows stays a dead letter until it is
+    # repeated.
+    said = {one.event_id for one in confirmations.values() if one.request_id in world.sagas}
+    said |= {one.event_id for one in read(world, topics.DECISIONS, Decision) if one.request_id in world.sagas}
     missed = said - seen
     expect(not missed, "lost", f"{len(missed)} confirmations or decisions were never applied")
     opened = {one.request_id for one in read(world, topics.REQUESTS, Request)}

@@ -49,7 +49,7 @@ def inbox_skipped(patch: Patch) -> None:
 def acknowledged_before_the_commit(patch: Patch) -> None:
     real = service.Orchestrator._consume
 
-    def hasty(self: service.Orchestrator, deliveries: list[Delivery]) -> int:
+    def hasty(self: service.Orchestrator, deliveries: list[Delivery]) -> list[Delivery]:
         positions: dict[tuple[str, int], int] = {}
         for one in deliveries:
             positions[one.topic, one.partition] = one.offset + 1

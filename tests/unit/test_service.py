@@ -306,16 +306,45 @@ def test_a_database_from_a_backup_replays_what_it_missed(world: World) -> None:
     assert BEGUN == world.actions(request.request_id)
 
 
-def test_a_confirmation_that_overtakes_its_request_is_kept(world: World) -> None:
-    """Nobody has opened the request yet: it is a dead letter, and the request begins as ever."""
+def test_a_confirmation_that_overtakes_its_request_waits_for_it(world: World) -> None:
+    """Topics have no order among themselves: after a restore all of them are read anew, and an answer may be
+    read first.
+    """
     request = world.request()
     world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "c"))
     world.orchestrator.step(0.0)
     world.publish(topics.REQUESTS, encode(request))
+    assert 2 == world.orchestrator.step(0.0)
+    world.relay.step()
+    assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
+    assert BEGUN == world.actions(request.request_id)[: len(BEGUN)]
+    assert len(BEGUN) < len(world.actions(request.request_id))
+
+
+def test_what_waits_for_its_request_is_not_behind_the_positions(world: World) -> None:
+    """A death meanwhile brings it again."""
+    request = world.request()
+    world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "c"))
     world.orchestrator.step(0.0)
+    world.publish(topics.REQUESTS, encode(request))
+    world.orchestrator.close()
+    assert 2 == world.restarted().step(0.0)
+
+
+def test_a_confirmation_whose_request_does_not_come_is_kept(world: World) -> None:
+    """When there is nothing else to read it is a dead letter, and not seen: should it be said once more after
+    the request has come, it counts.
+    """
+    request = world.request()
+    said = world.located(request.request_id, "c")
+    world.publish(topics.CONFIRMATIONS, said)
+    assert [1, 1] == [world.orchestrator.step(0.0), world.orchestrator.step(0.0)]
     world.relay.step()
     assert 1 == len(world.records(topics.dead_letters(topics.CONFIRMATIONS)))
-    assert BEGUN == world.actions(request.request_id)
+    world.publish(topics.REQUESTS, encode(request))
+    world.publish(topics.CONFIRMATIONS, said)
+    world.orchestrator.step(0.0)
+    assert len(BEGUN) < len(world.actions(request.request_id))
 
 
 # --- sending ---
