@@ -76,7 +76,11 @@ class TenantSettings(HandlerSettings):
     signature, and name the address that it was meant for."""
     opendsr_tokens: Annotated[tuple[TokenHash, ...], Field(max_length=2)] = ()
     """The SHA-256 (hex) of the bearer token with which the controller asks us over OpenDSR; a second one
-    while the token is renewed. Without one it can't."""
+    while the token is renewed."""
+    opendsr_certificate_names: Annotated[tuple[Domain, ...], Field(max_length=5)] = ()
+    """The DNS names by which the controller's client certificate is known when it asks us over OpenDSR at
+    `opendsr.mutual_tls`: one of them stands in it, as it is here, no wildcard. With neither token nor name it
+    can't ask."""
     callback_hosts: tuple[Domain, ...] = ()
     """The hosts that the controller may have us call back over OpenDSR; by default that of
     `controller_url`."""

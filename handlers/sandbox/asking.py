@@ -34,13 +34,15 @@ class Wrong(AssertionError):
 
 
 class AskingController:
-    """One controller with its token. `client` reaches the processor; `root` (PEM) is whom it trusts."""
+    """One controller with its token, or without one where `client` shows a certificate. `client` reaches the
+    processor; `root` (PEM) is whom it trusts.
+    """
 
     def __init__(
         self,
         client: httpx.AsyncClient,
         *,
-        token: str,
+        token: str | None,
         root: str,
         clock: Callable[[], int],
         version: str = "2",
@@ -108,7 +110,7 @@ class AskingController:
         return "/".join((f"/v{self._version}", REQUESTS[self._version], *more))
 
     def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"}
+        return {} if self._token is None else {"Authorization": f"Bearer {self._token}"}
 
     # --- believing
 

@@ -58,14 +58,16 @@ class Authority:
         domain: str,
         key: RSAPrivateKey,
         *,
+        client: bool = False,
         begins: datetime | None = None,
         ends: datetime | None = None,
     ) -> str:
-        """A certificate for the domain, PEM."""
+        """A certificate for the domain, PEM; for a server, or for a client of one."""
+        use = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
         extensions: list[x509.ExtensionType] = [
             x509.BasicConstraints(ca=False, path_length=None),
             x509.SubjectAlternativeName([x509.DNSName(domain)]),
-            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            x509.ExtendedKeyUsage([use]),
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
             _usage(authority=False),
         ]

@@ -4,7 +4,7 @@
 * worker: the handlers; one thread for the bus, one event loop for the vendors.
 * mailbox: mail; one thread.
 * HTTP: answers, callbacks, health, metrics; one thread. Where controllers ask us over OpenDSR, another one
-  that calls them back.
+  that calls them back, and a third for those who come by client certificate.
 
 Stopping goes against the stream: first what takes in (HTTP), then the worker, which gives back what it can't
 finish, then the orchestrator and the mailbox, and the database last.
@@ -29,6 +29,7 @@ from orchestrator.http import Clients
 from orchestrator.intake.app import build_app, build_status_app
 from orchestrator.intake.opendsr_callbacks import Callbacks
 from orchestrator.intake.server import Server
+from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY, Exchange
@@ -134,6 +135,7 @@ class Roles:
         more = opendsr.endpoints.routes() if opendsr is not None else []
         app = self._intake(more) if "serve" in names else build_status_app(self.metrics, self.readiness)
         self.server = Server(app, host=settings.http.host, port=settings.http.port)
+        self._for_controllers = self._mutual_tls(more)
 
     # --- the roles ---
 
@@ -241,6 +243,15 @@ class Roles:
             more=more,
         )
 
+    def _mutual_tls(self, routes: Sequence[Route]) -> Server | None:
+        """Where controllers come in by client certificate."""
+        opendsr = self._ground.settings.opendsr
+        own = None if opendsr is None else opendsr.mutual_tls
+        if own is None or not routes:
+            return None
+        app = Starlette(routes=routes)
+        return Server(app, host=own.host, port=own.port, tls=Tls(own), section="opendsr.mutual_tls")
+
     # --- together ---
 
     def start(self) -> None:
@@ -248,12 +259,16 @@ class Roles:
         for loop in self._loops:
             loop.start()
         self.server.start()
+        if self._for_controllers is not None:
+            self._for_controllers.start()
 
     def stop(self, limit: float = 7.0) -> bool:
         """Stops everything; whether all of it ended within `limit` seconds."""
         until = time.monotonic() + limit
         self._stop.set()
         ended = self.server.stop(3.0)
+        if self._for_controllers is not None:
+            ended = self._for_controllers.stop(3.0) and ended
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:

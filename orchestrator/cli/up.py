@@ -57,7 +57,11 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
     roles.start()
     what = "up" if names is ALL else ", ".join(names)
-    click.echo(f"radera: {what}, http://{settings.http.host}:{settings.http.port}", err=True)
+    places = [f"http://{settings.http.host}:{settings.http.port}"]
+    own = None if settings.opendsr is None else settings.opendsr.mutual_tls
+    if own is not None and "serve" in names:
+        places.append(f"https://{own.host}:{own.port} (controllers)")
+    click.echo(f"radera: {what}, {', '.join(places)}", err=True)
     # A bare wait() would not be interrupted by a signal that another thread got.
     while not stop.wait(0.5):
         if roles.is_stuck:

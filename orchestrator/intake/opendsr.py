@@ -1,8 +1,8 @@
 """Controllers ask us, their processor, over OpenDSR 2.0 and, as it was called before, OpenGDPR 1.0.
 
-* Whoever asks is known by its bearer token, and reaches the one tenant that the token is for. The id that it
-  chose for its request leads to ours by a keyed digest of tenant and id: nobody can guess another's, nor tell
-  one that is another's from one that isn't there.
+* Whoever asks is known by its bearer token or its client certificate, and reaches the one tenant that this is
+  for. The id that it chose for its request leads to ours by a keyed digest of tenant and id: nobody can guess
+  another's, nor tell one that is another's from one that isn't there.
 * 201 is answered when the request is on the bus and no sooner. It is filed, then published, then marked as
   published; a death in between leaves a request that the controller was not told of, posts again, and has
   published again, which is found to be the same.
@@ -35,6 +35,7 @@ from orchestrator.intake.opendsr_status import PENDING, Standing, is_cancelling,
 from orchestrator.intake.producer import Producer
 from orchestrator.intake.reading import LONGEST_BODY, read_body
 from orchestrator.intake.submit import Publisher
+from orchestrator.intake.tls import client_names
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.signatures import Signer
@@ -259,7 +260,8 @@ class OpenDsr:
     def _controller(self, request: Request) -> Controller:
         if not self._allowance.take():
             raise _Refusal(429, "request", "too_many", retry_after=1)
-        controller = self._controllers.of(request.headers.get("authorization", ""))
+        names = client_names(request.scope, self._clock())
+        controller = self._controllers.of(request.headers.get("authorization", ""), names)
         if controller is None:
             raise _Refusal(401, "authorization", "bearer_token")
         return controller

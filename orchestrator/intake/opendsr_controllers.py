@@ -1,12 +1,20 @@
 """Which controllers may ask us over OpenDSR, and how one is known.
 
-A controller is known by a bearer token, of which we hold the SHA-256 only: the settings can't be used to ask
-in its name. Two hashes let a token be renewed without a gap. Whoever has it acts for one tenant and no other.
+A controller is known by a bearer token, or by its client certificate. Whoever has either acts for one tenant
+and no other.
+
+* Of a token we hold the SHA-256 only: the settings can't be used to ask in its name. Two hashes let a token
+  be renewed without a gap.
+* A certificate counts by a DNS name in it, once the handshake has shown that one of the authorities in the
+  settings issued it. A name, and not a fingerprint: certificates are renewed ever more often, by machines,
+  and each renewal would have to reach us first. What it costs is trust in those authorities, which are few.
+* A wrong token is not mended by a good certificate, and a token and a certificate of two controllers are
+  neither's.
 """
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -28,7 +36,8 @@ class Controller:
     tenant: str
     hosts: frozenset[str]
     allow_private: bool
-    tokens: tuple[str, ...] = field(repr=False)
+    tokens: tuple[str, ...] = field(default=(), repr=False)
+    names: frozenset[str] = frozenset()
 
 
 def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
@@ -40,9 +49,10 @@ def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
             hosts=frozenset(one.own.hosts_to_call_back),
             allow_private=one.own.allow_private_address,
             tokens=tuple(one.own.opendsr_tokens),
+            names=frozenset(getattr(one.own, "opendsr_certificate_names", ())),
         )
         for name, one in systems.items()
-        if getattr(one.own, "opendsr_tokens", ())
+        if getattr(one.own, "opendsr_tokens", ()) or getattr(one.own, "opendsr_certificate_names", ())
     )
 
 
@@ -52,8 +62,16 @@ class Controllers:
     def __init__(self, controllers: tuple[Controller, ...]) -> None:
         self._controllers = controllers
 
-    def of(self, authorization: str) -> Controller | None:
-        """Whose token the header holds; every token is compared, whether or not one fitted already."""
+    def of(self, authorization: str, names: Collection[str] = ()) -> Controller | None:
+        """Whose token the header holds, or whose names stand in the client certificate."""
+        shown = [one for one in self._controllers if one.names.intersection(names)]
+        if not authorization:
+            return shown[0] if len(shown) == 1 else None
+        known = self._by_token(authorization)
+        return known if known is not None and shown in ([], [known]) else None
+
+    def _by_token(self, authorization: str) -> Controller | None:
+        """Every token is compared, whether or not one fitted already."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token or len(token) > _LONGEST_TOKEN:
             return None

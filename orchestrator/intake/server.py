@@ -14,12 +14,18 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from orchestrator.intake.errors import CannotListen
+from orchestrator.intake.tls import CertificateProtocol, Tls
 
 
 class Server:
-    """An HTTP server in a thread of its own; `port` is the one it got, also when it was asked for any (0)."""
+    """An HTTP server in a thread of its own; `port` is the one it got, also when it was asked for any (0).
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int) -> None:
+    With `tls` it speaks TLS. `section` is where the settings have the address.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, tls: Tls | None = None, section: str = "http"
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -28,22 +34,25 @@ class Server:
         except OSError as error:
             self._socket.close()
             raise CannotListen(
-                f"can't listen on {host} port {port} ({error.strerror}): free it, or set [http]"
+                f"can't listen on {host} port {port} ({error.strerror}): free it, or set [{section}]"
             ) from None
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                access_log=False,
-                log_config=None,
-                lifespan="off",
-                limit_concurrency=200,
-                proxy_headers=False,
-                server_header=False,
-                timeout_graceful_shutdown=3,
-                timeout_keep_alive=5,
-            )
+        config = uvicorn.Config(
+            app,
+            http="auto" if tls is None else CertificateProtocol,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
+            limit_concurrency=200,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+            timeout_keep_alive=5,
         )
+        if tls is not None:
+            config.load()
+            config.ssl = tls.context
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name="radera-http", daemon=True
         )

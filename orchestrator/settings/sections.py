@@ -184,8 +184,29 @@ class Intake(Section):
     topic of requests and in its backups; a producer that seals needs no secret for it."""
 
 
+class MutualTls(Section):
+    """A port of its own, where serve speaks TLS itself and controllers can show a client certificate. It
+    answers OpenDSR and nothing else, so that no agency's browser is ever asked for a certificate.
+    """
+
+    host: Line = "127.0.0.1"
+    """The address to listen on."""
+    port: Port = 8443
+    """The port to listen on."""
+    certificate: Annotated[Path, AfterValidator(_beside_the_file)]
+    """The certificate and chain, PEM, for the host of `installation.public_url`. A renewed file counts for
+    the next connection."""
+    key: Annotated[Path, AfterValidator(_beside_the_file)]
+    """Its key, PEM, without a password."""
+    authorities: Annotated[Path, AfterValidator(_beside_the_file)]
+    """The authorities, PEM, that issue the controllers' client certificates. Name only those of which you
+    know that they give a name to nobody but its owner."""
+
+
 class OpenDsr(Section):
-    """Requests from controllers over OpenDSR, taken by `radera serve` for tenants with `opendsr_tokens`."""
+    """Requests from controllers over OpenDSR, taken by `radera serve` for tenants with `opendsr_tokens` or
+    `opendsr_certificate_names`.
+    """
 
     key: SecretRef
     """The RSA key, PEM, with which answers and callbacks are signed. Of the roles only serve needs it."""
@@ -195,6 +216,8 @@ class OpenDsr(Section):
     """The wait after a callback's first failure; doubled with each further one."""
     retry_cap: Duration = timedelta(hours=6)
     """The longest wait between two tries of a callback that a controller has not accepted."""
+    mutual_tls: MutualTls | None = None
+    """Where controllers come in by client certificate; without it a bearer token is the only way."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -529,10 +552,28 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _signs(self) -> Self:
-        asking = [n for n, one in self.systems.items() if getattr(one.own, "opendsr_tokens", ())]
-        if asking and self.opendsr is None:
+        for key in ("opendsr_tokens", "opendsr_certificate_names"):
+            asking = [n for n, one in self.systems.items() if getattr(one.own, key, ())]
+            if asking and self.opendsr is None:
+                raise ValueError(
+                    f"opendsr: missing, but {asking[0]} has {key}; add a key and certificate to sign"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _knows_certificates(self) -> Self:
+        whose: dict[str, str] = {}
+        for system, one in self.systems.items():
+            for name in getattr(one.own, "opendsr_certificate_names", ()):
+                if whose.setdefault(name, system) != system:
+                    raise ValueError(
+                        f"systems: {whose[name]} and {system} have a name in common in"
+                        " opendsr_certificate_names, and could not be told apart; give each its own"
+                    )
+        if whose and self.opendsr is not None and self.opendsr.mutual_tls is None:
             raise ValueError(
-                f"opendsr: missing, but {asking[0]} has opendsr_tokens; add a key and certificate to sign"
+                f"opendsr: mutual_tls is missing, but {next(iter(whose.values()))} has"
+                " opendsr_certificate_names; add it, or nobody is ever asked for a certificate"
             )
         return self
 

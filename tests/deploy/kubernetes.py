@@ -10,11 +10,13 @@ from tests.deploy.tools import DEPLOY, documents, program, run
 SOURCE = DEPLOY / "kubernetes"
 NEW_SECRETS = DEPLOY / "container" / "new-secrets"
 PER_KIND = "../../components/worker-per-kind"
-_OPENDSR = "  # - ../../components/opendsr"
+_OPENDSR = ("  # - ../../components/opendsr", "  # - ../../components/mutual-tls")
 _OPENDSR_SECRET = """\
 secretGenerator:
   - name: radera-opendsr
     files: [secrets/opendsr-key.pem, secrets/opendsr.pem]
+  - name: radera-mutual-tls
+    files: [secrets/serve-tls.pem, secrets/serve-tls-key.pem, secrets/controllers-ca.pem]
 """
 
 
@@ -53,8 +55,9 @@ def build(directory: Path, *, per_kind: bool = False, opendsr: bool = False) -> 
         file.write_text(text.replace(f"  # - {PER_KIND}\n", f"  - {PER_KIND}\n"))
     if opendsr:
         text = file.read_text()
-        assert _OPENDSR in text
-        text = text.replace(_OPENDSR, _OPENDSR.replace("# ", ""))
+        for component in _OPENDSR:
+            assert component in text
+            text = text.replace(component, component.replace("# ", ""))
         file.write_text(text.replace("secretGenerator:\n", _OPENDSR_SECRET))
     (kustomization,) = documents(file.read_text())
     for secret in kustomization["secretGenerator"]:

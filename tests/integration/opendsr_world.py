@@ -3,6 +3,7 @@ by script, and the controller as strict as it may be.
 """
 
 import hashlib
+import json
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from orchestrator.cli.opendsr import Parts, make_opendsr
 from orchestrator.http import Clients
 from orchestrator.intake.app import build_app
 from orchestrator.saga.model import Saga
+from orchestrator.settings import MutualTls
 from orchestrator.store import StoredSent
 from tests.integration.installation import START, Installation, installed
 
@@ -36,7 +38,16 @@ tenant = "{name}"
 api_url = "https://product.example/{name}"
 api_token = {{ env = "PRODUCT_TOKEN" }}
 controller_url = "https://{name}.example"
-opendsr_tokens = ["{hash}"]
+opendsr_tokens = {hashes}
+opendsr_certificate_names = {names}
+"""
+
+_MUTUAL_TLS = """
+[opendsr.mutual_tls]
+port = {port}
+certificate = "{certificate}"
+key = "{key}"
+authorities = "{authorities}"
 """
 
 
@@ -149,13 +160,29 @@ class _Through(httpx.AsyncBaseTransport):
         return answer
 
 
-def configuration(folder: Path, hashes: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The changes of the settings: an address that others can reach, a certificate, and two tenants."""
-    tenants = "".join(_TENANT.format(name=name, hash=hash_) for name, hash_ in hashes.items())
+def configuration(
+    folder: Path,
+    hashes: Mapping[str, str],
+    names: Mapping[str, str] | None = None,
+    mutual_tls: MutualTls | None = None,
+) -> tuple[tuple[str, str], ...]:
+    """The changes of the settings: an address that others can reach, a certificate, and two tenants, known by
+    the hash of a token, by the name in a certificate, or by both.
+    """
+    names = names or {}
+    tenants = "".join(
+        _TENANT.format(
+            name=name,
+            hashes=json.dumps([one[name] for one in (hashes,) if name in one]),
+            names=json.dumps([one[name] for one in (names,) if name in one]),
+        )
+        for name in dict.fromkeys((*hashes, *names))
+    )
     opendsr = f"""
 [opendsr]
 key = {{ file = "{folder}/opendsr-key.pem" }}
 certificate = {{ file = "{folder}/opendsr.pem" }}
+{"" if mutual_tls is None else _MUTUAL_TLS.format(**mutual_tls.model_dump())}
 """
     return (
         ('public_url = "http://127.0.0.1:8089"', f'public_url = "{BASE}"'),
@@ -165,7 +192,12 @@ certificate = {{ file = "{folder}/opendsr.pem" }}
 
 
 @contextmanager
-def world_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def world_in(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: Mapping[str, str] | None = None,
+    mutual_tls: MutualTls | None = None,
+) -> Iterator[World]:
     """An installation with two tenants, byggab and other, that may ask."""
     authority, key = Authority(START), new_key("radera")
     (folder / "opendsr-key.pem").write_text(private_pem(key))
@@ -174,6 +206,7 @@ def world_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         name: hashlib.sha256(token.encode()).hexdigest()
         for name, token in (("byggab", TOKEN), ("other", OTHER_TOKEN))
     }
-    with installed(folder, monkeypatch, *configuration(folder, hashes)) as installation:
+    changes = configuration(folder, hashes, names, mutual_tls)
+    with installed(folder, monkeypatch, *changes) as installation:
         installation.systems.kinds = ("hubspot", "recruitment", "tenant")
         yield World(installation, folder, authority)

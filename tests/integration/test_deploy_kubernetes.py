@@ -13,6 +13,7 @@ from orchestrator.cli.main import main
 from orchestrator.cli.roles import ALL, DRAIN, Roles
 from orchestrator.cli.up import _check_systems
 from orchestrator.privacy import Keyring
+from orchestrator.settings import MutualTls
 from tests.deploy import operator
 from tests.deploy.kubernetes import NEW_SECRETS, SOURCE, Built, build, containers
 from tests.deploy.tools import DEPLOY, package, program, run
@@ -204,7 +205,9 @@ def test_the_world_reaches_answers_and_callbacks_alone(example: Built) -> None:
 
 
 def test_controllers_reach_opendsr_where_it_is_wanted(tmp_path: Path) -> None:
-    """Its paths beside the others, the key for serve alone, and a way out for callbacks; all of it valid."""
+    """Its paths beside the others, the keys for serve alone, a way out for callbacks, and a way in for client
+    certificates that no proxy ends; all of it valid.
+    """
     validator = package("kubernetes_validate")
     built = build(tmp_path, opendsr=True)
     for manifest in built.manifests:
@@ -212,10 +215,19 @@ def test_controllers_reach_opendsr_where_it_is_wanted(tmp_path: Path) -> None:
             validator.validate(manifest, OLDEST, strict=True)
     paths = [path["path"] for path in built.named("Ingress", "radera")["spec"]["rules"][0]["http"]["paths"]]
     assert ["/answer/", "/callbacks/", "/v2/", "/v1/", "/opendsr/"] == paths
-    key = "opendsr-key.pem"
-    assert {"serve"} == {name for name, pod in built.pods().items() if key in _files(built, pod)}
+    for key in ("opendsr-key.pem", "serve-tls-key.pem"):
+        assert {"serve"} == {name for name, pod in built.pods().items() if key in _files(built, pod)}
     out = built.named("NetworkPolicy", "radera-callbacks-out")["spec"]
     assert {"app.kubernetes.io/component": "serve"} == out["podSelector"]["matchLabels"]
+    (container,) = built.pods()["serve"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert {"http": 8080, "controllers": MutualTls.model_fields["port"].default} == ports
+    assert {"http"} == {
+        container[probe]["httpGet"]["port"] for probe in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    (way,) = built.named("Service", "controllers")["spec"]["ports"]
+    (let_in,) = built.named("NetworkPolicy", "radera-controllers-in")["spec"]["ingress"]
+    assert ["controllers"] * 2 == [way["targetPort"], let_in["ports"][0]["port"]]
 
 
 def test_copies_are_as_what_they_were_copied_from() -> None:

@@ -1,0 +1,148 @@
+"""TLS that serve speaks itself, and the client certificates that it is shown.
+
+* A certificate is asked for and not demanded: what is for anybody (OpenDSR's discovery, our certificate)
+  stays so, and a controller with a bearer token needs none. One that is shown is verified in the handshake:
+  from another authority, out of force, or not meant for clients, it ends the connection.
+* Python's ssl module does not tell clients which authorities count, so that a browser with any certificate
+  at all would bother its user for one. Hence a port of its own, which no browser is sent to.
+* uvicorn hands on no certificate. Its protocol is made to: by the ASGI specification's TLS extension, which
+  only a server can put into a scope. It is h11's protocol by name, and not whichever uvicorn would choose:
+  with another one installed beside us every certificate would be lost silently.
+* Renewed files count for the next connection. Files that don't fit each other, as in the middle of a renewal,
+  change nothing.
+* No session is resumed: each connection shows its certificate, and has it verified, anew.
+"""
+
+import logging
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from cryptography import x509
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from orchestrator.intake.errors import CannotListen
+from orchestrator.privacy.signatures import is_in_force, read_chain
+from orchestrator.settings import MutualTls
+
+_logger = logging.getLogger(__name__)
+
+#: As they go over the wire (RFC 8446, 4.2.1).
+_VERSIONS: Final[Mapping[str | None, int]] = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+_Stamps = tuple[tuple[int, int, int], ...]
+
+
+class _Encrypted(Exception):
+    """The key wants a password, which nobody is there to type."""
+
+
+class Tls:
+    """What a server needs to speak TLS. Raises CannotListen."""
+
+    def __init__(self, settings: MutualTls) -> None:
+        self._settings = settings
+        try:
+            self._stamps = self._tried = self._stamped()
+            self._latest = self._made()
+        except (OSError, _Encrypted) as error:
+            why = "not PEM, a key with a password, or the key of another certificate"
+            if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+                why = f"{error.filename}: {error.strerror}"
+            raise CannotListen(
+                f"opendsr.mutual_tls: certificate, key or authorities can't be used ({why}): mend the files"
+            ) from None
+        self.context = self._made()
+        self.context.sni_callback = self._renewed
+
+    def _stamped(self) -> _Stamps:
+        found = [Path(one).stat() for one in self._files()]
+        return tuple((one.st_mtime_ns, one.st_size, one.st_ino) for one in found)
+
+    def _files(self) -> tuple[Path, Path, Path]:
+        return self._settings.certificate, self._settings.key, self._settings.authorities
+
+    def _made(self) -> ssl.SSLContext:
+        def password() -> str:
+            raise _Encrypted
+
+        certificate, key, authorities = self._files()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key, password)
+        context.load_verify_locations(authorities)
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+        context.num_tickets = 0
+        return context
+
+    def _renewed(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        """Called within each handshake, whether or not it names a host: goes on with the files of now."""
+        try:
+            stamps = self._stamped()
+            if stamps not in (self._stamps, self._tried):
+                self._tried = stamps
+                self._latest, self._stamps = self._made(), stamps
+                _logger.info("tls_renewed")
+        except (OSError, _Encrypted) as error:
+            _logger.warning("tls_not_renewed", extra={"type": type(error).__name__})
+        connection.context = self._latest
+
+
+class CertificateProtocol(H11Protocol):
+    """uvicorn's protocol, which tells the application of the connection's TLS."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        connection = transport.get_extra_info("ssl_object")
+        if connection is not None:
+            self.app = _telling(self.app, _extension(connection))
+
+
+def _telling(app: Any, extension: dict[str, Any]) -> ASGIApp:
+    async def told(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "extensions": {**scope.get("extensions", {}), "tls": extension}}, receive, send)
+
+    return told
+
+
+def _extension(connection: ssl.SSLObject) -> dict[str, Any]:
+    """The ASGI TLS extension, version 0.2. What it lets be unknown, and nobody here asks for, is None."""
+    der = connection.getpeercert(binary_form=True)
+    chain = [] if der is None else [ssl.DER_cert_to_PEM_cert(der)]
+    return {
+        "server_cert": None,
+        "client_cert_chain": chain,
+        "client_cert_name": None if der is None else _subject(der),
+        "client_cert_error": None,
+        "tls_version": _VERSIONS.get(connection.version()),
+        "cipher_suite": None,
+    }
+
+
+def _subject(der: bytes) -> str | None:
+    try:
+        return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    except ValueError:
+        return None
+
+
+def client_names(scope: Mapping[str, Any], now: int) -> frozenset[str]:
+    """The DNS names in the client certificate of a request's connection; none without a certificate, or with
+    one that went out of force since the connection was made.
+    """
+    shown = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
+    for pem in shown:
+        for certificate in read_chain(pem)[:1]:
+            return _dns_names(certificate) if is_in_force(certificate, now) else frozenset()
+    return frozenset()
+
+
+def _dns_names(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return frozenset()
+    return frozenset(name.lower() for name in found.get_values_for_type(x509.DNSName))
