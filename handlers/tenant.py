@@ -8,6 +8,8 @@
 * The address for its answer names the attempt that first passed on these identities, so that an instruction
   about fewer of them can be told.
 * Then the tenant's data API looks, erases by record id, and looks again, in the one tenant that is pinned.
+* Who is known by hashes alone, and not found, is not identifiable: a hash of the same address in another
+  writing is another hash, so that it proves no absence. A product that compares no hashes is asked for none.
 * When it is proved, the controller is told.
 * The controller's address is somebody else's choice: see `orchestrator.http.guard`.
 * A callback is believed by the token in its address, and, where a certificate is configured, by its
@@ -55,7 +57,8 @@ REQUEST = "opendsr_request"
 _ATTEMPT = "attempt:"
 RECORD = "record"
 
-_OURS = ("email", "phone", "customer_id", "tenant_user_id")
+_CLEAR = ("email", "phone", "customer_id", "tenant_user_id")
+_HASHED = ("email_sha256", "customer_id_sha256")
 
 
 class TenantSettings(HandlerSettings):
@@ -84,6 +87,9 @@ class TenantSettings(HandlerSettings):
     callback_hosts: tuple[Domain, ...] = ()
     """The hosts that the controller may have us call back over OpenDSR; by default that of
     `controller_url`."""
+    hashed_identities: bool = False
+    """Whether the product's data API finds people by hashes (`email_sha256`, `customer_id_sha256`). Without
+    it a controller that names a person by hashes alone is refused."""
     confirmation_path: str | None = "/v2/confirmations"
     """Where the controller is told what was done; none where it doesn't want to know."""
     allow_private_address: bool = False
@@ -133,13 +139,15 @@ class Tenant:
         self._check_tenant(task)
         if not _is_instructed(task):
             return await self._pass_on(task)
-        identities = _identities(task.identifiers)
+        identities = self._identities(task.identifiers)
         if not identities:
             return NotIdentifiable(missing=("email",))
         control = await self._control()
         found = await self._post("locate", {"identities": identities}, "records")
         if not found:
             control = await self._control()
+            if any(one.kind in _HASHED for one in task.identifiers):
+                return NotIdentifiable(missing=("email",))
             return Absent(control=control, evidence=await self._tell(task, "nothing_held"))
         return Located(references=tuple(found), evidence=control.evidence())
 
@@ -166,7 +174,7 @@ class Tenant:
         self._check_tenant(task)
         control = await self._control()
         known = {reference.id for reference in task.of_kind(RECORD)}
-        content = {"records": sorted(known), "identities": _identities(task.identifiers)}
+        content = {"records": sorted(known), "identities": self._identities(task.identifiers)}
         there: list[Reference] = []
         new: list[Reference] = []
         for record in await self._post("prove", content, "present"):
@@ -307,6 +315,11 @@ class Tenant:
             record_found = bool(await self._post("locate", content, "records"))
         return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
 
+    def _identities(self, identifiers: Identifiers) -> list[dict[str, str]]:
+        """Those by which the product can find somebody."""
+        kinds = (*_CLEAR, *_HASHED) if self._settings.hashed_identities else _CLEAR
+        return [{"type": one.kind, "value": one.value} for one in identifiers if one.kind in kinds]
+
     async def _post(self, verb: str, content: dict[str, Any], field: str) -> list[Reference]:
         rows = (await self._api.call("POST", f"/subjects/{verb}", json=content)).object().get(field)
         if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
@@ -317,10 +330,6 @@ class Tenant:
 
 def _is_instructed(task: Task) -> bool:
     return task.capacity == "processor" or task.instruction == "erase"
-
-
-def _identities(identifiers: Identifiers) -> list[dict[str, str]]:
-    return [{"type": one.kind, "value": one.value} for one in identifiers if one.kind in _OURS]
 
 
 def _first_attempt(sent: Reference) -> int:

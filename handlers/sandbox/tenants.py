@@ -8,9 +8,11 @@
 
 A record's children are records of their own: located with it, and erased only when named. `present`
 holds the records named that still exist and any others that the identities find. `created_at` is RFC
-3339. Errors are `{"error": {"code", "message"}}`.
+3339. A type that ends in `_sha256` finds whoever has a value whose hash, trimmed and in lower case, is the
+one given; a type that is not known finds nobody. Errors are `{"error": {"code", "message"}}`.
 """
 
+import hashlib
 from typing import Any
 
 from handlers.sandbox.store import Row, Store, normal
@@ -28,6 +30,10 @@ def _refusal(status: int, code: str) -> Refusal:
 def mark(kind: str, value: str) -> str:
     """The mark under which a tenant's record is found by an identity."""
     return f"#{kind}:{normal(value)}"
+
+
+def _sha256(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
 
 
 class Tenants:
@@ -84,10 +90,22 @@ class Tenants:
     def _found(self, call: Call, holder: str, asked: dict[str, Any]) -> list[Row]:
         found: dict[str, Row] = {}
         for item in [] if call.blind else asked["identities"]:
-            for row in self._store.concerning(RECORD, mark(item["type"], item["value"])):
+            for row in self._rows(item["type"], item["value"]):
                 if row["account"] == holder:
                     found[row["id"]] = row
         return list(found.values())
+
+    def _rows(self, type_: str, value: str) -> list[Row]:
+        kind, of_hashes, _ = type_.partition("_sha256")
+        if not of_hashes:
+            return self._store.concerning(RECORD, mark(type_, value))
+        begin = mark(kind, "")
+        return [
+            row
+            for row in self._store.rows(RECORD)
+            for one in row["about"]
+            if one.startswith(begin) and _sha256(one.removeprefix(begin)) == normal(value)
+        ]
 
     def _shown(self, row: Row) -> dict[str, Any]:
         return {"id": row["id"], "type": row["type"], "created_at": rfc3339(row["created_at"])}

@@ -30,7 +30,7 @@ from starlette.routing import Route
 from orchestrator.bus.port import BusUnavailable, Record
 from orchestrator.intake.allowance import Allowance
 from orchestrator.intake.opendsr_controllers import Addresses, Controller, Controllers
-from orchestrator.intake.opendsr_request import ID, KINDS, Malformed, Posted, read
+from orchestrator.intake.opendsr_request import COMPARED, ID, KINDS, Malformed, Posted, read
 from orchestrator.intake.opendsr_status import PENDING, Standing, is_cancelling, rfc3339, standing
 from orchestrator.intake.producer import Producer
 from orchestrator.intake.reading import LONGEST_BODY, read_body
@@ -139,11 +139,14 @@ class OpenDsr:
         return Response(pem, media_type="application/x-pem-file")
 
     async def discovery(self, request: Request, version: str) -> Response:
-        """What we support."""
+        """What we support. Nobody has to say who asks, so that it holds for every controller."""
+        formats = ("raw", COMPARED) if self._controllers.all_take_hashes else ("raw",)
         content = {
             "api_version": VERSIONS[version][0],
             "supported_identities": [
-                {"identity_type": type_, "identity_format": "raw"} for type_ in sorted(KINDS)
+                {"identity_type": type_, "identity_format": format_}
+                for type_ in sorted(KINDS)
+                for format_ in formats
             ],
             "supported_subject_request_types": ["erasure"],
             "processor_certificate": f"{self._public_url}{CERTIFICATE_PATH}",
@@ -158,7 +161,14 @@ class OpenDsr:
         body = await self._body(request)
         now = self._clock()
         try:
-            posted = read(body, version, now, controller.hosts, private=controller.allow_private)
+            posted = read(
+                body,
+                version,
+                now,
+                controller.hosts,
+                private=controller.allow_private,
+                hashed=controller.hashed,
+            )
         except Malformed as error:
             raise _Refusal(400, error.field, error.reason) from None
         asked = await to_thread.run_sync(lambda: self._accept(controller, posted, body, version, now))

@@ -30,7 +30,9 @@ _ASSOCIATED: Final = b"radera/opendsr/1"
 
 @dataclass(frozen=True, slots=True)
 class Controller:
-    """A tenant that may ask. `hosts` are those that it may have called back."""
+    """A tenant that may ask. `hosts` are those that it may have called back; `hashed` says that its people
+    are found by hashes, too.
+    """
 
     system: str
     tenant: str
@@ -38,6 +40,7 @@ class Controller:
     allow_private: bool
     tokens: tuple[str, ...] = field(default=(), repr=False)
     names: frozenset[str] = frozenset()
+    hashed: bool = False
 
 
 def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
@@ -50,6 +53,7 @@ def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
             allow_private=one.own.allow_private_address,
             tokens=tuple(one.own.opendsr_tokens),
             names=frozenset(getattr(one.own, "opendsr_certificate_names", ())),
+            hashed=getattr(one.own, "hashed_identities", False),
         )
         for name, one in systems.items()
         if getattr(one.own, "opendsr_tokens", ()) or getattr(one.own, "opendsr_certificate_names", ())
@@ -80,6 +84,11 @@ class Controllers:
             one for one in self._controllers for known in one.tokens if hmac.compare_digest(known, given)
         ]
         return found[0] if len(found) == 1 else None
+
+    @property
+    def all_take_hashes(self) -> bool:
+        """Whether there are controllers, and each one's people are found by hashes."""
+        return bool(self._controllers) and all(one.hashed for one in self._controllers)
 
     def named(self, system: str) -> Controller | None:
         """The controller of a system; None when the settings don't let it in any more."""

@@ -2,8 +2,11 @@
 
 * What is refused is refused with the name of the field, never with what stood in it.
 * We can look for an e-mail address and for the controller's own id of the customer, in clear. A hashed
-  identity counts if it is the hash of one that is given in clear, too; else nobody could be found by it. What
-  else OpenDSR knows (identities of devices) is passed over and named in the answer, as long as something
+  identity counts if it is the hash of one that is given in clear, too.
+* Without anything in clear SHA-256 will do where the tenant's own product compares hashes. Else nobody could
+  be found by it, and so it is refused: finding nobody would read as "nothing held". So is MD5 and SHA-1, of
+  which two values with the same hash can be made, and a hash beside somebody else's clear value.
+* What else OpenDSR knows (identities of devices) is passed over and named in the answer, as long as something
   remains.
 * An address to call back is https, at a host that the operator allowed for this controller, and says nothing
   about the person.
@@ -29,6 +32,12 @@ _AHEAD: Final = 24 * 3600 * 1_000_000  # how far a controller's clock may run ah
 
 #: What we can look for, by OpenDSR's name.
 KINDS: Final[dict[str, Kind]] = {"email": "email", "controller_customer_id": "customer_id"}
+#: The same as a hash, for a product that can compare it.
+HASHED_KINDS: Final[dict[str, Kind]] = {
+    "email": "email_sha256",
+    "controller_customer_id": "customer_id_sha256",
+}
+COMPARED: Final = "sha256"
 #: What OpenDSR 2.0 names (5.1).
 TYPES: Final = frozenset(
     {
@@ -74,9 +83,17 @@ class Posted:
     passed_over: tuple[str, ...]
 
 
-def read(body: bytes, version: str, now: int, hosts: Collection[str], *, private: bool = False) -> Posted:
-    """The request in the body; `hosts` are those that may be called back, `private` allows http there.
-    Raises Malformed.
+def read(
+    body: bytes,
+    version: str,
+    now: int,
+    hosts: Collection[str],
+    *,
+    private: bool = False,
+    hashed: bool = False,
+) -> Posted:
+    """The request in the body; `hosts` are those that may be called back, `private` allows http there,
+    `hashed` says that the tenant's product finds people by hashes. Raises Malformed.
     """
     said = _object(body)
     if version != "1" and said.get("regulation") not in ("gdpr", "ccpa"):
@@ -94,7 +111,7 @@ def read(body: bytes, version: str, now: int, hosts: Collection[str], *, private
         raise Malformed("api_version", "text")
     if not isinstance(said.get("extensions", {}), dict):
         raise Malformed("extensions", "object")
-    identifiers, passed_over = _identities(said)
+    identifiers, passed_over = _identities(said, hashed=hashed)
     return Posted(
         subject_request_id=id_,
         submitted_at=submitted_at,
@@ -134,12 +151,12 @@ def _time(said: dict[str, Any], now: int) -> int:
     return min(submitted_at, now)
 
 
-def _identities(said: dict[str, Any]) -> tuple[Identifiers, tuple[str, ...]]:
+def _identities(said: dict[str, Any], *, hashed: bool) -> tuple[Identifiers, tuple[str, ...]]:
     given = said.get("subject_identities")
     if not isinstance(given, list) or not given or len(given) > MOST_IDENTITIES:
         raise _wrong(said, "subject_identities", "list")
     clear: list[Identifier] = []
-    hashed: list[tuple[str, str, str]] = []
+    hashes: list[tuple[str, str, str]] = []
     passed_over: set[str] = set()
     for one in given:
         type_, value, format_ = _identity(one)
@@ -148,7 +165,10 @@ def _identities(said: dict[str, Any]) -> tuple[Identifiers, tuple[str, ...]]:
         elif format_ == "raw":
             clear.append(Identifier(KINDS[type_], value))
         else:
-            hashed.append((type_, format_, value.strip().lower()))
+            hashes.append((type_, format_, value.strip().lower()))
+    if hashed and not clear and all(format_ == COMPARED for _, format_, _ in hashes):
+        clear = [Identifier(HASHED_KINDS[type_], value) for type_, _, value in hashes]
+        hashes = []
     cleaned = clean(clear)
     if cleaned.refused:
         raise Malformed("subject_identities", "unusable_value")
@@ -158,7 +178,7 @@ def _identities(said: dict[str, Any]) -> tuple[Identifiers, tuple[str, ...]]:
         for value in (one.value,)
         for format_, make in _HASHES.items()
     }
-    if any((KINDS[type_], format_, value) not in known for type_, format_, value in hashed):
+    if any((KINDS[type_], format_, value) not in known for type_, format_, value in hashes):
         raise Malformed("subject_identities", "not_identifiable")
     if not len(cleaned.identifiers):
         raise Malformed("subject_identities", "not_supported")

@@ -347,6 +347,8 @@ MISSING: Final[Mapping[str, Table]] = {
         "ga_app_instance_id": "Google Analytics app instance id",
         "customer_id": "customer id",
         "tenant_user_id": "user id at the tenant",
+        "email_sha256": "e-mail address as a hash",
+        "customer_id_sha256": "customer id as a hash",
     },
     "sv": {
         "email": "e-postadress",
@@ -357,6 +359,8 @@ MISSING: Final[Mapping[str, Table]] = {
         "ga_app_instance_id": "app-id i Google Analytics",
         "customer_id": "kundnummer",
         "tenant_user_id": "användar-id hos kunden",
+        "email_sha256": "e-postadress som hash",
+        "customer_id_sha256": "kundnummer som hash",
     },
     "nb": {
         "email": "e-postadresse",
@@ -367,6 +371,8 @@ MISSING: Final[Mapping[str, Table]] = {
         "ga_app_instance_id": "app-ID i Google Analytics",
         "customer_id": "kundenummer",
         "tenant_user_id": "bruker-ID hos kunden",
+        "email_sha256": "e-postadresse som hash",
+        "customer_id_sha256": "kundenummer som hash",
     },
 }
 

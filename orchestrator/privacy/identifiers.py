@@ -13,6 +13,8 @@ Rules:
   finds nobody, and a right one that is refused leaves a person unerased.
 * Google Analytics: the client id within the `_ga` cookie (GA1.1.1234567890.1699999999). Rules of one vendor
   only, such as the dots in a Gmail address, belong to its handler.
+* A hash stands for a value that we were not told: SHA-256 in hex, of the value trimmed and in lower case.
+  Only a tenant's own product can compare it with what it holds; whoever else is asked finds nobody by it.
 * The canonical bytes are the same for the same set of identifiers, in whatever order they came.
 """
 
@@ -37,6 +39,8 @@ Kind = Literal[
     "ga_app_instance_id",
     "customer_id",
     "tenant_user_id",
+    "email_sha256",
+    "customer_id_sha256",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MAX_IDENTIFIERS: Final = 100
@@ -48,6 +52,7 @@ _PHONE: Final = re.compile(r"[\d\s+().,/\u2010-\u2015-]+")
 _GA_COOKIE: Final = re.compile(r"(?:_ga=)?GA\d\.\d{1,2}(?:-\d{1,2})?\.(\d{1,20}\.\d{1,20})", re.ASCII)
 _GA_CLIENT: Final = re.compile(r"\d{1,20}\.\d{1,20}", re.ASCII)
 _GA_INSTANCE: Final = re.compile(r"[0-9a-f]{32}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class IdentifiersBroken(PrivacyError):
@@ -243,6 +248,11 @@ def _ga_instance(typed: str, region: str | None) -> str | None:
     return instance if _GA_INSTANCE.fullmatch(instance) else None
 
 
+def _sha256(typed: str, region: str | None) -> str | None:
+    digest = typed.strip().lower()
+    return digest if _SHA256.fullmatch(digest) else None
+
+
 def _opaque(typed: str, region: str | None) -> str | None:
     # Another system's id: its case and inner spaces may mean something there.
     value = unicodedata.normalize("NFC", typed.strip())
@@ -259,4 +269,6 @@ _CLEANERS: Final[dict[Kind, Callable[[str, str | None], str | None]]] = {
     "ga_app_instance_id": _ga_instance,
     "customer_id": _opaque,
     "tenant_user_id": _opaque,
+    "email_sha256": _sha256,
+    "customer_id_sha256": _sha256,
 }

@@ -1,6 +1,7 @@
 """The tenant handler: nothing without the controller's instruction, and then only in the pinned tenant."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,45 @@ async def test_a_person_is_passed_on_and_erased_when_the_controller_says_so(benc
     assert isinstance(proved, Proved)
     assert [] == bench.sandbox.holds(ANNA)
     assert [asked.references[0].id] == bench.effects("controllers", "confirmation_received")
+
+
+def hashed(value: str) -> Identifier:
+    return Identifier("email_sha256", hashlib.sha256(value.encode()).hexdigest())
+
+
+async def test_a_person_known_by_a_hash_alone_is_found_erased_and_proved(bench: Bench) -> None:
+    """The product compares it with the hashes of its own; no address passes through us."""
+    handler = bench.tenant(hashed_identities=True)
+    asked: dict[str, Any] = {"system": SYSTEM, "capacity": "processor", "tenant": "bygg"}
+    located = await handler.locate(bench.task("locate", hashed(ANNA), **asked))
+    assert isinstance(located, Located)
+    assert ["diary-1", "user-1"] == sorted(one.id for one in located.references)
+    erased = bench.task("erase", hashed(ANNA), references=located.references, **asked)
+    assert isinstance(await handler.erase(erased), Accepted)
+    proving = bench.task("prove", hashed(ANNA), references=located.references, **asked)
+    assert isinstance(await handler.prove(proving), Proved)
+    assert [] == bench.sandbox.holds(ANNA)
+
+
+@pytest.mark.parametrize("compares", [True, False])
+@pytest.mark.parametrize("clear", [[], [Identifier("email", "nobody@example.com")]])
+async def test_a_hash_that_matches_nothing_is_never_nothing_held(
+    bench: Bench, compares: bool, clear: list[Identifier]
+) -> None:
+    """The product may hold the address in another writing, or may not know what a hash is: Art. 11."""
+    handler = bench.tenant(hashed_identities=compares, control_email=ANNA)
+    asked: dict[str, Any] = {"system": SYSTEM, "instruction": "erase"}
+    other = hashed("anna.ek@example.com")
+    result = await handler.locate(bench.task("locate", *clear, other, **asked))
+    assert NotIdentifiable(missing=("email",)) == result
+    assert [] == bench.effects("controllers", "confirmation_received")
+
+
+async def test_a_product_that_compares_no_hashes_is_asked_for_none(bench: Bench) -> None:
+    """Even for one that it holds: what it doesn't know it might refuse, or take for something else."""
+    asked: dict[str, Any] = {"system": SYSTEM, "instruction": "erase"}
+    result = await bench.tenant().locate(bench.task("locate", hashed(ANNA), **asked))
+    assert NotIdentifiable(missing=("email",)) == result
 
 
 async def test_asking_again_is_the_same_request(bench: Bench) -> None:

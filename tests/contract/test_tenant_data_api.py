@@ -113,8 +113,9 @@ def described(bench: Bench) -> Described:
 
 async def test_an_erasure_is_asked_and_answered_as_described(bench: Bench, described: Described) -> None:
     """All four operations, with a control record, children and a repeat."""
-    handler = bench.tenant(control_email=ANNA)
+    handler = bench.tenant(control_email=ANNA, hashed_identities=True)
     who = [Identifier("email", ANNA), Identifier("customer_id", "K-7"), Identifier("phone", "+46701234567")]
+    who += [Identifier("email_sha256", "0" * 64), Identifier("customer_id_sha256", "f" * 64)]
     located = await handler.locate(bench.task("locate", *who, **TOLD))
     assert isinstance(located, Located)
     still = await handler.prove(bench.task("prove", *who, references=located.references, **TOLD))

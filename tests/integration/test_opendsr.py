@@ -20,6 +20,7 @@ from orchestrator.bus.port import BusUnavailable
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.intake.allowance import Allowance
+from orchestrator.intake.opendsr_controllers import Controllers
 from orchestrator.privacy.signatures import Signer
 from orchestrator.saga.events import RequestReceived
 from orchestrator.saga.model import Finished
@@ -83,6 +84,47 @@ def test_a_controllers_request_is_carried_out_and_reported(world: World, version
     status = run(controller.status, id_)
     assert ("completed", "byggab") == (status["request_status"], status["controller_id"])
     assert extension == status["extensions"]["radera"]
+
+
+def test_hashes_are_taken_and_announced_where_every_product_compares_them(world: World) -> None:
+    """What the discovery says of formats holds for whoever reads it. A hash that nobody compares is refused,
+    and one that matched nothing ends as what it is.
+    """
+    digest = hashlib.sha256(PERSON.encode()).hexdigest()
+    controller = world.controller()
+    raw = {("email", "raw"), ("controller_customer_id", "raw")}
+    assert raw == _formats(run(controller.discovery))
+    refused = run(controller.post, controller.request(str(uuid.uuid4()), ("email", digest, "sha256")))
+    assert (400, "not_identifiable") == (refused.status_code, reason(refused))
+    compared = {"byggab": raw, "other": raw | {("email", "sha256"), ("controller_customer_id", "sha256")}}
+    for tenant, announced in compared.items():
+        known = world.parts.endpoints._controllers._controllers
+        world.parts.endpoints._controllers = Controllers(
+            tuple(replace(one, hashed=one.hashed or one.tenant == tenant) for one in known)
+        )
+        assert announced == _formats(run(controller.discovery))
+    answer = run(lambda: controller.ask(str(uuid.uuid4()), ("email", digest, "sha256")))
+    world.installation.systems.says["tenant_byggab", "locate"] = [
+        {"kind": "not_identifiable", "missing": ("email",)}
+    ]
+    world.settle()
+    saga = world.saga()
+    assert ("email_sha256",) == saga.identifier_kinds
+    [question] = saga.escalations
+    assert "completed" != run(controller.status, answer["subject_request_id"])["request_status"]
+    world.installation.decide(
+        saga.request_id,
+        "waive",
+        reason="The controller was asked for the address.",
+        escalation_id=question.id,
+        escalation_version=question.version,
+    )
+    world.settle()
+    assert "not_identifiable" == controller.heard[-1]["extensions"]["radera"]["result"]
+
+
+def _formats(discovered: dict[str, Any]) -> set[tuple[str, str]]:
+    return {(one["identity_type"], one["identity_format"]) for one in discovered["supported_identities"]}
 
 
 def test_the_clock_is_the_controllers(world: World) -> None:

@@ -50,9 +50,9 @@ def request(*identities: Any, **changed: Any) -> dict[str, Any]:
     }
 
 
-def posted(content: Any, version: str = "2") -> Posted:
+def posted(content: Any, version: str = "2", *, hashed: bool = False) -> Posted:
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return read(body, version, NOW, HOSTS)
+    return read(body, version, NOW, HOSTS, hashed=hashed)
 
 
 def test_a_request_is_read() -> None:
@@ -157,6 +157,59 @@ def test_a_hash_counts_beside_what_it_is_the_hash_of(format_: str) -> None:
     for others in ([], [identity("somebody.else@people.example")]):
         with pytest.raises(Malformed, match=r"^subject_identities: not_identifiable$"):
             posted(request(identity(hashed, format_=format_), *others))
+
+
+def sha256(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()
+
+
+def test_a_hash_alone_will_do_where_the_product_compares_hashes() -> None:
+    """It stays a hash, of its own kind; several are several ways to know one person."""
+    read_ = posted(
+        request(
+            identity(f" {sha256(PERSON).upper()} ", format_="sha256"),
+            identity(sha256("k-7"), "controller_customer_id", "sha256"),
+            identity("0000", "ios_vendor_id", "sha1"),
+        ),
+        hashed=True,
+    )
+    known = [("customer_id_sha256", sha256("k-7")), ("email_sha256", sha256(PERSON))]
+    assert known == [(one.kind, one.value) for one in read_.identifiers]
+    assert ("ios_vendor_id",) == read_.passed_over
+
+
+@pytest.mark.parametrize(
+    ("identities", "reason"),
+    [
+        ([identity("0" * 32, format_="md5")], "not_identifiable"),
+        ([identity("0" * 40, format_="sha1")], "not_identifiable"),
+        (
+            [
+                identity(sha256(PERSON), format_="sha256"),
+                identity("0" * 40, format_="sha1"),
+            ],
+            "not_identifiable",
+        ),
+        (
+            [identity(sha256(PERSON), format_="sha256"), identity("somebody.else@people.example")],
+            "not_identifiable",
+        ),
+        ([identity(sha256(PERSON)[1:], format_="sha256")], "unusable_value"),
+        ([identity(PERSON, format_="sha256")], "unusable_value"),
+    ],
+)
+def test_a_hash_that_nobody_can_be_found_by_is_refused(identities: list[Any], reason: str) -> None:
+    """Also where the product compares hashes: others than SHA-256, one beside another person's clear value,
+    and what is no hash. Taken, it would find nobody, and that would read as "nothing held".
+    """
+    with pytest.raises(Malformed, match=rf"^subject_identities: {reason}$"):
+        posted(request(*identities), hashed=True)
+
+
+def test_a_hash_beside_its_clear_value_adds_nothing() -> None:
+    """The clear value finds more, and where it finds nobody there is nobody."""
+    both = request(identity(), identity(sha256(PERSON), format_="sha256"))
+    assert [("email", PERSON)] == [(one.kind, one.value) for one in posted(both, hashed=True).identifiers]
 
 
 def test_identities_of_devices_are_passed_over_and_named() -> None:
