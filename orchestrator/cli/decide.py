@@ -14,6 +14,7 @@ import click
 from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.cli.status import known
+from orchestrator.intake.outbox import Outbox
 from orchestrator.privacy import (
     IDENTIFIERS,
     Identifiers,
@@ -101,7 +102,8 @@ def run(
         decided_at=now,
     )
     sent = headers(decision, event_id=decision.event_id, source="cli", at=now)
-    ground.bus.publish([Record(topic=topics.DECISIONS, key=request_id, value=encode(decision), headers=sent)])
+    record = Record(topic=topics.DECISIONS, key=request_id, value=encode(decision), headers=sent)
+    Outbox(ground.store).publish([record])
     about = f" on {event.escalation_id}@{event.escalation_version}" if event.escalation_id else ""
     click.echo(f"{action}{about}: recorded; a running `radera up` applies it")
     return 0

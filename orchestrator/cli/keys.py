@@ -30,7 +30,7 @@ from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from orchestrator.settings import micros
 from schemas import topics
 
-#: How long to wait, in seconds, for the workers to read the callbacks that are there.
+#: How long to wait, in seconds, until what waits in the outbox and on the bus is read.
 PATIENCE = 20.0
 
 
@@ -126,10 +126,13 @@ def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:
 
 
 def _all_is_read(ground: Ground, patience: float) -> bool:
-    kinds = kinds_of(ground.settings)
+    callbacks = [topics.callbacks(kind) for kind in kinds_of(ground.settings)]
     until = time.monotonic() + patience
-    while ground.bus.backlog(WORKERS, [topics.callbacks(kind) for kind in kinds]) or ground.bus.backlog(
-        ORCHESTRATORS, [topics.REQUESTS]
+    # In the order in which they travel: what has left one place is looked for in the next.
+    while (
+        ground.store.has_unsent([topics.REQUESTS, *callbacks])
+        or ground.bus.backlog(WORKERS, callbacks)
+        or ground.bus.backlog(ORCHESTRATORS, [topics.REQUESTS])
     ):
         if time.monotonic() > until:
             return False

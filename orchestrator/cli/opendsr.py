@@ -10,6 +10,7 @@ from orchestrator.intake import Producer
 from orchestrator.intake.opendsr import SOURCE, OpenDsr
 from orchestrator.intake.opendsr_callbacks import Callbacks
 from orchestrator.intake.opendsr_controllers import Addresses, Controllers, controllers_of
+from orchestrator.intake.outbox import Outbox
 from orchestrator.metrics import Metrics
 from orchestrator.privacy import Exchange, PrivacyError
 from orchestrator.privacy.signatures import Signer
@@ -71,7 +72,7 @@ def make_opendsr(
         addresses=addresses,
         digests=ground.digests,
         producer=lambda: Producer(exchange.public_key(), source=SOURCE, clock=now),
-        bus=ground.bus,
+        bus=Outbox(ground.store),
         signer=signer,
         due_at=lambda received_at: due_at(received_at, ground.rules.calendar),
         public_url=settings.installation.public_url,

@@ -28,6 +28,7 @@ from orchestrator.cli.opendsr import make_opendsr
 from orchestrator.http import Clients
 from orchestrator.intake.app import build_app, build_status_app
 from orchestrator.intake.opendsr_callbacks import Callbacks
+from orchestrator.intake.outbox import Outbox
 from orchestrator.intake.server import Server
 from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
@@ -232,7 +233,7 @@ class Roles:
         ground = self._ground
         return build_app(
             settings=ground.settings,
-            bus=ground.bus,
+            bus=Outbox(ground.store),
             links=ground.links,
             digests=ground.digests,
             sent=StoredSent(ground.store, "links"),

@@ -10,6 +10,7 @@ import click
 
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.intake import CannotSubmit, Intake
+from orchestrator.intake.outbox import Outbox
 from orchestrator.privacy import KINDS, Identifier, Kind, clean
 from orchestrator.saga.clocks import micros
 from schemas.messages import Capacity, Language
@@ -114,7 +115,7 @@ def submit_to(
     settings = ground.settings
     intake = Intake(
         keys=ground.keys,
-        bus=ground.bus,
+        bus=Outbox(ground.store),
         clock=ground.store.now,
         region=settings.installation.country,
         systems=settings.systems,

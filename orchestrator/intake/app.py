@@ -1,8 +1,7 @@
 """What we answer over HTTP: agencies' answers, callbacks, health and metrics.
 
-* Nothing that comes in is kept here. It is sealed to the installation at once and published for the
-  handler, which alone decides whether to believe it; a 2xx means that it is safe on the bus, and nothing
-  more.
+* What comes in is sealed to the installation at once and put into the outbox (see `outbox`) for the handler,
+  which alone decides whether to believe it; a 2xx means that it is safe there, and nothing more.
 * Opening a link does nothing, since mail scanners open links: only POST answers. A link is answered once; a
   controller's or a vendor's callback may come as often as it likes, since they repeat themselves.
 * Bodies are bounded while they are read, and so is how many there are in a time.
@@ -33,6 +32,7 @@ from orchestrator.metrics import CONTENT_TYPE, Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
 from orchestrator.settings import Settings
+from orchestrator.store import StoreUnavailable
 from schemas import topics
 from schemas.cloudevents import headers
 from schemas.codec import encode
@@ -98,10 +98,10 @@ def build_app(
     return Starlette(
         routes=[
             *_status_routes(metrics, ready),
-            Route("/answer/{token}", _guarded(intake.show), methods=["GET"]),
-            Route("/answer/{token}", _guarded(intake.answer), methods=["POST"]),
-            Route("/callbacks/{kind}", _guarded(intake.webhook), methods=["POST"]),
-            Route("/callbacks/{kind}/{token}", _guarded(intake.callback), methods=["POST"]),
+            Route("/answer/{token}", _guarded(intake.show, intake.not_now), methods=["GET"]),
+            Route("/answer/{token}", _guarded(intake.answer, intake.not_now), methods=["POST"]),
+            Route("/callbacks/{kind}", _guarded(intake.webhook, intake.not_now), methods=["POST"]),
+            Route("/callbacks/{kind}/{token}", _guarded(intake.callback, intake.not_now), methods=["POST"]),
             *more,
         ]
     )
@@ -133,16 +133,17 @@ def _status_routes(metrics: Metrics, ready: Callable[[], Mapping[str, bool]]) ->
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _guarded(endpoint: Endpoint) -> Endpoint:
+def _guarded(endpoint: Endpoint, not_now: Callable[[Request], Response]) -> Endpoint:
     """Whatever fails (the store, the keyring), the caller is asked to come again, and gets no traceback."""
 
     async def guarded(request: Request) -> Response:
         try:
             return await endpoint(request)
+        except (BusUnavailable, StoreUnavailable) as error:
+            _logger.warning("intake_unavailable", extra={"code": type(error).__name__})
         except Exception:
             _logger.exception("intake_failed")
-            kept = {**page.HEADERS, "Retry-After": "30"}
-            return JSONResponse({"error": "unavailable"}, 503, headers=kept)
+        return not_now(request)
 
     return guarded
 
@@ -206,8 +207,7 @@ class _Intake:
             if body is None or not _is_answer(body):
                 return self._page(self._form(link, wrong=True), 422)
             kind = self._settings.systems[link.system].kind
-            if not await self._pass_on(kind, request, body, token=token, link=link):
-                return self._say(link, "unavailable", 503)
+            await self._pass_on(kind, request, body, token=token, link=link)
             await _in_thread(lambda: self._sent.record(self._used(token)))
         return self._say(link, "thanks", 200)
 
@@ -257,7 +257,7 @@ class _Intake:
         link = self._link(token)
         if link is None or self._settings.systems[link.system].kind != kind:
             return self._refuse(kind, "unknown_link", 404)
-        if link.is_expired(self._clock()):
+        if await _in_thread(lambda: link.is_expired(self._clock())):
             return self._refuse(kind, "link_expired", 410)
         return await self._take(request, kind, token=token, link=link, json_only=True)
 
@@ -286,8 +286,7 @@ class _Intake:
             return self._refuse(kind, "too_long", 413)
         if json_only and not _is_json(body):
             return self._refuse(kind, "not_json", 400)
-        if not await self._pass_on(kind, request, body, token=token, link=link):
-            return JSONResponse({"error": "unavailable"}, 503, headers={"Retry-After": "30"})
+        await self._pass_on(kind, request, body, token=token, link=link)
         return JSONResponse({}, 202, headers={"Cache-Control": "no-store"})
 
     def _refuse(self, kind: str, code: str, status: int) -> Response:
@@ -299,17 +298,23 @@ class _Intake:
 
     async def _pass_on(
         self, kind: str, request: Request, body: bytes, *, token: str | None, link: Link | None
-    ) -> bool:
-        """Seals and publishes; False if that could not be done now."""
-        record = self._record(kind, _kept(request), body, token=token, link=link)
-        try:
-            await _in_thread(lambda: self._bus.publish([record]))
-        except BusUnavailable:
-            self._metrics.callback(kind, "unavailable")
-            _logger.warning("callback_unavailable", extra={"kind": kind})
-            return False
+    ) -> None:
+        """Seals it and makes it safe, or raises."""
+        record = await _in_thread(lambda: self._record(kind, _kept(request), body, token=token, link=link))
+        await _in_thread(lambda: self._bus.publish([record]))
         self._metrics.callback(kind, "accepted")
-        return True
+
+    def not_now(self, request: Request) -> Response:
+        """What was brought is not safe, and whoever brought it is asked to come again."""
+        link = self._link(request.path_params.get("token", ""))
+        is_page = "kind" not in request.path_params
+        kind = self._settings.systems[link.system].kind if is_page and link is not None else ""
+        if request.method == "POST":
+            self._metrics.callback(request.path_params.get("kind", kind), "unavailable")
+        kept = {**page.HEADERS, "Retry-After": "30"}
+        if is_page:
+            return HTMLResponse(page.message(self._language(link), "unavailable"), 503, headers=kept)
+        return JSONResponse({"error": "unavailable"}, 503, headers=kept)
 
     def _record(
         self, kind: str, kept: dict[str, str], body: bytes, *, token: str | None, link: Link | None

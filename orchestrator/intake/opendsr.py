@@ -3,9 +3,9 @@
 * Whoever asks is known by its bearer token or its client certificate, and reaches the one tenant that this is
   for. The id that it chose for its request leads to ours by a keyed digest of tenant and id: nobody can guess
   another's, nor tell one that is another's from one that isn't there.
-* 201 is answered when the request is on the bus and no sooner. It is filed, then published, then marked as
-  published; a death in between leaves a request that the controller was not told of, posts again, and has
-  published again, which is found to be the same.
+* 201 is answered when the request is safe (see `outbox`) and no sooner. It is filed, then published, then
+  marked as published; a death in between leaves a request that the controller was not told of, posts again,
+  and has published again, which is found to be the same.
 * The same body under the same id is the same request, answered as the first time; another body is a
   conflict (409). The specification is silent on both, and on an unknown id (404).
 * The identifiers pass through the memory of this process and no further than into their seal.
@@ -159,7 +159,7 @@ class OpenDsr:
         """A request for one of the controller's people."""
         controller = self._controller(request)
         body = await self._body(request)
-        now = self._clock()
+        now = await to_thread.run_sync(self._clock)
         try:
             posted = read(
                 body,
@@ -185,7 +185,7 @@ class OpenDsr:
         return await self._signed(201, content, version)
 
     def _accept(self, controller: Controller, posted: Posted, body: bytes, version: str, now: int) -> Asked:
-        """The request as it was filed first; on the bus when this returns."""
+        """The request as it was filed first; safe when this returns."""
         request_id = self._id_of(controller, posted.subject_request_id)
         digest = self._digests.correlation("opendsr/body", hashlib.sha256(body).hexdigest())
         asked = self._register.file(
@@ -223,7 +223,8 @@ class OpenDsr:
     async def status(self, request: Request, version: str) -> Response:
         """How a request stands."""
         asked, saga = await self._found(self._controller(request), request)
-        content = status_of(asked, saga, self._tenant(asked), self._clock())
+        now = await to_thread.run_sync(self._clock)
+        content = status_of(asked, saga, self._tenant(asked), now)
         return await self._signed(200, content, version)
 
     async def cancel(self, request: Request, version: str) -> Response:
@@ -232,7 +233,7 @@ class OpenDsr:
         asked, saga = await self._found(controller, request)
         until = anyio.current_time() + _OPENING
         while saga is None and anyio.current_time() < until:
-            # On the bus and not read yet: what cancels it travels on another topic, and must not overtake it.
+            # On its way and not read yet: what cancels it travels on another topic, and must not overtake it.
             await anyio.sleep(0.1)
             saga = await self._read(asked.request_id)
         if saga is None:
@@ -245,7 +246,7 @@ class OpenDsr:
         content = {
             "controller_id": controller.tenant,
             "subject_request_id": asked.subject_request_id,
-            "received_time": rfc3339(self._clock()),
+            "received_time": rfc3339(await to_thread.run_sync(self._clock)),
             "api_version": VERSIONS[version][0],
         }
         return await self._signed(202, content, version)

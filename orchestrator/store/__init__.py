@@ -13,9 +13,10 @@ from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.opendsr import Asked, AskedRequests, Listener
 from orchestrator.store.sent import StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
-from orchestrator.store.transaction import Correlation, Filed, Outgoing, Transaction
+from orchestrator.store.transaction import TAKEN, Correlation, Filed, Outgoing, Transaction
 
 __all__ = [
+    "TAKEN",
     "Asked",
     "AskedRequests",
     "BrokenDocument",

@@ -1,6 +1,8 @@
 """The way out of the outbox, for one process or several.
 
 * A record is marked as sent after the bus has it. A crash in between sends it again, under the same id.
+* What was taken in (`intake.outbox`) is not marked but deleted: nothing asks for it any more, and it may hold
+  a key that was wrapped to the installation.
 * **No cursor.** Sequence numbers are given before the commit, so that a lower one may appear after a higher
   one. What is not marked is what is left, whatever its number.
 * **A request's records go in order.** They are written with the request's row locked, one transaction after
@@ -23,7 +25,7 @@ import sqlalchemy as sa
 
 from orchestrator.store import dialect
 from orchestrator.store.tables import SHARDS, outbox
-from orchestrator.store.transaction import Outgoing, headers_from_text
+from orchestrator.store.transaction import TAKEN, Outgoing, headers_from_text
 
 # Our own among the database's advisory locks; the second number is the shard.
 _LOCKS = 1_380_009_029
@@ -99,7 +101,10 @@ def _of_shards(shards: tuple[int, ...], limit: int) -> _Rows:
 
 
 def _mark(connection: sa.Connection, rows: Sequence[_Row], clock: Callable[[], int] | None) -> None:
-    if rows:
+    taken = [row.seq for row in rows if row.event_id.startswith(TAKEN)]
+    if taken:
+        connection.execute(sa.delete(outbox).where(dialect.among(connection, outbox.c.seq, taken)))
+    if len(taken) < len(rows):
         now = clock() if clock is not None else dialect.now(connection)
         sent = dialect.among(connection, outbox.c.seq, [row.seq for row in rows])
         connection.execute(sa.update(outbox).where(sent, outbox.c.sent_at.is_(None)).values(sent_at=now))

@@ -182,6 +182,13 @@ class Store:
         with self.reading.connect() as connection:
             return waiting(connection, limit)
 
+    def has_unsent(self, topics: Collection[str]) -> bool:
+        """Whether the outbox holds records for any of these topics that were not sent."""
+        c = tables.outbox.c
+        query = sa.select(sa.literal(1)).where(c.sent_at.is_(None), c.topic.in_(sorted(topics))).limit(1)
+        with self.reading.connect() as connection:
+            return connection.execute(query).first() is not None
+
     @contextmanager
     def relay(self, limit: int) -> Iterator[list[Outgoing]]:
         """Up to `limit` records of the outbox, to be published within; see `store.relay`. At the end they are

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
 
@@ -35,6 +35,9 @@ _ASIDE = 3600 * 1_000_000
 _IN_ONE_STATEMENT = 10_000
 FINAL_STATUSES = ("completed", "rejected", "cancelled")
 _T = TypeVar("_T")
+
+#: How the ids of outbox rows begin that were taken in from outside; the rest are the orchestrator's.
+TAKEN: Final = "taken:"
 
 #: What became of a key that was to be filed: it is the request's now ("new"), or it isn't, since the
 #: request has one ("known") or had one ("destroyed").

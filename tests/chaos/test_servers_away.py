@@ -14,8 +14,8 @@ from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.store import StoreError
 from schemas import topics
-from tests.chaos.installation import GROUPS, READ, Installation
-from tests.chaos.people import people, settle
+from tests.chaos.installation import GROUPS, NORD, READ, Installation
+from tests.chaos.people import AGENCY, Person, people, settle
 from tests.integration.postgresql_server import connect
 from tests.integration.processes import eventually
 
@@ -27,25 +27,38 @@ REQUESTS = 8
 )
 @pytest.mark.timeout(240)
 def test_the_broker_away(installation: Installation, seed: int) -> None:
-    """The clocks go on, and what they send waits in the outbox; callers are asked to come again, and every
-    process stays alive. When the broker is back, the outbox drains in order, and every request ends.
+    """The clocks go on, and what they send waits in the outbox; so does what comes in, requests and answers,
+    and whoever brings it is told that we have it. Every process stays alive. When the broker is back, the
+    outbox drains in order, and every request ends, each answer having counted once.
     """
-    _begun(installation, seed)
+    installation.outside.seed({"agencies": [{"name": "Nord", "address": NORD, "answer": None}]})
+    *early, late = people(random.Random(seed), REQUESTS + 1)
+    _begun(installation, early)
     eventually("parties were asked", lambda: _asked(installation) == REQUESTS, within=90)
     installation.node.kill()
-    # Reminders come due while the agency's answers can't come in.
+    # Reminders come due, since nobody has answered.
     eventually("the outbox grows", lambda: _unsent(installation) >= REQUESTS, within=30)
     for process in installation.fleet.processes.values():
         assert 200 == process.probe("/healthz"), process.name
     with pytest.raises(BusUnavailable):
         installation.ground.bus.backlog("orchestrator", [topics.REQUESTS])
-    answered = httpx.post(_link(installation), data={"answer": "erased"}, timeout=30.0, trust_env=False)
-    assert 503 == answered.status_code
+    links = _links(installation)
+    assert REQUESTS == len(links)
+    began = time.monotonic()
+    for link in links:
+        assert 200 == httpx.post(link, data={"answer": "erased"}, trust_env=False).status_code
+    settle(installation, [late])
+    assert installation.submit(late)
+    # None of it waited for the broker.
+    assert time.monotonic() - began < 5.0
+    installation.outside.seed({"agencies": [{"name": "Nord", "address": NORD, "answer": "erased"}]})
     installation.node.start()
+    installation.people.append(late)
 
     _all_end(installation)
     eventually("the outbox is empty", lambda: _unsent(installation) == 0, within=30)
     assert _first_sent(installation) == _written(installation)
+    assert {1} == {_answers(installation, person.request_id) for person in installation.people}
 
 
 @pytest.mark.timeout(240)
@@ -53,7 +66,7 @@ def test_the_database_away(installation: Installation, seed: int) -> None:
     """Nothing is committed to Kafka, and nothing new is said there; every process is alive and not ready,
     and recovers by itself.
     """
-    _begun(installation, seed)
+    _begun(installation, people(random.Random(seed), REQUESTS))
     eventually(
         "it is under way", lambda: any(one.ledger() for one in installation.vendors.values()), within=60
     )
@@ -75,9 +88,9 @@ def test_the_database_away(installation: Installation, seed: int) -> None:
     assert set(processes) == {one.running.pid for one in installation.fleet.processes.values() if one.running}
 
 
-def _begun(installation: Installation, seed: int) -> None:
+def _begun(installation: Installation, crowd: list[Person]) -> None:
     installation.start_few()
-    installation.people = people(random.Random(seed), REQUESTS)
+    installation.people = crowd
     settle(installation, installation.people)
     for person in installation.people:
         assert installation.submit(person)
@@ -104,10 +117,21 @@ def _asked(installation: Installation) -> int:
     return sum(step.asked_at is not None for saga in installation.sagas().values() for step in saga.steps)
 
 
-def _link(installation: Installation) -> str:
-    """One that the agency was given."""
-    mails = (message_from_bytes(data, policy=policy.default) for data in installation.outside.mails())
-    return str(next(link for mail in mails for link in LINK.findall(mail.get_content())))
+def _links(installation: Installation) -> set[str]:
+    """Those that the agency was given first, one for each request; reminders have others."""
+    mails = [message_from_bytes(data, policy=policy.default) for data in installation.outside.mails()]
+    first: dict[str, str] = {}
+    for mail in mails:
+        for link in LINK.findall(mail.get_content()):
+            first.setdefault(str(mail["Subject"]), link)
+    return set(first.values())
+
+
+def _answers(installation: Installation, request_id: str) -> int:
+    """How often the agency's answer to its first mail was noted."""
+    first = {"system": AGENCY, "trigger": "party_erased", "attempt": "2"}
+    entries = installation.ground.store.timeline(request_id)
+    return sum(one.action == "confirmed" and first.items() <= one.data.items() for one in entries)
 
 
 def _unsent(installation: Installation) -> int:

@@ -1,13 +1,17 @@
 """Each role on PostgreSQL can do its work, and nothing else. The SQL is the one that users apply."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 
+from orchestrator.bus.port import Record
+from orchestrator.intake.outbox import Outbox
 from orchestrator.privacy.keyring import Keyring
 from orchestrator.privacy.sealing import new_key
 from orchestrator.saga.timeline import GENESIS, append
@@ -15,6 +19,7 @@ from orchestrator.store import (
     Asked,
     AskedRequests,
     Correlation,
+    Outgoing,
     Store,
     StoredKeys,
     StoredSent,
@@ -28,6 +33,7 @@ from orchestrator.store.engine import bare_engine
 from orchestrator.store.errors import NotAllowed
 from orchestrator.store.migrations import upgrade
 from orchestrator.store.tables import metadata, schema_version
+from schemas import topics
 from tests.contract.store_suite import NOW, finished, outgoing, saga
 from tests.integration.postgresql_server import connect, new_database
 
@@ -120,6 +126,17 @@ def test_what_each_may_do(url: str) -> None:
                     may[role, table] = " ".join(verbs)
 
     assert expected == may
+    with connect(make_url(url)) as connection:
+        columns = connection.execute(
+            "SELECT string_agg(attname, ' ' ORDER BY attnum), string_agg(DISTINCT privilege_type, ' ') "
+            "FROM pg_attribute, aclexplode(attacl) AS granted "
+            "WHERE grantee = 'radera_serve'::regrole AND attrelid = 'outbox'::regclass"
+        ).fetchone()
+        others = connection.execute(
+            "SELECT count(DISTINCT attrelid) FROM pg_attribute WHERE attacl IS NOT NULL AND attrelid > 16383"
+        )
+        assert ("event_id topic key headers value created_at shard", "INSERT") == columns
+        assert (1,) == others.fetchone()
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -281,6 +298,56 @@ def test_serving(store_of: Callable[[str], Store], keyring: Keyring) -> None:
     ):
         with pytest.raises(NotAllowed):
             attempt()
+
+
+def test_what_is_taken_in(store_of: Callable[[str], Store]) -> None:
+    """HTTP puts it into the outbox, as often as it comes; the orchestrator relays it, and keeps no copy."""
+    taken = Outbox(store_of("radera_serve"))
+    record = Record(topic=topics.callbacks("hubspot"), key="r", value=b"sealed", headers=(("ce_id", b"c"),))
+    for _ in range(2):
+        taken.publish([record])
+
+    with store_of("radera_orchestrator").relay(10) as records:
+        assert [(record.topic, record.key, record.value, record.headers)] * 2 == [
+            (one.topic, one.key, one.value, one.headers) for one in records
+        ]
+    assert 0 == purge_outbox_sent(store_of("radera_orchestrator"), NOW + 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"topic": topics.commands("hubspot")},
+        {"topic": topics.CONFIRMATIONS},
+        {"topic": topics.OUTCOMES},
+        {"event_id": "an id that the orchestrator will want"},
+        {"value": b"x" * 900_000},
+    ],
+)
+def test_what_must_not_be_taken_in(store_of: Callable[[str], Store], change: dict[str, Any]) -> None:
+    """Whoever got hold of the HTTP process commands no handler, and stops no record of others'."""
+    fit = Outgoing(event_id="taken:1", topic=topics.REQUESTS, key="r", value=b"sealed")
+
+    for row, expected in ((fit, nullcontext()), (replace(fit, **change), pytest.raises(NotAllowed))):
+        with expected, store_of("radera_serve").begin() as tx:
+            tx.enqueue([row])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(event_id) FROM outbox",
+        "UPDATE outbox SET sent_at = 1",
+        "DELETE FROM outbox",
+        "INSERT INTO outbox VALUES (1, 'taken:1', 'erasure.requests.v1', '', '[]', '', 1, NULL, 0)",
+    ],
+)
+def test_what_is_in_the_outbox_is_the_orchestrators(store_of: Callable[[str], Store], statement: str) -> None:
+    """Who takes in can't look at it, take it back, mark it as sent, or put itself in front."""
+    store = store_of("radera_serve")
+
+    with pytest.raises(NotAllowed), store.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
 
 
 def test_what_controllers_ask(store_of: Callable[[str], Store]) -> None:

@@ -19,6 +19,7 @@ from handlers.sandbox.certificates import Authority, new_key, private_pem
 from orchestrator.cli.opendsr import Parts, make_opendsr
 from orchestrator.http import Clients
 from orchestrator.intake.app import build_app
+from orchestrator.intake.outbox import Outbox
 from orchestrator.saga.model import Saga
 from orchestrator.settings import MutualTls
 from orchestrator.store import StoredSent
@@ -93,7 +94,7 @@ class World:
         ground = self.installation.ground
         return build_app(
             settings=ground.settings,
-            bus=ground.bus,
+            bus=Outbox(ground.store),
             links=ground.links,
             digests=ground.digests,
             sent=StoredSent(ground.store, "links"),

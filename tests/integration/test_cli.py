@@ -66,6 +66,7 @@ def test_the_same_request_again_is_one(installation: Installation) -> None:
 def test_what_is_submitted_is_sealed(installation: Installation) -> None:
     """Nothing on the bus, and nothing that is printed, shows whom the request is about."""
     result = installation.cli("submit", typed=f"email={PERSON}")
+    installation.relay.step()
     [record] = installation.records(topics.REQUESTS)
     assert PERSON.encode() not in record.value + record.key.encode() + repr(record.headers).encode()
     assert PERSON not in result.output
@@ -125,6 +126,7 @@ def test_a_request_that_cannot_be_made_is_refused_with_the_mend(
 def test_a_time_of_receipt_keeps_its_zone(installation: Installation) -> None:
     """The clock runs from the moment that was typed, not from now."""
     submitted(installation, "--email", PERSON, "--received-at", "2026-08-30T09:00:00+0200")
+    installation.relay.step()
     [record] = installation.records(topics.REQUESTS)
     assert 1_788_073_200_000_000 == decode(record.value, Request).received_at
 

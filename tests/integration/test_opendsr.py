@@ -21,12 +21,13 @@ from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.intake.allowance import Allowance
 from orchestrator.intake.opendsr_controllers import Controllers
+from orchestrator.intake.outbox import Outbox
 from orchestrator.privacy.signatures import Signer
 from orchestrator.saga.events import RequestReceived
 from orchestrator.saga.model import Finished
 from orchestrator.service import inbound
 from orchestrator.service.housekeeping import Housekeeping
-from orchestrator.store import AskedRequests
+from orchestrator.store import AskedRequests, StoreUnavailable, Transaction
 from orchestrator.store.tables import opendsr_callbacks, opendsr_requests
 from schemas import topics
 from tests.integration.opendsr_world import (
@@ -194,7 +195,7 @@ def test_the_same_request_again_is_answered_as_the_first_time(world: World) -> N
 def test_a_death_between_accepting_and_publishing_loses_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """Only what is on the bus was answered with 201. Whatever was left behind, the controller, who has no
+    """Only what is in the outbox was answered with 201. Whatever was left behind, the controller, who has no
     answer, posts again, and one request comes of it.
     """
 
@@ -209,15 +210,14 @@ def test_a_death_between_accepting_and_publishing_loses_nothing(
     with monkeypatch.context() as patch:
         match moment:
             case "filed":
-                patch.setattr(SqliteBus, "publish", die)
+                patch.setattr(Outbox, "publish", die)
             case "published":
                 patch.setattr(AskedRequests, "mark_published", die)
             case "marked":
                 patch.setattr(Signer, "headers", die)
         with pytest.raises(BaseException):  # noqa: B017, PT011 - a death, wrapped by the group it happened in
             run(controller.post, content)
-    published = world.installation.records(topics.REQUESTS)
-    assert (moment != "filed") == bool(published)
+    assert (moment != "filed") == bool(world.installation.relay.step())
     world.restart()
     assert 201 == run(controller.post, content).status_code
     world.settle()
@@ -225,18 +225,37 @@ def test_a_death_between_accepting_and_publishing_loses_nothing(
     assert ["in_progress", "completed"] == [said["request_status"] for said in controller.heard]
 
 
-def test_while_the_bus_is_away_the_controller_is_asked_to_come_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """503 with a time; never 201. Nobody is told of a request that nobody has."""
+def test_while_the_broker_is_away_requests_are_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """201, and the request waits in the outbox; when the broker is back, it is carried out, once."""
 
     def away(*_: Any) -> None:
         raise BusUnavailable
 
     controller = world.controller()
-    content = controller.request(str(uuid.uuid4()), ("email", PERSON, "raw"))
     with monkeypatch.context() as patch:
         patch.setattr(SqliteBus, "publish", away)
+        id_ = world.ask(controller)
+        with pytest.raises(BusUnavailable):
+            world.installation.relay.step()
+        assert "pending" == run(controller.get, id_).json()["request_status"]
+    world.settle()
+    assert 1 == len(world.installation.records(topics.REQUESTS))
+    world.saga()
+    assert ["in_progress", "completed"] == [said["request_status"] for said in controller.heard]
+
+
+def test_while_nothing_can_be_kept_the_controller_is_asked_to_come_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """503 with a time; never 201. Nobody is told of a request that nobody has."""
+
+    def away(*_: Any) -> None:
+        raise StoreUnavailable(database="radera")
+
+    controller = world.controller()
+    content = controller.request(str(uuid.uuid4()), ("email", PERSON, "raw"))
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "enqueue", away)
         answer = run(controller.post, content)
     assert (503, "unavailable") == (answer.status_code, reason(answer))
     assert "30" == answer.headers["Retry-After"]

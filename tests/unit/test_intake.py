@@ -282,14 +282,17 @@ def test_every_answer_the_page_offers_means_something_to_the_handler() -> None:
 
 
 def test_an_answer_that_cannot_be_kept_is_not_thanked_for() -> None:
-    """The bus is away: the agency hears that it must send it again, and can."""
+    """Nothing takes it: the agency hears that it must send it again, and can."""
     world = World()
     world.bus.away = True
     path = f"/answer/{world.token()}"
     response = world.client.post(path, content="answer=erased", headers=FORM)
     world.bus.away = False
 
-    assert 503 == response.status_code
+    assert (503, "30") == (response.status_code, response.headers["retry-after"])
+    assert page.message("sv", "unavailable") == response.text
+    told = 'radera_callbacks_total{kind="recruitment",result="unavailable"} 1.0'
+    assert told in world.metrics.text().decode()
     assert 200 == world.client.post(path, content="answer=erased", headers=FORM).status_code
 
 

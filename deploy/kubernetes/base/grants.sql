@@ -31,6 +31,10 @@ GRANT SELECT, INSERT ON subject_keys TO radera_serve;
 GRANT SELECT, INSERT ON inbox TO radera_serve;
 GRANT SELECT ON sagas, timeline TO radera_serve;
 
+-- What it takes in it puts into the outbox: it can't read, change or take back what is there, nor choose a place in it.
+GRANT INSERT (event_id, topic, key, headers, value, created_at, shard) ON outbox TO radera_serve;
+GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_serve;
+
 -- It keeps what controllers ask over OpenDSR and tells them; what is past its retention the orchestrator throws away.
 GRANT SELECT, INSERT, UPDATE ON opendsr_requests, opendsr_callbacks TO radera_serve;
 GRANT SELECT, UPDATE, DELETE ON opendsr_requests, opendsr_callbacks TO radera_orchestrator;
@@ -43,5 +47,17 @@ DROP POLICY IF EXISTS serve ON inbox;
 CREATE POLICY orchestrator ON inbox TO radera_orchestrator USING (true);
 CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer = 'mailbox');
 CREATE POLICY serve ON inbox TO radera_serve USING (consumer IN ('links', 'dead-letters'));
+
+-- Nor can it command, confirm or report. Ids of its own, since a record whose id is there already is not written; and none
+-- so large that the bus would not take it, and all that waits behind it would wait for ever.
+ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
+DROP POLICY IF EXISTS orchestrator ON outbox;
+DROP POLICY IF EXISTS serve ON outbox;
+CREATE POLICY orchestrator ON outbox TO radera_orchestrator USING (true);
+CREATE POLICY serve ON outbox FOR INSERT TO radera_serve WITH CHECK (
+    event_id LIKE 'taken:%'
+    AND (topic IN ('erasure.requests.v1', 'erasure.decisions.v1') OR topic LIKE 'erasure.callbacks.%')
+    AND octet_length(value) < 800000 AND octet_length(headers) < 20000 AND octet_length(key) < 1000
+);
 
 COMMIT;
