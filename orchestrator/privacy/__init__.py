@@ -3,7 +3,7 @@
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.errors import PrivacyError
 from orchestrator.privacy.exchange import Exchange, PublicKey, PublicKeyUnreadable
-from orchestrator.privacy.guard import find_personal, looks_personal
+from orchestrator.privacy.guard import find_personal, finder, looks_personal
 from orchestrator.privacy.identifiers import (
     KINDS,
     Cleaned,
@@ -79,6 +79,7 @@ __all__ = [
     "Wrapped",
     "clean",
     "find_personal",
+    "finder",
     "looks_personal",
     "new_key",
     "seal",

@@ -45,7 +45,13 @@ _PERSONAL_DIGITS: Final = 8  # a Norwegian telephone number; identity numbers ha
 
 def find_personal(text: str, identifiers: Identifiers) -> bool:
     """Whether the text contains any of the identifiers, in whatever common encoding."""
-    return any(_says(reading, item) for reading in _readings(text) for item in identifiers)
+    return finder(identifiers)(text)
+
+
+def finder(identifiers: Identifiers) -> Callable[[str], bool]:
+    """`find_personal` for many texts about one person."""
+    says = [_says(item) for item in identifiers]
+    return lambda text: any(says_it(reading) for reading in _readings(text) for says_it in says)
 
 
 def looks_personal(text: str) -> bool:
@@ -99,28 +105,41 @@ def _text_of(encoded: str, decode: Callable[[str], bytes]) -> Iterator[str]:
         return
 
 
-def _says(plain: str, item: Identifier) -> bool:
+def _says(item: Identifier) -> Callable[[str], bool]:
+    """Tells whether a plain text contains the identifier, of which everything is made ready once: a text may
+    have dozens of readings.
+    """
     value = _plain(item.value)
     if item.kind == "email":
-        return any(form in plain for form in _address_forms(value))
+        forms = tuple(_address_forms(value))
+        return lambda plain: any(form in plain for form in forms)
     if item.kind == "phone":
         number = _national(item.value)
-        return len(number) >= _SHORTEST_PHONE and any(
-            number in _only_digits(run) for run in _DIGITS.findall(plain)
-        )
+        if len(number) < _SHORTEST_PHONE:
+            return _never
+        return lambda plain: any(number in _only_digits(run) for run in _DIGITS.findall(plain))
     if item.kind == "name":
-        parts = _WORD.findall(value)
-        return len("".join(parts)) >= _SHORTEST_ID and set(parts) <= set(_WORD.findall(plain))
+        parts = frozenset(_WORD.findall(value))
+        if sum(map(len, _WORD.findall(value))) < _SHORTEST_ID:
+            return _never
+        return lambda plain: parts <= set(_WORD.findall(plain))
     if len(value) < _SHORTEST_ID:
-        return False
-    return re.search(rf"(?<![^\W_]){re.escape(value)}(?![^\W_])", plain) is not None
+        return _never
+    bounded = rf"(?<![^\W_]){re.escape(value)}(?![^\W_])"
+    # Few texts contain it at all, and that is known sooner.
+    return lambda plain: value in plain and re.search(bounded, plain) is not None
+
+
+def _never(plain: str) -> bool:
+    return False
 
 
 def _address_forms(value: str) -> Iterator[str]:
     yield value
     local, _, host = value.rpartition("@")
-    with suppress(UnicodeError):  # a name that isn't IDNA has the one form only
-        yield _plain(f"{local}@{idna.decode(host)}")
+    if "xn--" in host or not host.isascii():  # others have no second form, and idna takes its time to say so
+        with suppress(UnicodeError):  # nor has a name that isn't IDNA
+            yield _plain(f"{local}@{idna.decode(host)}")
     for digest in (hashlib.md5, hashlib.sha1, hashlib.sha256):
         yield digest(value.encode(), usedforsecurity=False).hexdigest()
 
