@@ -45,7 +45,7 @@ from schemas.messages import Callback, Command, Request
 from tests.simulation import installation
 from tests.simulation.lives import Fuse, Life
 from tests.simulation.loop import Clock, VirtualLoop
-from tests.simulation.ports import LivingMailer
+from tests.simulation.ports import LivingMailer, Mail
 from tests.simulation.world import quick_keys
 
 SECOND = 1_000_000
@@ -242,7 +242,7 @@ class Play:
         `skip` times.
         """
         self.system = system
-        self.mails: list[tuple[int, str, EmailMessage]] = []
+        self.mails: list[Mail] = []
         self.clock = Clock(START)
         self.sandbox = Sandbox(clock=self.clock, sleep=asyncio.sleep, deliver=self._deliver)
         self.sandbox.seed(installation.accounts(START))
@@ -470,7 +470,7 @@ class Play:
         for line in self.sandbox.ledger():
             if not line["repeated"] and line["vendor"] != "mail" and line["effect"] != "said_opened":
                 played.effects[line["vendor"], line["effect"], str(line["record"])] += 1
-        played.mails = [str(message["Message-ID"]) for _, _, message in self.mails]
+        played.mails = [str(mail.message["Message-ID"]) for mail in self.mails]
         played.missed = [row["kind"] for row in self.sandbox.store.rows("faults")]
         played.missed += [fault["kind"] for fault in self._faults]
         self.sandbox.close()

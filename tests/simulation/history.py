@@ -77,7 +77,7 @@ def _commands_are_answered(
 
 
 def _outcomes_are_mailed(world: World) -> None:
-    mailed = {str(message["Message-ID"]) for _, _, message in world.mails}
+    mailed = {str(mail.message["Message-ID"]) for mail in world.mails}
     domain = installation.settings().installation.domain
     for outcome in read(world, topics.OUTCOMES, Outcome):
         if outcome.kind != "notice":

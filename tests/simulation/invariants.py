@@ -253,16 +253,16 @@ def _each_end_is_told_once(world: World, outcomes: list[Outcome]) -> None:
     for told in questions.values():
         expect(len(told) == 1, "escalations", "the same question was put twice")
     # An agency is asked again with its command, which may be carried out twice like any other.
-    ours = [message for _, recipient, message in world.mails if not recipient.endswith("@agency.example")]
+    ours = [mail.message for mail in world.mails if not mail.recipient.endswith("@agency.example")]
     sent = Counter((str(message["To"]), str(message["Message-ID"])) for message in ours)
     twice = sum(count - 1 for count in sent.values())
     excuses = world.counts["process killed"] + world.counts["role killed"]
     excuses += 3 * world.counts["mail fault: lost_response"] + world.counts["bus unavailable"]
     expect(twice <= excuses, "mail", f"{twice} mails went out twice")
     finals = Counter(
-        message["Subject"].split()[1].rstrip(":")
-        for (_, recipient, message) in {str(m[2]["Message-ID"]): m for m in world.mails}.values()
-        if recipient == installation.DPO and "completed" in str(message["Subject"])
+        mail.message["Subject"].split()[1].rstrip(":")
+        for mail in {str(mail.message["Message-ID"]): mail for mail in world.mails}.values()
+        if mail.recipient == installation.DPO and "completed" in str(mail.message["Subject"])
     )
     for count in finals.values():
         expect(count == 1, "mail", "a completion was mailed under two Message-IDs")

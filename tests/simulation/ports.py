@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
+from typing import NamedTuple
 
 import httpx
 import sqlalchemy as sa
@@ -91,10 +92,19 @@ class LivingKeys(StoredKeys):
         return super().key_of(request_id)
 
 
+class Mail(NamedTuple):
+    """A mail that the server took: as it was made, and as it came over the line."""
+
+    at: int
+    recipient: str
+    message: EmailMessage
+    data: bytes
+
+
 class LivingMailer:
     """The mail server: agencies' mail goes to the sandbox, all of it is kept."""
 
-    def __init__(self, sandbox: Sandbox, life: Life, kept: list[tuple[int, str, EmailMessage]]) -> None:
+    def __init__(self, sandbox: Sandbox, life: Life, kept: list[Mail]) -> None:
         self._sandbox = sandbox
         self._life = life
         self._kept = kept
@@ -110,7 +120,7 @@ class LivingMailer:
             if kind.isdigit():
                 code = int(kind)
                 raise (MailRefused if code >= 500 else MailDeferred)("content", code)
-        self._kept.append((self._sandbox.clock(), recipient, message))
+        self._kept.append(Mail(self._sandbox.clock(), recipient, message, data))
         if recipient.endswith("@agency.example"):
             self._sandbox.accept_mail(data, [recipient])
         self._life.after("mail")

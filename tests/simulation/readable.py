@@ -27,9 +27,7 @@ def check_nothing_is_readable(world: World, requester: Requester) -> None:
         # One page for the whole process, and slow to write.
         places["the metrics"] = world.metrics.text()
     places["the trace"] = "\n".join(world.trace).encode()
-    places["a mail"] = b"\n".join(
-        _visible(recipient, message.as_bytes()) for _, recipient, message in world.mails
-    )
+    places["a mail"] = b"\n".join(_visible(mail.recipient, mail.data) for mail in world.mails)
     for where, content in places.items():
         found = [number for number, text in enumerate(canaries) if _readable_in(text, content)]
         if found:

@@ -10,7 +10,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from email.message import EmailMessage
 from typing import Any
 from unittest.mock import patch
 
@@ -35,7 +34,7 @@ from tests.simulation.bus import StubBus
 from tests.simulation.lives import Fuse, Killed, Life
 from tests.simulation.loop import Clock, VirtualLoop
 from tests.simulation.people import Person
-from tests.simulation.ports import LivingKeys, LivingMailer, LivingStore, LivingTransport, LogLines
+from tests.simulation.ports import LivingKeys, LivingMailer, LivingStore, LivingTransport, LogLines, Mail
 from tests.simulation.scenario import Scenario
 
 #: 2026-06-01T00:00:00Z; worlds begin somewhere in the year after it.
@@ -94,7 +93,7 @@ class World:
         self.kills_everything = True
         self.people: list[Person] = []
         self.bystanders: list[Person] = []
-        self.mails: list[tuple[int, str, EmailMessage]] = []
+        self.mails: list[Mail] = []
         self.sagas: dict[str, Saga] = {}
         self.trace: list[str] = []
         self.counts: Counter[str] = Counter()
