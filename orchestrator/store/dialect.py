@@ -114,13 +114,15 @@ def reading(engine: sa.Engine) -> sa.Engine:
     if engine.dialect.name == "postgresql":
         # BEGIN and ROLLBACK would be two more questions to the server.
         return engine.execution_options(isolation_level="AUTOCOMMIT")
-    return engine.execution_options(read_only=True)
+    return engine.execution_options(read_only=True, one_statement=True)
 
 
 def one_moment(connection: sa.Connection) -> None:
-    """Let all reads of a connection of `reading` see the same moment, as they do on SQLite anyway."""
+    """Let all reads of a connection of `reading` see the same moment. It is said before the first of them."""
     if connection.dialect.name == "postgresql":
         connection.execution_options(isolation_level="REPEATABLE READ")
+    else:
+        connection.execution_options(one_statement=False)
 
 
 def lock_table(connection: sa.Connection, table: sa.Table, mode: Literal["ROW EXCLUSIVE", "SHARE"]) -> None:

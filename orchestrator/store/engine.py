@@ -7,7 +7,8 @@ What holds on every connection to SQLite:
   temporary file.
 * **One kind of transaction.** The driver's own guessing at BEGIN is off. A transaction is `BEGIN
   IMMEDIATE`: it has the write lock from the start, so it never fails half-way for having read first. The
-  execution option `read_only=True` makes it a plain `BEGIN`, a snapshot that waits for nobody.
+  execution option `read_only=True` makes it a plain `BEGIN`, a snapshot that waits for nobody. With
+  `one_statement=True` there is none: a single SELECT is a snapshot by itself.
 * **Private**: a new file is for its owner alone, and SQLite gives the files beside it the same mode.
 * **In memory** there is one connection, and who wants it waits. A transaction inside a transaction of the
   same thread can't have it: that is a mistake in the caller, which on a file would wait for its own lock
@@ -115,8 +116,10 @@ def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
 
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        read_only = connection.get_execution_options().get("read_only", False)
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        options = connection.get_execution_options()
+        if not options.get("one_statement", False):
+            read_only = options.get("read_only", False)
+            connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -27,6 +27,10 @@ from orchestrator.store.tables import subject_keys
 from orchestrator.store.transaction import Filed, Transaction
 
 _PAGE = 500
+# Made once: making a statement takes longer than running it.
+_KEY_OF = sa.select(subject_keys.c.generation, subject_keys.c.wrapped).where(
+    subject_keys.c.request_id == sa.bindparam("request_id")
+)
 # What is wrong with one key alone.
 _UNOPENED = (SealBroken, GenerationForgotten, GenerationUnknown)
 
@@ -49,10 +53,8 @@ class StoredKeys:
 
     def key_of(self, request_id: str) -> bytes:
         """The request's key. Raises KeyUnknown or KeyDestroyed."""
-        c = subject_keys.c
-        query = sa.select(c.generation, c.wrapped).where(c.request_id == request_id)
         with self._reading.connect() as connection:
-            row = connection.execute(query).one_or_none()
+            row = connection.execute(_KEY_OF, {"request_id": request_id}).one_or_none()
         if row is None:
             raise KeyUnknown(request_id=request_id)
         if row.wrapped is None:

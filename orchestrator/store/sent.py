@@ -5,6 +5,11 @@ import sqlalchemy as sa
 from orchestrator.store.store import Store
 from orchestrator.store.tables import inbox
 
+# Made once: making a statement takes longer than running it.
+_SEEN = sa.select(sa.literal(1)).where(
+    inbox.c.consumer == sa.bindparam("consumer"), inbox.c.event_id == sa.bindparam("event_id")
+)
+
 
 class StoredSent:
     """Remembers the events of one consumer, such as the mails that were sent or the links that were used."""
@@ -15,11 +20,9 @@ class StoredSent:
 
     def seen(self, event_id: str) -> bool:
         """Whether it was recorded."""
-        query = sa.select(sa.literal(1)).where(
-            inbox.c.consumer == self._consumer, inbox.c.event_id == event_id
-        )
+        wanted = {"consumer": self._consumer, "event_id": event_id}
         with self._store.reading.connect() as connection:
-            return connection.execute(query).first() is not None
+            return connection.execute(_SEEN, wanted).first() is not None
 
     def record(self, event_id: str) -> None:
         """Durable when it returns; recording twice is harmless."""
