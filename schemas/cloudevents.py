@@ -6,6 +6,7 @@ repeats without decoding the value. The trace that a message belongs to is named
 """
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from schemas.messages import Message
 from schemas.traceparent import HEADER, traceparent
@@ -19,13 +20,18 @@ def headers(
     """The headers of a message: `at` is its time in microseconds UTC, `source` the role that writes it,
     `trace` what `trace_of` kept of what caused it.
     """
-    time = (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z")
     return (
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
         ("ce_source", f"/radera/{source}".encode()),
         ("ce_type", f"radera.erasure.{type(message).__name__.lower()}.v1".encode()),
-        ("ce_time", time.encode()),
+        ("ce_time", _time(at)),
         ("content-type", b"application/avro"),
         *(((HEADER, traceparent(trace, event_id).encode()),) if trace is not None else ()),
     )
+
+
+# A batch has one time.
+@lru_cache(maxsize=8)
+def _time(at: int) -> bytes:
+    return (_EPOCH + timedelta(microseconds=at)).isoformat().replace("+00:00", "Z").encode()

@@ -72,12 +72,15 @@ _CONFLUENT_HEADER: Final = 5
 
 
 class _Version(NamedTuple):
-    """One version of one record type. `header` begins its messages in single-object encoding."""
+    """One version of one record type. `header` begins its messages in single-object encoding; `many` are the
+    fields that can hold more than one value.
+    """
 
     name: str
     text: str
     schema: Any
     header: bytes
+    many: tuple[str, ...]
 
 
 class Codec:
@@ -92,7 +95,7 @@ class Codec:
         """The message's bytes; in Confluent framing when given the registry's id of the current schema."""
         current = self._current[type(message).__name__]
         data = message.model_dump(warnings=False)  # a warning would quote the value
-        body, items = _write(current, data), _items(data.values())
+        body, items = _write(current, data), _items([data[name] for name in current.many])
         del data, message  # from the frames of the errors below
         if body is None:
             raise UnfitMessage(f"It is a {current.name}.")
@@ -176,7 +179,8 @@ def _parse(text: str) -> _Version:
         raise ValueError("only records travel")
     _least_bytes(schema, {}, ())
     header = _SINGLE_OBJECT + bytes.fromhex(fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
-    return _Version(schema["name"].rpartition(".")[2], text, schema, header)
+    many = tuple(field["name"] for field in schema["fields"] if _holds_many(field["type"]))
+    return _Version(schema["name"].rpartition(".")[2], text, schema, header, many)
 
 
 def _from_registry(registry: Resolver, schema_id: int) -> _Version | str:
@@ -219,7 +223,7 @@ def _read(data: bytes, start: int, written: _Version, current: _Version, expecte
         return MalformedMessage(f"The body of the {written.name} can't be read.")
     if not isinstance(values, dict) or buffer.tell() != len(data):
         return MalformedMessage(f"Something follows the {written.name}.")
-    if _items(values.values()) > MAX_ITEMS:
+    if _items([values[name] for name in current.many]) > MAX_ITEMS:
         return MessageTooLarge(f"The limit is {MAX_ITEMS} items.")
     try:
         return expected.model_validate(values)
@@ -240,6 +244,12 @@ def _items(values: Iterable[Any]) -> int:
         elif isinstance(value, list | tuple):
             count += len(value) + _items(value)
     return count
+
+
+def _holds_many(schema: Any) -> bool:
+    if isinstance(schema, list):
+        return any(map(_holds_many, schema))
+    return isinstance(schema, dict) and schema["type"] in ("array", "map", "record")
 
 
 def _without_logical_types(schema: Any) -> Any:

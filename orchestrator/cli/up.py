@@ -1,5 +1,6 @@
 """`radera up`, or one role by itself: runs until a signal says stop."""
 
+import gc
 import logging
 import signal
 import sys
@@ -18,6 +19,10 @@ from orchestrator.cli.secrets import unavailable
 from orchestrator.settings import Settings
 
 _logger = logging.getLogger(__name__)
+
+# New objects before the collector of cycles looks among them. A batch makes tens of thousands of values, next
+# to none of them in cycles; at the default of 700 the looks took a fifth of the orchestrator's time.
+_COLLECT_EVERY = 50_000
 
 
 class BusStuck(Exception):
@@ -56,6 +61,10 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
         click.echo(f"radera: {config}: {unsigned}", err=True)
     roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
     roles.start()
+    # What is there now stays: it need not be looked at again each time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_EVERY)
     what = "up" if names is ALL else ", ".join(names)
     places = [f"http://{settings.http.host}:{settings.http.port}"]
     own = None if settings.opendsr is None else settings.opendsr.mutual_tls

@@ -37,7 +37,7 @@ class UnknownRequest(Exception):
     """An event arrived for a request that nobody has opened."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Decision:
     """What follows from an event, to be committed together or not at all.
 

@@ -7,7 +7,8 @@ Rules that the types keep:
 * An end carries what was found. `Ended` needs a kind and a time; the grade says how strong the proof is.
 * Identifiers and references are sealed bytes. The core moves them and never looks inside.
 
-Everything is frozen: a transition makes a new value. Times are microseconds since the epoch, UTC.
+Everything is frozen: a transition makes a new value. There are no slots, which is what makes that cheap (see
+`replacing`). Times are microseconds since the epoch, UTC.
 """
 
 from dataclasses import dataclass, field
@@ -45,7 +46,7 @@ GRADES: tuple[Grade, ...] = ("seen_absent", "vendor_stated", "party_stated", "ve
 _DOCUMENT = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Wait:
     """Something that waits, until `until` at the latest: then its timer fires."""
 
@@ -55,14 +56,14 @@ class Wait:
 # --- a step's states ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Waiting(Wait):
     """For the systems it comes after."""
 
     status: Literal["waiting"] = "waiting"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Locating(Wait):
     """A locate command is out; `until` is when its silence is alarmed."""
 
@@ -70,7 +71,7 @@ class Locating(Wait):
     status: Literal["locating"] = "locating"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Erasing(Wait):
     """An erase command is out; `until` is when its silence is alarmed."""
 
@@ -78,7 +79,7 @@ class Erasing(Wait):
     status: Literal["erasing"] = "erasing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Proving(Wait):
     """A prove command is out; `until` is when its silence is alarmed."""
 
@@ -86,7 +87,7 @@ class Proving(Wait):
     status: Literal["proving"] = "proving"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Retrying(Wait):
     """The last attempt failed; the next one goes out at `until`."""
 
@@ -94,14 +95,14 @@ class Retrying(Wait):
     status: Literal["retrying"] = "retrying"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Accepted(Wait):
     """The vendor said yes; the proof is due at `until`."""
 
     status: Literal["accepted"] = "accepted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AwaitingParty(Wait):
     """An agency or controller was asked with `verb`; a reminder is due at `until`."""
 
@@ -109,7 +110,7 @@ class AwaitingParty(Wait):
     status: Literal["awaiting_party"] = "awaiting_party"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AwaitingSubject(Wait):
     """An identifier is missing that the subject can be asked for; after `until` it is not identifiable."""
 
@@ -117,7 +118,7 @@ class AwaitingSubject(Wait):
     status: Literal["awaiting_subject"] = "awaiting_subject"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AwaitingDecision(Wait):
     """A failure or a question lies with the DPO (escalation `reason`); `resume` is what a retry sends."""
 
@@ -126,7 +127,7 @@ class AwaitingDecision(Wait):
     status: Literal["awaiting_decision"] = "awaiting_decision"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ended:
     """The step's end. `contradicted` names a later fact that speaks against it."""
 
@@ -155,7 +156,7 @@ StepState = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attempt:
     """A command that was sent and not yet answered."""
 
@@ -165,7 +166,7 @@ class Attempt:
     not_after: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """One system within the request.
 
@@ -224,21 +225,21 @@ class Step:
 # --- the request's states ---
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class AwaitingVerification(Wait):
     """Something about the request itself lies with the DPO before any system is touched."""
 
     status: Literal["awaiting_verification"] = "awaiting_verification"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class InProgress(Wait):
     """`until` is the next statutory alarm, or the next routine review."""
 
     status: Literal["in_progress"] = "in_progress"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Closing(Wait):
     """No new erasing commands; waits for outstanding attempts and notices, then becomes `final`."""
 
@@ -246,7 +247,7 @@ class Closing(Wait):
     status: Literal["closing"] = "closing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Finished:
     """The end of the request; its key is destroyed."""
 
@@ -257,7 +258,7 @@ class Finished:
 RequestState = AwaitingVerification | InProgress | Closing | Finished
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Escalation:
     """An open question to the DPO. It has a reminder, so it too is a wait."""
 
@@ -273,7 +274,7 @@ class Escalation:
 NoticePurpose = Literal["acted", "rejected", "extended"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class NoticePending(Wait):
     """Asked of the mailbox under `command_id`; `until` is when its silence is alarmed.
 
@@ -285,7 +286,7 @@ class NoticePending(Wait):
     status: Literal["pending"] = "pending"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class NoticeGiven:
     """The subject knows: by our mail, or by other means as the DPO recorded."""
 
@@ -294,7 +295,7 @@ class NoticeGiven:
     status: Literal["given"] = "given"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Notice:
     """One notice to the subject (Art. 12(3) and (4), Art. 19)."""
 
@@ -302,7 +303,7 @@ class Notice:
     state: NoticePending | NoticeGiven
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Saga:
     """The state of one request. `version` rises with every event that was applied. `reason` is the DPO's, for
     rejecting, cancelling or extending it. `trace` is carried on to all that is sent about it.
@@ -352,7 +353,10 @@ class Saga:
         return min(until for _, until in waits(self))
 
     def step(self, system: str) -> Step | None:
-        return next((step for step in self.steps if step.system == system), None)
+        for step in self.steps:
+            if step.system == system:
+                return step
+        return None
 
     def escalation(self, escalation_id: str | None) -> Escalation | None:
         return next((one for one in self.escalations if one.id == escalation_id), None)

@@ -5,18 +5,26 @@ and the head goes into the outcome and the DPO's mail.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as quoted
 
 GENESIS = "0" * 64
-_canonical = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True).encode
+
+
+def canonical(data: Mapping[str, str]) -> str:
+    """An entry's data as JSON: names sorted, no spaces, nothing but ASCII.
+
+    Put together here because the library sets up a new encoder for each value, which for these small ones
+    takes most of the time of a decision.
+    """
+    return "{" + ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in sorted(data.items())]) + "}"
 
 
 def link(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> str:
     """The hash of one entry: SHA-256 (hex) over its canonical JSON, `previous` included."""
-    canonical = _canonical([previous, seq, at, action, dict(sorted(data.items()))])
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    entry = f"[{quoted(previous)},{seq},{at},{quoted(action)},{canonical(data)}]"
+    return hashlib.sha256(entry.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

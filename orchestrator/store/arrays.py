@@ -27,13 +27,7 @@ def _text(items: Sequence[str | None]) -> list[bytes]:
 
 
 def _bytes(items: Sequence[bytes | None]) -> list[bytes]:
-    parts: list[bytes] = []
-    for item in items:
-        if item is None:
-            parts.append(_NULL)
-        else:
-            parts += (_length(len(item)), item)
-    return parts
+    return [_NULL if item is None else _length(len(item)) + item for item in items]
 
 
 def _numbers(form: str) -> Callable[[Sequence[int | None]], list[bytes]]:

@@ -4,15 +4,15 @@ SQLite's writers take turns from their first statement on, so that there is noth
 lock on PostgreSQL is nothing here, and the outbox is one shard.
 """
 
-import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from orchestrator.saga.timeline import canonical
 from orchestrator.store.tables import SHARDS
 
 # Milliseconds: SQLite's clock has no finer digit before 3.42.
@@ -33,27 +33,31 @@ def waits_for_rows(bind: sa.Engine | sa.Connection) -> bool:
 def put(
     connection: sa.Connection,
     table: sa.Table,
-    rows: Sequence[Mapping[str, object]],
+    names: tuple[str, ...],
+    rows: Sequence[tuple[object, ...]],
     then: Then,
 ) -> sa.CursorResult[Any]:
-    """Insert the rows, in their order, as one statement; `then` adds to it what follows a conflict.
+    """Insert the rows, in their order, as one statement; `names` are of the columns that they have, `then`
+    adds what follows a conflict.
 
     Statements are made once for each `then`, which is therefore a function that stays: making one costs more
     than running it.
     """
-    names = tuple(rows[0])
     if connection.dialect.name != "postgresql":
-        return connection.execute(_from_rows(table, then), rows)
+        return connection.execute(
+            _from_rows(table, then), [dict(zip(names, row, strict=True)) for row in rows]
+        )
     arrays = {
-        _BIND + name: _array(sa.Text(), [json.dumps(row[name]) for row in rows])
+        # The one column of this type holds a timeline's data.
+        _BIND + name: _array(sa.Text(), [canonical(value) for value in values])
         if isinstance(table.c[name].type, sa.JSON)
-        else _array(table.c[name].type, [row[name] for row in rows])
-        for name in names
+        else _array(table.c[name].type, values)
+        for name, values in zip(names, zip(*rows, strict=True), strict=True)
     }
     return connection.execute(_from_arrays_then(table, names, then), arrays)
 
 
-def _array(kind: sa.types.TypeEngine[Any], items: Sequence[object]) -> object:
+def _array(kind: sa.types.TypeEngine[Any], items: Sequence[Any]) -> object:
     # Its driver takes memory and time that the embedded default has no use for.
     from orchestrator.store.arrays import Array
 

@@ -55,14 +55,14 @@ class AskedRequests:
 
     def file(self, asked: Asked, addresses: Sequence[bytes]) -> Asked:
         """Files a request with the addresses to tell, unless its id is known. Gives the one that is filed."""
-        row = {name: getattr(asked, name) for name in _ASKED}
+        row = tuple(getattr(asked, name) for name in _ASKED)
         listeners = [
             {"request_id": asked.request_id, "number": number, "address": address, "tries": 0, "told": None}
             | {"look_at": asked.received_at}
             for number, address in enumerate(addresses)
         ]
         with self._store.engine.begin() as connection:
-            done = dialect.put(connection, opendsr_requests, [row], _returning_id)
+            done = dialect.put(connection, opendsr_requests, _ASKED, [row], _returning_id)
             if list(done.scalars()) and listeners:
                 connection.execute(sa.insert(opendsr_callbacks), listeners)
         return self.find(asked.request_id) or asked

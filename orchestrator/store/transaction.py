@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import islice
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
@@ -33,6 +34,25 @@ from orchestrator.store.documents import documents, read_document, write_documen
 _ASIDE = 3600 * 1_000_000
 # Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
 _IN_ONE_STATEMENT = 10_000
+
+# The columns of what is written most, in the order of the rows.
+_OF_SAGA = (
+    "request_id",
+    "version",
+    "status",
+    "received_at",
+    "due_at",
+    "wake_at",
+    "acted_at",
+    "open_escalations",
+    "quarantined",
+    "subject_digest",
+    "updated_at",
+    "document",
+)
+_OF_ENTRY = ("request_id", "seq", "at", "action", "data", "previous", "hash")
+_OF_RECORD = ("event_id", "shard", "topic", "key", "headers", "value", "created_at")
+
 FINAL_STATUSES = ("completed", "rejected", "cancelled")
 _T = TypeVar("_T")
 
@@ -81,13 +101,11 @@ class Transaction:
     def insert_inbox(self, consumer: str, event_ids: Iterable[str]) -> set[str]:
         """Note the events as seen by `consumer`; returns those that it had not seen."""
         now = self.now()
-        rows = [
-            {"consumer": consumer, "event_id": event_id, "seen_at": now}
-            for event_id in sorted(set(event_ids))
-        ]
+        rows = [(consumer, event_id, now) for event_id in sorted(set(event_ids))]
         if not rows:
             return set()
-        new = self._put(tables.inbox, rows, _returning_new(tables.inbox.c.event_id))
+        names = ("consumer", "event_id", "seen_at")
+        new = self._put(tables.inbox, names, rows, _returning_new(tables.inbox.c.event_id))
         return set(new.scalars())
 
     def forget_inbox(self, consumer: str, event_ids: Iterable[str]) -> None:
@@ -100,12 +118,9 @@ class Transaction:
     def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
         """Make rows to lock for requests that were never heard of."""
         now = self.now()
-        rows = [
-            {"request_id": request_id, "version": 0, "updated_at": now}
-            for request_id in sorted(set(request_ids))
-        ]
+        rows = [(request_id, 0, now) for request_id in sorted(set(request_ids))]
         if rows:
-            self._put(tables.sagas, rows)
+            self._put(tables.sagas, ("request_id", "version", "updated_at"), rows)
 
     def load(self, request_ids: Iterable[str]) -> dict[str, Saga | None]:
         """Lock the sagas and read them; None for a request without a state, with or without a row."""
@@ -164,68 +179,57 @@ class Transaction:
         """Write the sagas' new states."""
         now = self.now()
         rows = [
-            {
-                "request_id": saga.request_id,
-                "version": saga.version,
-                "status": saga.status,
-                "received_at": saga.received_at,
-                "due_at": saga.due_at,
-                "wake_at": saga.wake_at,
-                "acted_at": saga.acted_at,
-                "open_escalations": len(saga.escalations),
-                "quarantined": int(saga.quarantined),
-                "subject_digest": saga.subject_digest or None,
-                "updated_at": now,
-                "document": write_document(saga),
-            }
+            (
+                saga.request_id,
+                saga.version,
+                saga.status,
+                saga.received_at,
+                saga.due_at,
+                saga.wake_at,
+                saga.acted_at,
+                len(saga.escalations),
+                int(saga.quarantined),
+                saga.subject_digest or None,
+                now,
+                write_document(saga),
+            )
             for _, saga in sorted({saga.request_id: saga for saga in sagas}.items())
         ]
-        self._upsert(tables.sagas, rows)
+        self._upsert(tables.sagas, _OF_SAGA, rows)
 
     def append_timeline(self, entries: Iterable[tuple[str, Entry]]) -> None:
         """Add (request id, entry) pairs. An entry whose place is taken is a fork of the chain, and raises."""
         rows = [
-            {
-                "request_id": request_id,
-                "seq": entry.seq,
-                "at": entry.at,
-                "action": entry.action,
-                "data": dict(entry.data),
-                "previous": entry.previous,
-                "hash": entry.hash,
-            }
+            (request_id, entry.seq, entry.at, entry.action, entry.data, entry.previous, entry.hash)
             for request_id, entry in entries
         ]
         if rows:
-            self._put(tables.timeline, rows, _as_it_is)
+            self._put(tables.timeline, _OF_ENTRY, rows, _as_it_is)
 
     def enqueue(self, outgoing: Iterable[Outgoing]) -> None:
         """Put records into the outbox, in this order."""
         now = self.now()
         rows = [
-            {
-                "event_id": one.event_id,
-                "shard": dialect.shard_of(self._connection, one.key),
-                "topic": one.topic,
-                "key": one.key,
-                "headers": _headers_to_text(one.headers),
-                "value": one.value,
-                "created_at": now,
-            }
+            (
+                one.event_id,
+                dialect.shard_of(self._connection, one.key),
+                one.topic,
+                one.key,
+                _headers_to_text(one.headers),
+                one.value,
+                now,
+            )
             for one in outgoing
         ]
         if rows:
-            self._put(tables.outbox, rows)
+            self._put(tables.outbox, _OF_RECORD, rows)
 
     def correlate(self, correlations: Iterable[Correlation]) -> None:
         """Remember for callbacks to come. A later request about the same record takes its callbacks over."""
         now = self.now()
         latest = {one.digest: one for one in correlations}
-        rows = [
-            {"digest": digest, "request_id": one.request_id, "system": one.system, "created_at": now}
-            for digest, one in sorted(latest.items())
-        ]
-        self._upsert(tables.correlations, rows)
+        rows = [(digest, one.request_id, one.system, now) for digest, one in sorted(latest.items())]
+        self._upsert(tables.correlations, ("digest", "request_id", "system", "created_at"), rows)
 
     def resolve(self, digests: Iterable[str]) -> dict[str, tuple[str, str]]:
         """The (request id, system) of each digest that is known."""
@@ -244,16 +248,12 @@ class Transaction:
             return {}
         now = self.now()
         c = tables.subject_keys.c
+        names = ("request_id", "generation", "wrapped", "created_at")
         rows = [
-            {
-                "request_id": request_id,
-                "generation": wrapped.generation,
-                "wrapped": wrapped.blob,
-                "created_at": now,
-            }
+            (request_id, wrapped.generation, wrapped.blob, now)
             for request_id, wrapped in sorted(keys.items())
         ]
-        new = set(self._put(tables.subject_keys, rows, _returning_new(c.request_id)).scalars())
+        new = set(self._put(tables.subject_keys, names, rows, _returning_new(c.request_id)).scalars())
         filed: dict[str, Filed] = {request_id: "new" if request_id in new else "known" for request_id in keys}
         for some in _chunks(sorted(keys.keys() - new)):
             query = sa.select(c.request_id).where(self._among(c.request_id, some), c.wrapped.is_(None))
@@ -267,21 +267,16 @@ class Transaction:
 
         After the commit, `StoredKeys.shred` takes what is left of them out of the write-ahead log.
         """
-        rows = [
-            {"request_id": request_id, "created_at": at, "destroyed_at": at}
-            for request_id in sorted(set(request_ids))
-        ]
+        rows = [(request_id, at, at) for request_id in sorted(set(request_ids))]
         if not rows:
             return
-        self._put(tables.subject_keys, rows, _leaving_a_tombstone)
+        names = ("request_id", "created_at", "destroyed_at")
+        self._put(tables.subject_keys, names, rows, _leaving_a_tombstone)
 
     def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
         """The next offset that `group` reads, by (topic, partition)."""
-        rows = [
-            {"group": group, "topic": topic, "partition": partition, "next": following}
-            for (topic, partition), following in sorted(positions.items())
-        ]
-        self._upsert(tables.positions, rows)
+        rows = [(group, *place, following) for place, following in sorted(positions.items())]
+        self._upsert(tables.positions, ("group", "topic", "partition", "next"), rows)
 
     # --- upkeep ---
 
@@ -409,18 +404,18 @@ class Transaction:
     def _among(self, column: sa.Column[str], some: Sequence[str]) -> sa.ColumnElement[bool]:
         return dialect.among(self._connection, column, some)
 
-    def _upsert(self, table: sa.Table, rows: Sequence[Mapping[str, object]]) -> None:
-        if not rows:
-            return
-        self._put(table, rows, _replacing(table, tuple(rows[0])))
+    def _upsert(self, table: sa.Table, names: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+        if rows:
+            self._put(table, names, rows, _replacing(table, names))
 
     def _put(
         self,
         table: sa.Table,
-        rows: Sequence[Mapping[str, object]],
+        names: tuple[str, ...],
+        rows: Sequence[tuple[object, ...]],
         then: dialect.Then | None = None,
     ) -> sa.CursorResult[Any]:
-        return dialect.put(self._connection, table, rows, then or _leaving_what_is_there)
+        return dialect.put(self._connection, table, names, rows, then or _leaving_what_is_there)
 
 
 # --- what an INSERT does about rows that are there; each is made once, see `dialect.put` ---
@@ -467,8 +462,9 @@ def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
 
 
 def _headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
-    # Names and values in turn; each byte of a value is the character of the same number.
-    return json.dumps([text for name, value in headers for text in (name, value.decode("latin-1"))])
+    # A list in JSON, names and values in turn; each byte of a value is the character of the same number.
+    parts = [f"{quoted(name)}, {quoted(value.decode('latin-1'))}" for name, value in headers]
+    return f"[{', '.join(parts)}]"
 
 
 def headers_from_text(text: str) -> tuple[tuple[str, bytes], ...]:
@@ -477,4 +473,6 @@ def headers_from_text(text: str) -> tuple[tuple[str, bytes], ...]:
     if parts and isinstance(parts[0], list):
         # As older rows have them: pairs, the value in base64.
         return tuple((name, base64.b64decode(value)) for name, value in parts)
-    return tuple((name, value.encode("latin-1")) for name, value in zip(parts[::2], parts[1::2], strict=True))
+    return tuple(
+        [(name, value.encode("latin-1")) for name, value in zip(parts[::2], parts[1::2], strict=True)]
+    )

@@ -128,7 +128,7 @@ def main(config: Path, wrote: Written, events: int) -> None:
             began, used = time.time(), time.process_time()
         with ground.engine.begin() as connection:
             rows = [other] * len(batch) + [document] * round(documents_each * len(batch))
-            dialect.put(connection, _TABLE, [{"data": row} for row in rows], _plain)
+            dialect.put(connection, _TABLE, ("data",), [(row,) for row in rows], _plain)
         ground.bus.publish(list(islice(records, round(records_each * len(batch)))))
         for delivery in batch:
             subscription.ack(delivery)
