@@ -10,7 +10,11 @@ What has to be known about it:
   with the account's pin and the control record in place.
 * A contact that was made after the erasure may be new consent, or a CRM that syncs. It is reported, and
   never erased unasked.
-* The daily limit resets at the account's midnight: asking earlier only hammers.
+* The daily limit resets at the account's midnight: asking earlier only hammers. Until the account has said
+  its time zone, which it can't when the very first call meets the limit, the settings' or the
+  installation's counts.
+* Searches have a limit of their own, five in a second for the whole account. They are sent one by one,
+  evenly: a bucket that fills with time lets through nearly twice its rate in the first second.
 * An error's `message` can quote the address and is never kept.
 * A look-up answers at once; a search lags behind, and may find what is gone or match loosely. So whoever a
   search finds is read by id before it counts, and must have the address.
@@ -50,15 +54,13 @@ from handlers.results import (
 from handlers.times import EPOCH, SECOND, from_datetime, from_iso, micros, to_iso
 from orchestrator.http import Answer, Client, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Duration
+from orchestrator.settings.sections import Duration, Zone
 
 PROPERTIES = "createdate,email,hs_additional_emails"
 LOCKED = 423
 MIGRATING = 477
 SEARCH_PAGE = 100
 SEARCH_PAGES = 100
-SEARCHES = 4
-"""In a second; HubSpot lets the whole account make five."""
 
 
 class HubSpotSettings(HandlerSettings):
@@ -90,6 +92,12 @@ class HubSpotSettings(HandlerSettings):
     """How long HubSpot says that the purge may take; only reported."""
     calls_per_ten_seconds: Annotated[int, Field(ge=1, le=190)] = 50
     """Our share of the account's limit (100 or 190 per 10 s, by plan), which others use, too."""
+    searches_per_second: Annotated[int, Field(ge=1, le=4)] = 4
+    """One worker's share of the five searches a second that HubSpot lets the whole account make; with two
+    workers write 2."""
+    time_zone: Zone | None = None
+    """The account's time zone (IANA name), at whose midnight the daily limit resets, until the account says
+    its own; by default that of the installation."""
 
 
 class HubSpot:
@@ -101,7 +109,7 @@ class HubSpot:
     def __init__(self, settings: HubSpotSettings, context: Context) -> None:
         self._settings = settings
         self._context = context
-        self._zone = "UTC"
+        self._zone = settings.time_zone or context.time_zone
         self._client = context.clients.client(
             settings.url,
             authority=StaticAuthority(lambda: {"Authorization": f"Bearer {settings.token.read()}"}),
@@ -111,7 +119,7 @@ class HubSpot:
         self._searches = context.clients.client(
             settings.url,
             authority=StaticAuthority(lambda: {"Authorization": f"Bearer {settings.token.read()}"}),
-            limits=Limits(calls=SEARCHES, per=timedelta(seconds=1)),
+            limits=Limits(calls=1, per=timedelta(seconds=1) / settings.searches_per_second),
             account=f"hubspot-search/{settings.portal_id}",
         )
 

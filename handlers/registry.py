@@ -60,6 +60,8 @@ class Context:
     """Where, below it, the page is that an agency's link leads to."""
     callback_path: str = "/callbacks/tenant/"
     """Where, below it, controllers and agencies call back."""
+    time_zone: str = "UTC"
+    """The installation's time zone, for where a vendor's isn't known."""
     controller: str = ""
     """The installation's name, as a party knows it."""
     domain: str = "localhost"

@@ -40,7 +40,10 @@ RENAMED = {
 
 
 class Sandbox:
-    """Stand-ins for all vendors. With a directory every change is on disk before its answer leaves."""
+    """Stand-ins for all vendors. With a directory every change is on disk before its answer leaves.
+
+    Limits of so many calls in a second go by `monotonic`, where `clock` stands still between them.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Sandbox:
         clock: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         deliver: Deliver | None = None,
+        monotonic: Callable[[], float] | None = None,
     ) -> None:
         self.store = Store(directory)
         self.clock = clock
@@ -59,7 +63,7 @@ class Sandbox:
         self._courier = Courier(self.store, self._lock, clock)
         self._faults = Faults(self.store)
         self._superoffice = SuperOffice(self.store, Login(self.store, self._key))
-        self._hubspot = HubSpot(self.store)
+        self._hubspot = HubSpot(self.store, monotonic or (lambda: clock() / 1_000_000))
         self._google = Google(self.store)
         self._teamtailor = Teamtailor(self.store)
         self._controllers = Controllers(self.store, self._key)

@@ -10,6 +10,8 @@ The rules that matter to an erasure:
   pass it on.
 * Search needs all five of its fields and is eventually consistent: for `search_lag` it shows what was,
   not what is. It gives `SEARCH_PAGE` results at most, and where to go on.
+* An account may search `SEARCHES` times in a second, whichever second it is; the next one is refused (429,
+  policy `SECONDLY`) and says nothing of when to come again.
 * A contact that was erased is announced to the account's `webhook`, in a batch of one with an event of no
   interest, signed (version 3) when it is sent.
 * A private app's token can be asked about: its account and its scopes.
@@ -22,6 +24,8 @@ properties are left out; an unknown id given to gdpr-delete is a 404.
 import itertools
 import json
 import re
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from handlers.sandbox.store import Row, Store, normal
@@ -36,11 +40,14 @@ SEARCH_FIELDS = ("filterGroups", "properties", "sorts", "limit", "after")
 TOKEN = re.compile(r"\w+")
 ELSEWHERE = 99999999
 SEARCH_PAGE = 100
+SEARCHES = 5
 
 
 class HubSpot:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, monotonic: Callable[[], float]) -> None:
         self._store = store
+        self._monotonic = monotonic
+        self._searched: dict[int, deque[float]] = {}
         self._errors = itertools.count(1)
 
     def _error(self, status: int, category: str, message: str) -> Refusal:
@@ -264,7 +271,25 @@ class HubSpot:
         done = {"status": "COMPLETE", "startedAt": rfc3339(call.now), "completedAt": rfc3339(call.now)}
         return document(200, {**done, "results": [{"subscriberIdString": email, "channel": "EMAIL"}]})
 
+    def _may_search(self, account: Row) -> None:
+        now = self._monotonic()
+        lately = self._searched.setdefault(account["id"], deque())
+        while lately and lately[0] <= now - 1:
+            lately.popleft()
+        if len(lately) >= SEARCHES:
+            identity = serial_uuid(next(self._errors))
+            content = {
+                "status": "error",
+                "message": "You have reached your secondly limit.",
+                "errorType": "RATE_LIMIT",
+                "correlationId": identity,
+                "policyName": "SECONDLY",
+            }
+            raise Refusal(document(429, content, {"x-hubspot-correlation-id": identity}))
+        lately.append(now)
+
     def _search(self, call: Call, account: Row) -> Reply:
+        self._may_search(account)
         asked = call.json()
         absent = [name for name in SEARCH_FIELDS if asked is None or name not in asked]
         if asked is None or absent:

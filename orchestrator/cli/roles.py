@@ -70,6 +70,7 @@ def make_handlers(
             public_url=settings.installation.public_url,
             answer_path="/answer/",
             callback_path=f"/callbacks/{system.kind}/",
+            time_zone=settings.installation.time_zone,
             controller=settings.installation.name,
             domain=settings.installation.domain,
             sender=settings.smtp.sender,

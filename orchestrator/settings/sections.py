@@ -83,9 +83,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('no such time zone; use an IANA name, as in "Europe/Stockholm"') from None
+    return value
+
+
 Domain = Annotated[str, AfterValidator(_domain)]
 Address = Annotated[str, AfterValidator(_address)]
 Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
+Zone = Annotated[str, AfterValidator(_zone)]
 Site = Annotated[str, AfterValidator(_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Line = Annotated[str, Field(min_length=1, max_length=200)]
@@ -112,7 +121,7 @@ class Installation(Section):
     """The domain after the @ of the Message-IDs."""
     public_url: Site
     """The address under which agencies, vendors and tenants reach this installation."""
-    time_zone: str = "Europe/Stockholm"
+    time_zone: Zone = "Europe/Stockholm"
     """Statutory days begin and end in this zone (IANA name)."""
     country: str = "SE"
     """Whose public holidays move a due date, and whose authority a notice names (ISO 3166 code)."""
@@ -123,12 +132,6 @@ class Installation(Section):
 
     @model_validator(mode="after")
     def _places(self) -> Self:
-        try:
-            ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ValueError(
-                'time_zone: no such time zone; use an IANA name, as in "Europe/Stockholm"'
-            ) from None
         supported = holidays.list_supported_countries()
         if self.country not in supported:
             raise ValueError('country: its public holidays are not known; use an ISO 3166 code, as in "SE"')

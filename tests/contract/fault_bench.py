@@ -269,6 +269,7 @@ class Play:
             clients=clients.of(system),
             public_url=installation.PUBLIC,
             callback_path=f"/callbacks/{plan.kind}/",
+            time_zone=settings().installation.time_zone,
             controller="Controller AB",
             domain="radera.controller.example",
             sender="radera@controller.example",

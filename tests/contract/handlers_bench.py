@@ -1,6 +1,7 @@
 """A workbench for the handlers' contract tests: stand-ins, handlers as configured, and tasks for them."""
 
 import json
+import time
 from collections.abc import Mapping
 from email.message import EmailMessage
 from pathlib import Path
@@ -50,7 +51,9 @@ class Bench:
         self.said: list[tuple[str, bytes, Mapping[str, str]]] = []
         self.mails: list[EmailMessage] = []
         self.mail_fails: list[Exception] = []
-        self.sandbox = Sandbox(clock=self.clock, sleep=self.clock.sleep, deliver=self._deliver)
+        self.sandbox = Sandbox(
+            clock=self.clock, sleep=self.clock.sleep, deliver=self._deliver, monotonic=time.monotonic
+        )
         self.clients = Clients(clock=self.clock, transport=self.sandbox.transport())
         self.links = PartyLinks(DIGEST_KEY)
         self._folder = folder
@@ -88,6 +91,7 @@ class Bench:
             clock=self.clock,
             clients=self.clients,
             public_url=PUBLIC,
+            time_zone="Europe/Helsinki",
             controller="SmartDok Sverige AB",
             domain="radera.example.com",
             sender="dsr@radera.example.com",

@@ -143,9 +143,8 @@ def waits_as_told(name: str, call: Call, at: int, waited: int, *, is_asked: bool
     if name == "429_short" and call.vendor != "mail":
         return waited == ASKED * SECOND
     if name == "429_daily":
-        # HubSpot tells its account's zone with the account, and not before.
-        knows = call.shape.endswith("/details") and call.verb == "locate"
-        return at % DAY == (0 if knows else MIDNIGHT[call.vendor])
+        # HubSpot tells its account's zone with the account; before that the installation's counts.
+        return at % DAY == MIDNIGHT[call.vendor]
     return 0 < waited <= 10 * SECOND
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from handlers.port import Expired, Permanent, Refused, Retryable
@@ -77,6 +78,44 @@ async def test_every_page_of_a_search_is_read(bench: Bench) -> None:
     bench.clock.pass_seconds(60)
     located = await bench.hubspot(calls_per_ten_seconds=190).locate(bench.task("locate"))
     assert [wanted] == [one.id for one in located.references]
+
+
+async def test_searches_keep_below_the_accounts_five_in_a_second(bench: Bench) -> None:
+    """Several people at once, by handlers that share the account: the stand-in refuses the sixth search in
+    any second, and none is refused.
+    """
+    handlers = [bench.hubspot(), bench.hubspot()]
+    outcomes = []
+
+    async def locate(number: int) -> None:
+        person = Identifier("email", f"p{number}@example.com")
+        outcomes.append(await handlers[number % 2].locate(bench.task("locate", person)))
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(7):
+            tasks.start_soon(locate, number)
+    assert [Absent] * 7 == [type(one) for one in outcomes]
+
+
+@pytest.mark.parametrize(
+    ("stated", "hours"), [({}, 21), ({"time_zone": "America/New_York"}, 4), ({"time_zone": "UTC"}, 24)]
+)
+async def test_a_daily_limit_on_the_very_first_call_waits_for_a_midnight_that_is_the_accounts(
+    bench: Bench, stated: dict[str, Any], hours: int
+) -> None:
+    """The account could not say its zone yet: the settings' counts, or else the installation's; once it has
+    said it (Stockholm, here), that one.
+    """
+    handler = bench.hubspot(**stated)
+    bench.sandbox.fault("429", vendor="hubspot", policy="DAILY")
+    with pytest.raises(Retryable, match=r"^daily_limit$") as caught:
+        await handler.locate(bench.task("locate"))
+    assert hours * HOUR == caught.value.retry_after
+    await handler.locate(bench.task("locate"))
+    bench.sandbox.fault("429", vendor="hubspot", policy="DAILY")
+    with pytest.raises(Retryable, match=r"^daily_limit$") as caught:
+        await handler.locate(bench.task("locate"))
+    assert 22 * HOUR == caught.value.retry_after
 
 
 async def test_a_search_that_lags_behind_finds_nobody_who_is_gone(bench: Bench) -> None:

@@ -46,6 +46,25 @@ async def test_a_token_that_is_missing_or_wrong_is_401(sandbox: Sandbox) -> None
     assert (401, "INVALID_AUTHENTICATION") == (answer.status_code, answer.json()["category"])
 
 
+async def test_the_sixth_search_within_a_second_is_refused(api: httpx.AsyncClient, clock: Clock) -> None:
+    """In HubSpot's words, without a hint of when to come again; a second after the first there is room."""
+    asked = {"filterGroups": [], "properties": [], "sorts": [], "limit": 1, "after": "0"}
+
+    async def search() -> httpx.Response:
+        return await api.post(f"{CONTACTS}/search", json=asked)
+
+    answers = []
+    for _ in range(6):
+        answers.append(await search())
+        clock.pass_seconds(0.1)
+    assert [200] * 5 + [429] == [one.status_code for one in answers]
+    assert "retry-after" not in answers[-1].headers
+    said = answers[-1].json()
+    assert ("RATE_LIMIT", "SECONDLY") == (said["errorType"], said["policyName"])
+    clock.pass_seconds(0.4)
+    assert [200, 429] == [(await search()).status_code for _ in range(2)]
+
+
 @pytest.mark.parametrize("version", ["v3", "2026-03"])
 async def test_the_account_says_which_portal_it_is(api: httpx.AsyncClient, version: str) -> None:
     """The number that a handler pins."""

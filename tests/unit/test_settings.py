@@ -141,6 +141,7 @@ after = ["cmr"]
         "radera.toml: dpo.adress: there is no such key; did you mean address?",
         "radera.toml: installation.domain: not a domain name; write it as in radera.example.com",
         f"radera.toml: installation.public_url: {HTTPS}",
+        'radera.toml: installation.time_zone: no such time zone; use an IANA name, as in "Europe/Stockholm"',
         "radera.toml: retry.cap: shorter than first; make it at least as long",
         f"radera.toml: smtp.timeout: {DURATION}",
         "radera.toml: systems.crm.account: missing; add it",
