@@ -1,4 +1,11 @@
-"""The mail that asks an agency to erase a person, in the agency's language."""
+"""The mail that asks an agency to erase a person, in the agency's language.
+
+A mail's Message-ID says which mail it is, not which attempt at it: the request, the system, how many mails
+were taken for good before it (each leaves a note for the next command), and who is named in it, as a keyed
+hash. So when the server's answer is lost and another attempt sends the mail once more, a mail program knows
+it for the same; and the first mail, each reminder, and one about more than before are known to be others.
+The link is the attempt's own; each copy's can be answered.
+"""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +20,10 @@ from schemas.messages import Language
 
 #: What an agency can find a person by, best first. The next is named only when there is none of those before.
 _FINDS: tuple[tuple[Kind, ...], ...] = (("email",), ("phone",), ("name",))
+
+
+NOTE = "mail"
+"""How a mail that was taken is noted, by its number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +101,15 @@ def can_name(identifiers: Identifiers) -> bool:
     return bool(_named(identifiers))
 
 
+def mails_before(task: Task) -> int:
+    """How many mails about this request the agency's server has taken for good."""
+    return len(task.of_kind(NOTE))
+
+
 def compose_mail(
     task: Task, context: Context, *, recipient: str, language: Language, link: str, expires_at: int
 ) -> EmailMessage:
-    """The mail for this command; the same one each time that the command is carried out."""
+    """The mail for this command; the same one, byte for byte, each time that the command is carried out."""
     text = _TEXTS[language]
     person = [*_named(task.identifiers)]
     person += [text.candidate.format(id=reference.id) for reference in task.of_kind("candidate")]
@@ -104,6 +120,7 @@ def compose_mail(
         expires=(EPOCH + timedelta(microseconds=expires_at)).date().isoformat(),
     )
     subject = text.reminder if task.reminder else text.subject
+    named = context.correlate(f"{task.system}/mail", "\n".join(person))
     thread = message_id(context.domain, task.request_id, f"{task.system}/thread")
     return compose(
         sender=context.sender,
@@ -112,7 +129,7 @@ def compose_mail(
         subject=subject.format(request=task.request_id),
         text=(text.reminded if task.reminder else "") + body,
         at=task.issued_at,
-        message_id=message_id(context.domain, task.request_id, f"{task.system}/{task.attempt}"),
+        message_id=message_id(context.domain, task.request_id, f"{task.system}/{mails_before(task)}/{named}"),
         references=(thread,),
         language=language,
     )

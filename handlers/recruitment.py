@@ -14,10 +14,11 @@ The mail:
   carries an identifier. It goes only to the configured address, over TLS (the mailer sees to that). Its
   subject has the request's id and no more.
 * The link is opaque and expires; opening it does nothing, since mail scanners follow links.
-* A repeat of the same command is the same mail: same Message-ID, same link. A reminder is a mail of its own
-  in the same thread.
+* A repeat of the same command is the same mail, byte for byte. Another attempt at it, after an answer of the
+  server's that was lost, has the same Message-ID. A reminder is a mail of its own in the same thread.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -25,7 +26,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, model_validator
 
 from handlers.agency_answer import read_answer
-from handlers.agency_mail import can_name, compose_mail
+from handlers.agency_mail import NOTE, can_name, compose_mail, mails_before
 from handlers.agency_opendsr import OpenDsrAgency
 from handlers.checking import ORDER, Finding, control_gap, control_look, examine
 from handlers.opendsr_endpoint import Endpoint, HttpAddress, Version, identities_of
@@ -181,7 +182,7 @@ class Recruitment:
         if task.reminder:
             seen = await self._opendsr.look(task, context.clock(), remind_at)
             if isinstance(seen, AwaitingParty) and settings.address is not None:
-                await self._write(task)
+                seen = replace(seen, references=(await self._write(task)).references)
             if seen is not None:
                 return seen
         expires_at = task.issued_at + micros(settings.link_lifetime)
@@ -216,6 +217,7 @@ class Recruitment:
             raise Permanent("mail_header_refused") from None
         return AwaitingParty(
             remind_at=context.clock() + micros(settings.remind_after),
+            references=(Reference(kind=NOTE, id=str(mails_before(task))),),
             correlations=tuple(self._correlation(one.id) for one in task.of_kind("candidate")),
             evidence={"asked": "reminder" if task.reminder else "mail"},
         )

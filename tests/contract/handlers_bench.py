@@ -29,6 +29,7 @@ from handlers.superoffice_records import SuperOfficeSettings
 from handlers.tenant import Tenant, TenantSettings
 from orchestrator.http import Clients
 from orchestrator.privacy import Digests, Identifier, Identifiers, PartyLinks
+from orchestrator.smtp import MailDeferred
 from schemas.messages import Callback, Confirmation, Verb
 
 ANNA = "anna@example.com"
@@ -51,6 +52,7 @@ class Bench:
         self.said: list[tuple[str, bytes, Mapping[str, str]]] = []
         self.mails: list[EmailMessage] = []
         self.mail_fails: list[Exception] = []
+        self.mail_lost: list[bool] = []
         self.sandbox = Sandbox(
             clock=self.clock, sleep=self.clock.sleep, deliver=self._deliver, monotonic=time.monotonic
         )
@@ -78,6 +80,8 @@ class Bench:
             raise self.mail_fails.pop(0)
         self.mails.append(message)
         self.sandbox.accept_mail(message.as_bytes(), [recipient])
+        if self.mail_lost and self.mail_lost.pop(0):
+            raise MailDeferred("lost")
 
     def secret(self, name: str, value: str) -> dict[str, str]:
         """A secret by reference, in a file."""
@@ -211,7 +215,11 @@ class Bench:
 
     def mail_link(self) -> str:
         """The token in the link of the last mail."""
-        text = self.mails[-1].get_content()
+        return self.link_in(self.mails[-1])
+
+    def link_in(self, mail: EmailMessage) -> str:
+        """The token in a mail's link."""
+        text = mail.get_content()
         lines = [line.strip() for line in text.splitlines() if line.strip().startswith("https://")]
         assert 1 == len(lines), "the link has a line to itself, and there is one"
         return str(lines[0].rpartition("/")[2])

@@ -130,9 +130,11 @@ def judged(name: str, call: Call, played: Played, system: str) -> dict[str, Any]
         more = len(costs) if verb == call.verb else 0
         expect(verb, known.commands[verb] + more, played.commands[verb])
     expect("attempts", played.commands.total(), played.step.attempt)
-    # The one thing that is done twice: a mail whose taking the server had no time to confirm.
+    # The one thing that is done twice: a mail whose taking the server had no time to confirm. It is known
+    # for the same by its Message-ID.
     twice = call.vendor == "mail" and name == "lost_response_after_effect"
     expect("mails", len(known.mails) + twice, len(played.mails))
+    expect("different mails", len(set(known.mails)), len(set(played.mails)))
     return wrong
 
 

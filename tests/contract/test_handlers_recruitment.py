@@ -1,13 +1,14 @@
 """The recruitment handler: agencies that read mail, and agencies whose candidates Teamtailor shows."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from pydantic import ValidationError
 
 from handlers.agency_answer import token
-from handlers.port import Expired, Permanent, Refused, Retryable
+from handlers.port import Expired, Permanent, Reference, Refused, Retryable
 from handlers.recruitment import RecruitmentSettings
 from handlers.results import (
     Absent,
@@ -83,9 +84,53 @@ async def test_a_repeated_command_is_the_same_mail_and_a_reminder_another_in_its
     await handler.erase(bench.task("erase", system="agency", reminder=True))
     first, repeat, reminder = bench.mails
     assert first.as_bytes() == repeat.as_bytes()
-    assert first["Message-ID"] != reminder["Message-ID"]
     assert first["References"] == reminder["References"]
     assert str(reminder["Subject"]).startswith("Påminnelse")
+
+
+async def test_a_mail_whose_taking_was_lost_is_sent_again_under_its_message_id(bench: Bench) -> None:
+    """The agency has both, and knows them for one: the first, and likewise each reminder. The links of both
+    can be answered, whichever its mail program shows.
+    """
+    handler = bench.agency()
+    notes: tuple[Reference, ...] = ()
+    for reminder in (False, True, True):
+        bench.mail_lost.append(True)
+        told: dict[str, Any] = {"system": "agency", "reminder": reminder, "references": notes}
+        with pytest.raises(Retryable, match=r"^mail_lost$"):
+            await handler.erase(bench.task("erase", **told))
+        bench.clock.pass_seconds(60)
+        notes = (*notes, *(await handler.erase(bench.task("erase", **told))).references)
+    ids = [str(mail["Message-ID"]) for mail in bench.mails]
+    assert [ids[0], ids[0], ids[2], ids[2], ids[4], ids[4]] == ids
+    assert 3 == len(set(ids))
+    for mail in bench.mails:
+        received = await handler.receive(bench.callback(form(answer="erased"), {}, bench.link_in(mail)))
+        assert isinstance(received.result, PartyErased)
+
+
+async def test_a_mail_about_more_than_a_lost_one_is_another(bench: Bench) -> None:
+    """An identifier was added before the next attempt: as the same mail it might never be shown. Nothing of
+    who is named shows in the id.
+    """
+    handler = bench.agency()
+    phone = Identifier("email", "anna.ek@example.com")
+    for who in ([Identifier("email", ANNA)], [Identifier("email", ANNA), phone]):
+        bench.mail_lost.append(True)
+        with pytest.raises(Retryable):
+            await handler.erase(bench.task("erase", *who, system="agency"))
+    first, second = (str(mail["Message-ID"]) for mail in bench.mails)
+    assert first != second
+
+
+async def test_an_agency_that_is_asked_anew_gets_another_mail(bench: Bench) -> None:
+    """After a proof that found the person still there, or by the DPO's decision: it was taken before, so
+    that it has to be seen once more.
+    """
+    handler = bench.agency()
+    asked = await handler.erase(bench.task("erase", system="agency"))
+    await handler.erase(bench.task("erase", system="agency", references=asked.references))
+    assert 2 == len({str(mail["Message-ID"]) for mail in bench.mails})
 
 
 @pytest.mark.parametrize(
