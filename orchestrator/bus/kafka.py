@@ -220,6 +220,10 @@ class KafkaBus:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
             return admin.backlog(group, topics)
 
+    def ends(self, topics: Collection[str]) -> Positions:
+        with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
+            return {place: end for place, (first, end) in admin.extent(topics).items() if first < end}
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         return browse(self._settings, topics, self._token)
 

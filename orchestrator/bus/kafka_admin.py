@@ -87,9 +87,10 @@ class Admin:
     def extent(self, topics: Collection[str]) -> dict[Place, tuple[int, int]]:
         """The first offset that each partition has, and the one after its last."""
         places = [
-            TopicPartition(name, number)
-            for name, topic in self.topics(topics).items()
-            for number in range(topic.partitions)
+            TopicPartition(one["name"], partition["partition_index"])
+            for one in self._client.describe_topics(sorted(topics))
+            if not one["error_code"]
+            for partition in one["partitions"]
         ]
         if not places:
             return {}

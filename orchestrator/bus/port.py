@@ -134,6 +134,12 @@ class Bus(Protocol):
         """
         ...
 
+    def ends(self, topics: Collection[str]) -> Positions:
+        """The offset after the last record of each partition of these topics that holds any. Who has read so
+        far has read all that was there. Raises BusUnavailable.
+        """
+        ...
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         """Every record that these topics hold now, each partition's in order. It joins no group, and moves no
         position. Raises BusUnavailable.

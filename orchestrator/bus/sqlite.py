@@ -263,6 +263,13 @@ class SqliteBus:
                 timestamp=row.timestamp,
             )
 
+    def ends(self, topics: Collection[str]) -> Positions:
+        """The offset after the last record of each of these topics."""
+        c = _RECORDS.c
+        query = sa.select(c.topic, sa.func.max(c.offset)).where(c.topic.in_(sorted(topics))).group_by(c.topic)
+        with _reachable(), self._shared.reading.connect() as connection:
+            return {(topic, PARTITION): last + 1 for topic, last in connection.execute(query)}
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions
         tell.

@@ -5,10 +5,8 @@ destroyed and the consumer's positions commit together or not at all, and only t
 acknowledged. A batch that fails is retried event by event; a saga whose rule raises is quarantined, and the
 rest go on.
 
-Topics have no order among themselves. After a database was put back, answers that Kafka kept are read before
-the requests that they are about, which are on their way once more: an event of a request that nobody knows
-waits until there is nothing else to read, for so many batches at most. Only then is it a dead letter, and
-not noted as seen, so that it counts when it comes again.
+An event of a request that nobody knows waits for it (see `early`). Only then is it a dead letter, and not
+noted as seen, so that it counts when it comes again.
 
                  poll              one transaction                    after the commit
     bus ──────► read ──► inbox ► load ► decide ► save ► outbox ──────► ack, shred
@@ -17,7 +15,7 @@ not noted as seen, so that it counts when it comes again.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from orchestrator.bus.port import Bus, Delivery, Subscription
@@ -28,6 +26,7 @@ from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
+from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.store import (
@@ -45,9 +44,6 @@ _logger = logging.getLogger(__name__)
 
 GROUP = "orchestrator"
 TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
-
-# Batches for which an event waits for its request.
-_MOST_ROUNDS = 20
 
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER = "dead-letter"
@@ -96,8 +92,11 @@ class Orchestrator:
         self._batch = batch
         self._subscription: Subscription | None = None
         self._unshredded = True
-        # What waits for its request, and for how many batches it has.
-        self._early: list[tuple[Inbound, int]] = []
+        self._early = Early(
+            ends=lambda: bus.ends([topics.REQUESTS]),
+            positions=lambda: store.positions(GROUP),
+            clock=store.now,
+        )
 
     def step(self, timeout: float) -> int:
         """Waits up to `timeout` seconds for events, applies them, then fires what is due; gives how many
@@ -133,37 +132,37 @@ class Orchestrator:
     # --- events ---
 
     def _consume(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
-        """Applies what came, and what waits; gives what is done with."""
-        rounds = {id(one): rounds + 1 for one, rounds in self._early}
-        inbound = [one for one, _ in self._early] + (self._reader.read_all(deliveries) if deliveries else [])
+        """Applies what came, and what has waited; gives what is done with."""
+        ripe = self._early.ripe(self._holds, self._batch)
+        inbound = ripe + (self._reader.read_all(deliveries) if deliveries else [])
         if not inbound:
             return []
         # Requests first: what else is in the batch may be about them.
         inbound.sort(key=lambda one: one.type != "request")
-        waits = bool(deliveries) and max(rounds.values(), default=0) < _MOST_ROUNDS
-        early: list[Inbound] = []
+        last = {id(one.delivery) for one in ripe}
+        waiting: set[int] = set()
         try:
-            early = self._commit(inbound, waits=waits)
+            waiting = self._commit(inbound, last)
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
             for one in inbound:
-                self._commit_alone(one)
+                waiting |= self._commit_alone(one, last)
         except Exception:
             _logger.exception("batch_failed", extra={"count": len(inbound)})
             for one in inbound:
-                self._commit_alone(one)
-        self._early = [(one, rounds.get(id(one), 0)) for one in early]
-        waiting = {id(one) for one in early}
-        return [one.delivery for one in inbound if id(one) not in waiting]
+                waiting |= self._commit_alone(one, last)
+        return [one.delivery for one in inbound if id(one.delivery) not in waiting]
 
-    def _commit_alone(self, one: Inbound) -> None:
+    def _holds(self, delivery: Delivery) -> bool:
+        return self._subscription is not None and self._subscription.holds(delivery)
+
+    def _commit_alone(self, one: Inbound, last: Set[int]) -> Set[int]:
         """The fallback: one event, one transaction. What fails even so is kept as a dead letter, and if it
         is a request, as a person's all the same.
         """
         try:
-            self._commit([one])
-            return
+            return self._commit([one], last)
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
@@ -173,12 +172,11 @@ class Orchestrator:
             code = "event_failed"
             _logger.exception(code, extra={"topic": one.delivery.topic})
         if one.type == "request":
-            self._commit([self._reader.unreadable(one.delivery, code)])
-        else:
-            self._commit([replace(one, event=None, dead=code)])
+            return self._commit([self._reader.unreadable(one.delivery, code)], last)
+        return self._commit([replace(one, event=None, dead=code)], last)
 
-    def _commit(self, inbound: Sequence[Inbound], *, waits: bool = False) -> list[Inbound]:
-        """Gives what has no request yet and can wait for it; the positions don't pass it."""
+    def _commit(self, inbound: Sequence[Inbound], last: Set[int]) -> set[int]:
+        """Gives the deliveries, by id, that have no request yet and wait for it; `last` wait no longer."""
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound]
@@ -195,22 +193,17 @@ class Orchestrator:
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)
-            early = batch.early if waits else []
-            batch.dead += [(one, "unknown_request") for one in batch.early if not waits]
+            waiting = {id(one.delivery) for one in batch.early} - last
+            batch.dead += [(one, "unknown_request") for one in batch.early if id(one.delivery) not in waiting]
             tx.forget_inbox(GROUP, [one.event.event_id for one in batch.early if one.event is not None])
-            positions: dict[tuple[str, int], int] = {}
-            for one in inbound:
-                place = (one.delivery.topic, one.delivery.partition)
-                positions[place] = max(positions.get(place, 0), one.delivery.offset + 1)
-            for one in early:
-                place = (one.delivery.topic, one.delivery.partition)
-                positions[place] = min(positions[place], one.delivery.offset)
+            # As they came, since a correlation is resolved anew each time.
+            early = [one for one in inbound if id(one.delivery) in waiting]
+            positions, reached = self._early.places(inbound, early)
             self._write(tx, batch, now)
             tx.set_positions(GROUP, positions)
+        self._early.keep(early, reached)
         self._count(batch)
-        # As they came, since a correlation is resolved anew each time.
-        waiting = {id(one.delivery) for one in early}
-        return [one for one in inbound if id(one.delivery) in waiting]
+        return waiting
 
     def _apply(self, batch: _Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
         if one.event is None:

@@ -404,6 +404,23 @@ class BusSuite:
             settle(subscription, receive(subscription, 3)[:2])
             assert 1 == bus.backlog(group, [topic])
 
+    def test_the_ends_are_where_a_reader_of_all_is(self, factory: BusFactory) -> None:
+        """By partition, and none where there is nothing; they grow with what is published."""
+        topic, empty = unique("t"), unique("t")
+        bus = factory.open()
+        assert {} == bus.ends([topic, empty])
+        bus.publish([record(topic, f"k{n}", str(n)) for n in range(5)])
+        ends = bus.ends([topic, empty])
+        with bus.subscribe(unique("g"), [topic]) as subscription:
+            got = receive(subscription, 5)
+        read: dict[tuple[str, int], int] = {}
+        for one in got:
+            place = (one.topic, one.partition)
+            read[place] = max(read.get(place, 0), one.offset + 1)
+        assert read == ends
+        bus.publish([record(topic, "k0", "5")])
+        assert sum(ends.values()) < sum(bus.ends([topic]).values())
+
     def test_a_waiting_poll_is_woken(self, factory: BusFactory) -> None:
         """A record that is published while a poll waits ends the waiting."""
         topic = unique("t")

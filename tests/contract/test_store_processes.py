@@ -89,6 +89,9 @@ class View:
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         return iter(())
 
+    def ends(self, topics: Collection[str]) -> Positions:
+        return {}
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         return len(self._broker.partitions[self._partition]) - self._next
 

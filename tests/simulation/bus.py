@@ -122,6 +122,10 @@ class ProcessBus:
             if topic in topics
         )
 
+    def ends(self, topics: Collection[str]) -> Positions:
+        self._life.check()
+        return {place: len(records) for place, records in self._bus.records.items() if place[0] in topics}
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         self._life.check()
         for topic in topics:

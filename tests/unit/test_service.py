@@ -1,7 +1,7 @@
 """The orchestrator role's own rules: what it reads, what it applies once, where it goes on after a death."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from typing_extensions import override
 
 from orchestrator.bus.port import BusUnavailable, Delivery, Record
-from orchestrator.bus.sqlite import SqliteBus
+from orchestrator.bus.sqlite import SqliteBus, SqliteSubscription
 from orchestrator.metrics import Metrics
 from orchestrator.privacy import IDENTIFIERS, Digests, Identifier, Identifiers, Keyring, new_key, seal
 from orchestrator.privacy.keyfile import Generation, Material
@@ -18,6 +18,7 @@ from orchestrator.privacy.keyring import GenerationUnknown
 from orchestrator.saga.clocks import Calendar
 from orchestrator.saga.events import Confirmed, Decided, RequestReceived, RequestUnreadable
 from orchestrator.saga.rules import Rules, SystemPlan
+from orchestrator.service.early import PATIENCE, Early
 from orchestrator.service.housekeeping import EVERY, Housekeeping
 from orchestrator.service.inbound import Reader, key_for_dead_letter
 from orchestrator.service.orchestrator import GROUP, Orchestrator
@@ -314,7 +315,7 @@ def test_a_confirmation_that_overtakes_its_request_waits_for_it(world: World) ->
     world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "c"))
     world.orchestrator.step(0.0)
     world.publish(topics.REQUESTS, encode(request))
-    assert 2 == world.orchestrator.step(0.0)
+    assert [1, 1] == [world.orchestrator.step(0.0) for _ in range(2)]
     world.relay.step()
     assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
     assert BEGUN == world.actions(request.request_id)[: len(BEGUN)]
@@ -329,6 +330,107 @@ def test_what_waits_for_its_request_is_not_behind_the_positions(world: World) ->
     world.publish(topics.REQUESTS, encode(request))
     world.orchestrator.close()
     assert 2 == world.restarted().step(0.0)
+
+
+class Part(SqliteBus):
+    """A bus that lets its readers have some topics only, as if the others' partitions were with another
+    process.
+    """
+
+    theirs: tuple[str, ...] = ()
+
+    @override
+    def subscribe(self, group: str, topics: Collection[str], **given: Any) -> SqliteSubscription:
+        return super().subscribe(group, [one for one in topics if one not in self.theirs], **given)
+
+
+@pytest.fixture
+def shared_out(world: World, monkeypatch: pytest.MonkeyPatch) -> tuple[Orchestrator, Orchestrator]:
+    """One that reads what is said of requests, and one that reads the requests."""
+    # Each sees at once what the other has published.
+    monkeypatch.setattr("orchestrator.bus.sqlite.PROBE_INTERVAL", 0.0)
+    pair = []
+    for theirs in ((topics.REQUESTS,), (topics.CONFIRMATIONS, topics.DECISIONS)):
+        world.bus = Part(world.engine, lambda: world.now)
+        world.bus.theirs = theirs
+        pair.append(world.restarted())
+    return pair[0], pair[1]
+
+
+def positions(world: World) -> dict[str, int]:
+    return {topic: at for (topic, _), at in world.store.positions(GROUP).items()}
+
+
+def test_a_confirmation_waits_for_a_request_that_another_process_reads(
+    world: World, shared_out: tuple[Orchestrator, Orchestrator]
+) -> None:
+    """However often it finds nothing else to read, until the other has read all that was there; and what it
+    applies meanwhile passes no position over what waits.
+    """
+    first, second = world.request(), world.request()
+    world.publish(topics.REQUESTS, encode(first))
+    mine, others = shared_out
+    assert 1 == others.step(0.0)
+    world.publish(topics.REQUESTS, encode(second))
+    waits, known = world.located(second.request_id, "c"), world.located(first.request_id, "d")
+    world.publish(topics.CONFIRMATIONS, waits, known)
+    assert [1, *[0] * 40] == [mine.step(0.0) for _ in range(41)]
+    assert len(BEGUN) < len(world.actions(first.request_id))
+    [start, _] = [one.offset for one in world.bus.browse([topics.CONFIRMATIONS])]
+    assert start == positions(world)[topics.CONFIRMATIONS]
+
+    assert [1, 1] == [others.step(0.0), mine.step(0.0)]
+    assert len(BEGUN) < len(world.actions(second.request_id))
+    assert start + 2 == positions(world)[topics.CONFIRMATIONS]
+    world.relay.step()
+    assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
+
+
+def test_nothing_waits_for_ever(world: World, shared_out: tuple[Orchestrator, Orchestrator]) -> None:
+    """Requests that nobody can read: what is said of them is a dead letter after a while, from the last time
+    that one was read, and counts when it is sent again.
+    """
+    read, unread = world.request(), world.request()
+    world.publish(topics.REQUESTS, encode(read), encode(unread))
+    said = world.located(unread.request_id, "c")
+    world.publish(topics.CONFIRMATIONS, said)
+    mine, others = shared_out
+    assert 1 == mine.step(0.0)
+    world.now += PATIENCE - 1
+    assert 0 == mine.step(0.0)
+    with world.store.begin() as transaction:
+        transaction.set_positions(GROUP, {(topics.REQUESTS, 0): 1})
+    world.now += 1
+    assert 0 == mine.step(0.0)
+    world.now += PATIENCE - 1
+    assert 0 == mine.step(0.0)
+    world.now += 1
+    assert 1 == mine.step(0.0)
+    world.relay.step()
+    assert 1 == len(world.records(topics.dead_letters(topics.CONFIRMATIONS)))
+    others.step(0.0)
+    world.publish(topics.CONFIRMATIONS, said)
+    mine.step(0.0)
+    assert len(BEGUN) < len(world.actions(unread.request_id))
+
+
+def test_what_went_to_another_process_is_waited_for_there(world: World) -> None:
+    """Who has lost a partition neither tries what waited on it, nor keeps positions for it."""
+    early = Early(
+        ends=lambda: {(topics.REQUESTS, 0): 3},
+        positions=lambda: {(topics.REQUESTS, 0): 3},
+        clock=lambda: world.now,
+    )
+    [one] = world.reader.read_all([delivered(topics.CONFIRMATIONS, world.located(str(uuid.uuid4()), "c"))])
+    place = (one.delivery.topic, one.delivery.partition)
+    at, reached = early.places([one], [one])
+    early.keep([one], reached)
+    assert {place: 7} == at
+
+    assert [] == early.ripe(lambda _: False, 10)
+    assert [] == early.ripe(lambda _: True, 10)
+    [other] = world.reader.read_all([delivered(topics.CONFIRMATIONS, b"", offset=3)])
+    assert ({place: 4}, {}) == early.places([other], [])
 
 
 def test_a_confirmation_whose_request_does_not_come_is_kept(world: World) -> None:
