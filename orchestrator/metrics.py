@@ -113,9 +113,9 @@ class Metrics:
 
     # --- orchestrator ---
 
-    def event_handled(self, type_: str, *, repeated: bool = False) -> None:
-        """An event: "request", "confirmation", "decision" or "timer"."""
-        (self._duplicates if repeated else self._events).labels(_closed(type_, _EVENTS)).inc()
+    def event_handled(self, type_: str, count: int = 1, *, repeated: bool = False) -> None:
+        """So many events: "request", "confirmation", "decision" or "timer"."""
+        (self._duplicates if repeated else self._events).labels(_closed(type_, _EVENTS)).inc(count)
 
     def decision_refused(self, action: str) -> None:
         self._refused.labels(_closed(action, get_args(DecisionAction))).inc()

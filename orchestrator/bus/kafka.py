@@ -86,13 +86,15 @@ class KafkaBus:
         for record in batch:
             if time.monotonic() > deadline:
                 raise BusUnavailable("the bus took too long")
+            key = record.key.encode() or None
             try:
                 sent.append(
                     producer.send(
                         record.topic,
-                        key=record.key.encode() or None,
+                        key=key,
                         value=record.value,
                         headers=list(record.headers),
+                        partition=producer.partition_of(record.topic, key),
                     )
                 )
             except KafkaTimeoutError:

@@ -22,7 +22,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -32,6 +33,7 @@ from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.partitioner.default import murmur2
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.util import WeakMethod
 
@@ -290,6 +292,18 @@ def _committed(offsets: Mapping[Place, int]) -> dict[TopicPartition, OffsetAndMe
     return {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
 
 
+def partition_among(partitions: Collection[int], key: bytes) -> int:
+    """Where the library would put a record of this key, as Java's clients do. It reckons that out anew for
+    each record, and a request's records come by the dozen.
+    """
+    return sorted(partitions)[_hash_of(key) % len(partitions)]
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(key: bytes) -> int:
+    return int(murmur2(key)) & 0x7FFFFFFF
+
+
 def delivery_of(record: Any) -> Delivery:
     """A record of the library's, as the port has it."""
     return Delivery(
@@ -306,6 +320,17 @@ def delivery_of(record: Any) -> Delivery:
 
 class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types
     """Sends records."""
+
+    def partition_of(self, topic: str, key: bytes | None) -> int | None:
+        """The partition for a record of this key; None where the library may choose.
+
+        Raises:
+            KafkaTimeoutError: no broker knows the topic.
+        """
+        if key is None:
+            return None
+        partitions = self._metadata.partitions_for_topic(topic) or self.partitions_for(topic)
+        return partition_among(partitions, key) if partitions else None
 
     def abandon(self) -> None:
         """Gives up what was not sent, at once. Whoever waits for it hears that it failed."""

@@ -1,6 +1,7 @@
 """All roles of an installation in one process, on the ground they share; or some of them.
 
-* orchestrator: events, timers, outbox relay, housekeeping; one thread.
+* orchestrator: events, timers, housekeeping; one thread. The outbox relay is another: while one waits for the
+  database, the other works. On SQLite, where they would only wait for each other, it is the same one.
 * worker: the handlers; one thread for the bus, one event loop for the vendors.
 * mailbox: mail; one thread.
 * HTTP: answers, callbacks, health, metrics; one thread. Where controllers ask us over OpenDSR, another one
@@ -123,12 +124,12 @@ class Roles:
         self._stop = threading.Event()
         self.metrics = Metrics(sorted(kinds_of(settings)), sorted(settings.systems))
         mailer = SmtpMailer(settings.smtp)
-        make: Mapping[Role, Callable[[], Loop]] = {
-            "worker": lambda: self._worker(mailer, systems),
+        make: Mapping[Role, Callable[[], Sequence[Loop]]] = {
+            "worker": lambda: [self._worker(mailer, systems)],
             "orchestrator": self._orchestrator,
-            "mailbox": lambda: self._mailbox(mailer),
+            "mailbox": lambda: [self._mailbox(mailer)],
         }
-        self._loops = [make[name]() for name in ("worker", "orchestrator", "mailbox") if name in names]
+        self._loops = [loop for name, loops in make.items() if name in names for loop in loops()]
         opendsr = make_opendsr(ground, self.metrics) if "serve" in names else None
         if opendsr is not None:
             self._loops.append(self._callbacks(opendsr.callbacks))
@@ -141,7 +142,7 @@ class Roles:
 
     # --- the roles ---
 
-    def _orchestrator(self) -> Loop:
+    def _orchestrator(self) -> list[Loop]:
         ground = self._ground
         orchestrator = Orchestrator(
             store=ground.store,
@@ -166,18 +167,29 @@ class Roles:
             store=ground.store, retention=ground.settings.retention, trim_bus=ground.trim_bus
         )
 
+        apart = ground.settings.kafka is not None
+        committed = threading.Event()
+
         def turn() -> None:
             try:
                 # What is committed goes out whatever happens next, since a turn begins with the relay.
-                sent = relay.step()
-                orchestrator.step(0.0 if sent else _WAIT)
+                sent = 0 if apart else relay.step()
+                if orchestrator.step(0.0 if sent else _WAIT):
+                    committed.set()
             except BusUnavailable:
                 # The clocks go on; what they send waits in the outbox.
                 orchestrator.fire_timers()
                 raise
             housekeeping.step()
 
-        return Loop("orchestrator", turn, close=orchestrator.close, on_fatal=self._on_fatal)
+        def send() -> None:
+            if not relay.step():
+                # Others put records there, too.
+                committed.wait(_WAIT)
+            committed.clear()
+
+        loops = [Loop("orchestrator", turn, close=orchestrator.close, on_fatal=self._on_fatal)]
+        return [*loops, Loop("relay", send, on_fatal=self._on_fatal)] if apart else loops
 
     def _worker(self, mailer: Mailer, systems: Collection[str] | None) -> Loop:
         ground, settings = self._ground, self._ground.settings

@@ -15,6 +15,7 @@ noted as seen, so that it counts when it comes again.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
@@ -333,8 +334,8 @@ class Orchestrator:
         return dead_letter(one.delivery, code, sealed, key_for_dead_letter(one))
 
     def _count(self, batch: _Batch) -> None:
-        for type_, repeated in batch.handled:
-            self._metrics.event_handled(type_, repeated=repeated)
+        for (type_, repeated), count in Counter(batch.handled).items():
+            self._metrics.event_handled(type_, count, repeated=repeated)
         for one, code in batch.dead:
             self._metrics.dead_letter(one.delivery.topic)
             _logger.warning("dead_letter", extra={"topic": one.delivery.topic, "code": code})

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from kafka.partitioner.default import DefaultPartitioner
 
 from orchestrator.bus.kafka import KafkaBus
-from orchestrator.bus.kafka_client import connection
+from orchestrator.bus.kafka_client import connection, partition_among
 from orchestrator.bus.kafka_shelf import Shelf
 from orchestrator.bus.kafka_topics import Topic, differences, wanted
 from orchestrator.bus.kafka_watch import Watch
@@ -27,6 +30,25 @@ def delivery(offset: int, size: int = 1) -> Delivery:
 
 def settings(**given: Any) -> Kafka:
     return Kafka.model_validate({"servers": ["broker.example.com:9093"], **given})
+
+
+class Cluster:
+    """Knows one topic of twelve partitions."""
+
+    def topics(self) -> set[str]:
+        return {"t"}
+
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return set(range(12))
+
+    available_partitions_for_topic = partitions_for_topic
+
+
+@given(st.binary(min_size=1))
+def test_a_key_has_the_partition_that_the_library_gives_it(key: bytes) -> None:
+    """A request's records stay where those of earlier versions, and of other clients, are."""
+    expected = DefaultPartitioner().partition("t", None, key, None, None, Cluster())
+    assert expected == partition_among(Cluster().partitions_for_topic("t"), key)
 
 
 class TestShelf:
