@@ -19,9 +19,9 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from orchestrator.store import dialect
 from orchestrator.store.tables import SHARDS, outbox
@@ -54,6 +54,21 @@ _COLUMNS = (
 _Row = sa.Row[tuple[int, str, str, str, str, bytes]]
 _Rows = sa.Select[tuple[int, str, str, str, str, bytes]]
 
+_UNSENT: _Rows = sa.select(*_COLUMNS).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.seq)
+
+
+def _of_shards() -> _Rows:
+    """The oldest of each shard, the same share of each, read along the index."""
+    shards = sa.func.unnest(sa.bindparam("shards", type_=ARRAY(sa.SmallInteger))).table_valued("shard")
+    wanted = shards.render_derived(name="wanted")
+    of_each = _UNSENT.where(outbox.c.shard == wanted.c.shard).limit(sa.bindparam("share", type_=sa.Integer))
+    found = of_each.lateral("found")
+    return sa.select(*found.c).select_from(wanted.join(found, sa.true())).order_by(found.c.seq)
+
+
+# One statement, whichever shards there are: a statement is made, and planned, but once.
+_OF_SHARDS = _of_shards()
+
 
 @contextmanager
 def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iterator[list[Outgoing]]:
@@ -62,16 +77,20 @@ def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iter
     """
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
-            # Marks that a server lost when it went down have records sent again, as other crashes do; nobody
-            # needs to wait for the disk.
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             shards = connection.execute(_TAKE).scalars().all()
-            rows = connection.execute(_of_shards(tuple(shards), limit)).all() if shards else []
+            rows: Sequence[_Row] = []
+            if shards:
+                share = -(-limit // len(shards))
+                rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share}).all()
             yield [_outgoing(row) for row in rows]
+            if rows:
+                # Marks that a server loses when it goes down have records sent again, as other crashes do:
+                # nobody need wait for the disk.
+                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
             _mark(connection, rows, clock)
         return
     with dialect.reading(engine).connect() as connection:
-        rows = connection.execute(_of_shards((0,), limit)).all()
+        rows = connection.execute(_UNSENT.limit(limit)).all()
     yield [_outgoing(row) for row in rows]
     if rows:
         with engine.begin() as connection:
@@ -80,27 +99,7 @@ def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iter
 
 def waiting(connection: sa.Connection, limit: int) -> list[Outgoing]:
     """The oldest that were not sent, whoever has them in hand."""
-    query: _Rows = sa.select(*_COLUMNS).where(outbox.c.sent_at.is_(None)).order_by(outbox.c.seq).limit(limit)
-    return [_outgoing(row) for row in connection.execute(query)]
-
-
-@cache
-def _of_shards(shards: tuple[int, ...], limit: int) -> _Rows:
-    """The oldest of each shard, the same share of each, read along the index."""
-    c = outbox.c
-    share = -(-limit // len(shards))
-    of_each = [
-        sa.select(*_COLUMNS)
-        .where(c.shard == shard, c.sent_at.is_(None))
-        .order_by(c.seq)
-        .limit(share)
-        .subquery()
-        for shard in shards
-    ]
-    if len(of_each) == 1:
-        return sa.select(*of_each[0].c)
-    together = sa.union_all(*(sa.select(*one.c) for one in of_each)).subquery()
-    return sa.select(*together.c).order_by(together.c.seq)
+    return [_outgoing(row) for row in connection.execute(_UNSENT.limit(limit))]
 
 
 def _mark(connection: sa.Connection, rows: Sequence[_Row], clock: Callable[[], int] | None) -> None:
