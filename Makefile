@@ -8,6 +8,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --group build --universal --python-version 3.11 \
 	--generate-hashes --custom-compile-command "make lock"
 
+# The tests start hundreds of processes. Where this is set, as it is in many an image, each of them would have to
+# compile the whole product again, which is a quarter of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 # One more than there are processors: some tests mostly wait, for a session to time out or a process to start.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(1 + (os.cpu_count() or 1))')
 N ?= 1000

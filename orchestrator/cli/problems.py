@@ -6,15 +6,7 @@
   by the line of ours where it came up.
 """
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from orchestrator import log
-from orchestrator.bus.port import BusUnavailable
-from orchestrator.intake.errors import CannotListen
-from orchestrator.privacy.errors import PrivacyError
-from orchestrator.secret import SecretUnavailable
-from orchestrator.settings import ConfigError
-from orchestrator.store import StoreError
 
 
 class NoInstallation(Exception):
@@ -23,6 +15,16 @@ class NoInstallation(Exception):
 
 def problem(error: Exception) -> tuple[list[str], int]:
     """The lines and the exit code for an error that nobody has dealt with."""
+    # A command loads what it needs, and its errors with that; most end without one.
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from orchestrator.bus.port import BusUnavailable
+    from orchestrator.intake.errors import CannotListen
+    from orchestrator.privacy.errors import PrivacyError
+    from orchestrator.secret import SecretUnavailable
+    from orchestrator.settings import ConfigError
+    from orchestrator.store import StoreError
+
     match error:
         case ConfigError():
             return error.problems, 2

@@ -22,6 +22,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.settings.meaning import meanings
 from orchestrator.settings.sections import HOLDS_NOTHING, Settings, System, table_of
 from schemas.messages import Token
 
@@ -259,5 +260,4 @@ def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
 
 def _described(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     found = _model_at(model, location)
-    field = found.model_fields.get(str(location[-1])) if found else None
-    return (field.description or "").split(". ")[0].rstrip(".") if field else ""
+    return meanings(found).get(str(location[-1]), "").split(". ")[0].rstrip(".") if found else ""

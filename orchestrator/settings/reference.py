@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from orchestrator.secret import SecretRef
+from orchestrator.settings.meaning import meanings
 from orchestrator.settings.sections import Section, Settings, System, table_of
 
 
@@ -41,9 +42,10 @@ def _section(heading: str, table: type[BaseModel]) -> Iterator[str]:
     yield " ".join((table.__doc__ or "").strip().split("\n\n")[0].split()) + "\n"
     yield "| key | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
+    told = meanings(table)
     for name, field in table.model_fields.items():
         if name != "own":
-            meaning = " ".join((field.description or "").split())
+            meaning = " ".join(told.get(name, "").split())
             yield f"| `{name}` | {_type(field.annotation)} | {_default(field)} | {meaning} |"
 
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import holidays
+from holidays.registry import EntityLoader
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -107,7 +108,6 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
         validate_default=True,
     )
 
@@ -132,12 +132,15 @@ class Installation(Section):
 
     @model_validator(mode="after")
     def _places(self) -> Self:
-        supported = holidays.list_supported_countries()
-        if self.country not in supported:
+        if self.country not in EntityLoader.get_country_codes():
             raise ValueError('country: its public holidays are not known; use an ISO 3166 code, as in "SE"')
-        if self.subdivision is not None and self.subdivision not in supported[self.country]:
-            known = ", ".join(supported[self.country]) or "none"
-            raise ValueError(f"subdivision: not known in this country; it has {known}")
+        if self.subdivision is not None:
+            # Of this country alone: to list them all, every country of the world is loaded.
+            parts = getattr(holidays, self.country).subdivisions
+            if self.subdivision not in parts:
+                raise ValueError(
+                    f"subdivision: not known in this country; it has {', '.join(parts) or 'none'}"
+                )
         return self
 
 
