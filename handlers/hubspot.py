@@ -91,7 +91,8 @@ class HubSpotSettings(HandlerSettings):
     purge: Duration = timedelta(days=30)
     """How long HubSpot says that the purge may take; only reported."""
     calls_per_ten_seconds: Annotated[int, Field(ge=1, le=190)] = 50
-    """Our share of the account's limit (100 or 190 per 10 s, by plan), which others use, too."""
+    """Our share of the account's limit (100 or 190 per 10 s, by plan), which others use, too. After a pause
+    up to twice as many may go out within ten seconds, so that half of the limit is the most that fits it."""
     searches_per_second: Annotated[int, Field(ge=1, le=4)] = 4
     """One worker's share of the five searches a second that HubSpot lets the whole account make; with two
     workers write 2."""

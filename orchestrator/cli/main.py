@@ -206,13 +206,23 @@ def config_group() -> None:
 @config_group.command("check")
 @CONFIG
 def config_check(config: Path) -> None:
-    """Reads the settings and the secrets that they name, and says everything that is wrong with them."""
+    """Reads the settings, and the secrets and certificates that they name, and says everything that is wrong
+    with them.
+    """
     from orchestrator.cli.assembly import load_settings
     from orchestrator.cli.secrets import unavailable
+    from orchestrator.intake.errors import CannotListen
+    from orchestrator.intake.tls import Tls
     from orchestrator.settings import ConfigError
 
     settings = load_settings(config)
-    if problems := unavailable(settings):
+    problems = unavailable(settings)
+    if settings.opendsr is not None and settings.opendsr.mutual_tls is not None:
+        try:
+            Tls(settings.opendsr.mutual_tls)
+        except CannotListen as error:
+            problems.append(str(error))
+    if problems:
         raise ConfigError([f"{config}: {one}" for one in problems])
     click.echo(f"{config}: all right; {len(settings.systems)} systems: {', '.join(settings.systems)}")
 

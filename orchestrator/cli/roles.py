@@ -280,9 +280,12 @@ class Roles:
         """Stops everything; whether all of it ended within `limit` seconds."""
         until = time.monotonic() + limit
         self._stop.set()
-        ended = self.server.stop(3.0)
-        if self._for_controllers is not None:
-            ended = self._for_controllers.stop(3.0) and ended
+        servers = [one for one in (self.server, self._for_controllers) if one is not None]
+        for server in servers:
+            server.begin_stop()  # both at once, so that they share their time
+        ended = True
+        for server in servers:
+            ended = server.stop(3.0) and ended
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:

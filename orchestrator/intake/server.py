@@ -66,9 +66,13 @@ class Server:
                 raise CannotListen(f"the HTTP server on port {self.port} did not start")
             time.sleep(0.01)
 
+    def begin_stop(self) -> None:
+        """Takes no more in; returns at once."""
+        self._server.should_exit = True
+
     def stop(self, timeout: float = 5.0) -> bool:
         """Lets requests in hand finish, for a few seconds; whether it ended."""
-        self._server.should_exit = True
+        self.begin_stop()
         if self._thread.ident is not None:
             self._thread.join(timeout)
         self._socket.close()

@@ -11,17 +11,20 @@
 * Renewed files count for the next connection. Files that don't fit each other, as in the middle of a renewal,
   change nothing.
 * No session is resumed: each connection shows its certificate, and has it verified, anew.
+* No proxy stands in front that would do it: a connection that has not said within seconds what it wants is
+  ended. uvicorn would wait for it for ever, and a few hundred of them would keep all controllers out.
 """
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from orchestrator.intake.errors import CannotListen
 from orchestrator.privacy.signatures import is_in_force, read_chain
@@ -31,6 +34,9 @@ _logger = logging.getLogger(__name__)
 
 #: As they go over the wire (RFC 8446, 4.2.1).
 _VERSIONS: Final[Mapping[str | None, int]] = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+#: How long a request's head may take, in seconds; bodies have a limit of their own.
+SLOWEST_HEAD: Final = 10.0
 
 _Stamps = tuple[tuple[int, int, int], ...]
 
@@ -92,13 +98,38 @@ class Tls:
 
 
 class CertificateProtocol(H11Protocol):
-    """uvicorn's protocol, which tells the application of the connection's TLS."""
+    """uvicorn's protocol, which tells the application of the connection's TLS, and does not wait for ever."""
+
+    _head_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
         if connection is not None:
             self.app = _telling(self.app, _extension(connection))
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_head()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        cycle = cast(
+            "RequestResponseCycle | None", self.cycle
+        )  # None before the first request, whatever it says
+        if cycle is not None and not cycle.response_complete:
+            self._forget_head()
+        elif self._head_due is None:
+            self._head_due = self.loop.call_later(SLOWEST_HEAD, self.transport.abort)
+
+    def _forget_head(self) -> None:
+        if self._head_due is not None:
+            self._head_due.cancel()
+            self._head_due = None
 
 
 def _telling(app: Any, extension: dict[str, Any]) -> ASGIApp:

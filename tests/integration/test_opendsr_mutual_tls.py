@@ -1,12 +1,13 @@
 """Controllers are known by their client certificates, over real connections, and nobody else is."""
 
 import signal
+import socket
 import ssl
 import subprocess
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from starlette.applications import Starlette
 from handlers.registry import settings_models
 from handlers.sandbox.asking import AskingController
 from handlers.sandbox.certificates import Authority, new_key, private_pem
+from orchestrator.intake import tls
 from orchestrator.intake.errors import CannotListen
 from orchestrator.intake.server import Server
 from orchestrator.intake.tls import Tls, client_names
 from orchestrator.settings import ConfigError, MutualTls, load
-from tests.integration.installation import SETTINGS
+from tests.integration.installation import SETTINGS, radera
 from tests.integration.opendsr_world import (
     BASE,
     DOMAIN,
@@ -286,6 +288,30 @@ def test_nothing_is_said_in_clear(served: Served) -> None:
         httpx.get(f"http://127.0.0.1:{served.server.port}/v2/discovery", trust_env=False)
 
 
+@pytest.mark.parametrize(("asks_first", "said"), [(False, b""), (False, b"GET /v2/disc"), (True, b"GET /")])
+def test_a_connection_that_does_not_say_what_it_wants_is_ended(
+    served: Served, monkeypatch: pytest.MonkeyPatch, asks_first: bool, said: bytes
+) -> None:
+    """Nothing at all, half of a head, or half of a second one: a few hundred of these would keep all
+    controllers out. Whoever asks in time is answered.
+    """
+    monkeypatch.setattr(tls, "SLOWEST_HEAD", 0.3)
+    with (
+        socket.create_connection(("127.0.0.1", served.server.port), timeout=10.0) as plain,
+        served.files.nobody().wrap_socket(plain, server_hostname=DOMAIN) as connection,
+    ):
+        if asks_first:
+            connection.sendall(b"GET /opendsr/none HTTP/1.1\r\nHost: radera.example\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 404")
+        connection.sendall(said)
+        began = time.monotonic()
+        with suppress(ConnectionError, ssl.SSLError):
+            while connection.recv(65_536):
+                pass
+    assert time.monotonic() - began < 4.0, "sooner than uvicorn ends what is idle"
+    assert 200 == served.ask(served.files.nobody(), "/v2/discovery").status_code
+
+
 def test_the_port_answers_controllers_and_nobody_else(served: Served) -> None:
     """It is open to the world: what is for monitors, agencies and vendors is on the other one."""
     own = served.files.shown(NAMES["byggab"])
@@ -376,11 +402,20 @@ def _locks_the_key(files: Files) -> None:
     ],
 )
 def test_files_that_can_not_be_used_are_told_at_the_start(tmp_path: Path, spoil: Any, why: str) -> None:
-    """In one line, and nobody is asked for a password that nobody is there to type."""
+    """In one line, and nobody is asked for a password that nobody is there to type; `radera config check`
+    says the same before.
+    """
     files = Files(tmp_path)
     spoil(files)
     with pytest.raises(CannotListen, match=rf"^opendsr.mutual_tls: .*{why}.*: mend the files$"):
         Tls(files.settings)
+    text = SETTINGS
+    for old, new in configuration(tmp_path, {}, NAMES, files.settings):
+        text = text.replace(old, new)
+    (tmp_path / "radera.toml").write_text(text)
+    checked = radera("config", "check", "--config", str(tmp_path / "radera.toml"))
+    assert checked.exit_code != 0
+    assert why in checked.output
 
 
 # --- settings ---
