@@ -282,6 +282,25 @@ def test_a_certificate_counts_no_longer_than_it_is_in_force(tmp_path: Path) -> N
     assert frozenset() == client_names(scope, end + 1_000_000)
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_no_session_is_resumed(served: Served, version: ssl.TLSVersion) -> None:
+    """A session would go on with a certificate that was verified before, by authorities that may be gone."""
+    context = served.files.shown(NAMES["byggab"])
+    context.minimum_version = context.maximum_version = version
+    session: ssl.SSLSession | None = None
+    reused = []
+    for _ in range(2):
+        with (
+            socket.create_connection(("127.0.0.1", served.server.port), timeout=10.0) as plain,
+            context.wrap_socket(plain, server_hostname=DOMAIN, session=session) as connection,
+        ):
+            connection.sendall(b"GET /opendsr/none HTTP/1.1\r\nHost: radera.example\r\n\r\n")
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 404")
+            session = connection.session
+            reused.append(connection.session_reused)
+    assert [False, False] == reused
+
+
 def test_nothing_is_said_in_clear(served: Served) -> None:
     """Whoever forgets the s sends a token where everybody can read it, and gets no answer."""
     with pytest.raises(httpx.TransportError):
