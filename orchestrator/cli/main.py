@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.loading import loading
 from orchestrator.cli.problems import problem
 
 CONFIG = click.option(
@@ -54,7 +55,8 @@ def main() -> None:
 @CONFIG
 def up(config: Path) -> None:
     """Runs everything in this process: orchestrator, workers, mailbox, HTTP."""
-    from orchestrator.cli.up import run
+    with loading():
+        from orchestrator.cli.up import run
 
     sys.exit(run(config))
 
@@ -63,7 +65,8 @@ def up(config: Path) -> None:
 @CONFIG
 def orchestrator(config: Path) -> None:
     """Runs the orchestrator alone: events, timers, outbox."""
-    from orchestrator.cli.up import run
+    with loading():
+        from orchestrator.cli.up import run
 
     sys.exit(run(config, ("orchestrator",)))
 
@@ -73,7 +76,8 @@ def orchestrator(config: Path) -> None:
 @click.option("--systems", help="The systems to serve, with commas; all of them when left out.")
 def worker(config: Path, systems: str | None) -> None:
     """Runs the handlers alone, for all systems or for those named."""
-    from orchestrator.cli.up import run
+    with loading():
+        from orchestrator.cli.up import run
 
     named = None if systems is None else [name.strip() for name in systems.split(",") if name.strip()]
     sys.exit(run(config, ("worker",), systems=named))
@@ -83,7 +87,8 @@ def worker(config: Path, systems: str | None) -> None:
 @CONFIG
 def mailbox(config: Path) -> None:
     """Runs the mailbox alone: outcomes to mail."""
-    from orchestrator.cli.up import run
+    with loading():
+        from orchestrator.cli.up import run
 
     sys.exit(run(config, ("mailbox",)))
 
@@ -92,7 +97,8 @@ def mailbox(config: Path) -> None:
 @CONFIG
 def serve(config: Path) -> None:
     """Runs the HTTP side alone: answers, callbacks, health, metrics."""
-    from orchestrator.cli.up import run
+    with loading():
+        from orchestrator.cli.up import run
 
     sys.exit(run(config, ("serve",)))
 
@@ -108,7 +114,8 @@ def serve(config: Path) -> None:
 )
 def demo(as_json: bool, directory: Path) -> None:
     """Shows requests being carried out against stand-ins for the vendors; ends by itself."""
-    from orchestrator.cli.demo import run
+    with loading():
+        from orchestrator.cli.demo import run
 
     sys.exit(run(directory, as_json=as_json))
 
@@ -146,7 +153,8 @@ def submit(config: Path, **options: object) -> None:
     Identifiers come by flag, or else (better: flags show in the list of processes) on standard input, one
     KIND=VALUE a line, with the flags' names as kinds.
     """
-    from orchestrator.cli.submit import run
+    with loading():
+        from orchestrator.cli.submit import run
 
     sys.exit(run(config, options))
 
@@ -158,7 +166,8 @@ def submit(config: Path, **options: object) -> None:
 @click.option("--all", "everything", is_flag=True, help="Finished requests, too.")
 def status(config: Path, request_id: str | None, as_json: bool, everything: bool) -> None:
     """Shows one request, or the open ones."""
-    from orchestrator.cli.status import run
+    with loading():
+        from orchestrator.cli.status import run
 
     sys.exit(run(config, request_id, as_json=as_json, everything=everything))
 
@@ -168,7 +177,8 @@ def status(config: Path, request_id: str | None, as_json: bool, everything: bool
 @click.argument("request_id")
 def timeline(config: Path, request_id: str) -> None:
     """Shows what happened to a request, and verifies the chain that it hangs on."""
-    from orchestrator.cli.status import run_timeline
+    with loading():
+        from orchestrator.cli.status import run_timeline
 
     sys.exit(run_timeline(config, request_id))
 
@@ -193,7 +203,8 @@ def decide(
     config: Path, request_id: str, action: str, escalation: str | None, reason: str, decided_by: str
 ) -> None:
     """Decides on an escalation, or on the request as a whole."""
-    from orchestrator.cli.decide import run
+    with loading():
+        from orchestrator.cli.decide import run
 
     sys.exit(run(config, request_id, action, escalation=escalation, reason=reason, decided_by=decided_by))
 
@@ -209,11 +220,12 @@ def config_check(config: Path) -> None:
     """Reads the settings, and the secrets and certificates that they name, and says everything that is wrong
     with them.
     """
-    from orchestrator.cli.assembly import load_settings
-    from orchestrator.cli.secrets import unavailable
-    from orchestrator.intake.errors import CannotListen
-    from orchestrator.intake.tls import Tls
-    from orchestrator.settings import ConfigError
+    with loading():
+        from orchestrator.cli.assembly import load_settings
+        from orchestrator.cli.secrets import unavailable
+        from orchestrator.intake.errors import CannotListen
+        from orchestrator.intake.tls import Tls
+        from orchestrator.settings import ConfigError
 
     settings = load_settings(config)
     problems = unavailable(settings)
@@ -241,7 +253,8 @@ def systems_check(config: Path, names: tuple[str, ...], as_json: bool) -> None:
 
     Nobody's data is touched. Exits with 1 if any fails.
     """
-    from orchestrator.cli.systems import run
+    with loading():
+        from orchestrator.cli.systems import run
 
     sys.exit(run(config, names, as_json=as_json))
 
@@ -255,7 +268,8 @@ def dlq() -> None:
 @CONFIG
 def dlq_list(config: Path) -> None:
     """Lists those that nobody has dealt with."""
-    from orchestrator.cli.dlq import run_list
+    with loading():
+        from orchestrator.cli.dlq import run_list
 
     sys.exit(run_list(config))
 
@@ -265,7 +279,8 @@ def dlq_list(config: Path) -> None:
 @click.argument("name")
 def dlq_show(config: Path, name: str) -> None:
     """Shows where one came from and why it is here; never what it holds."""
-    from orchestrator.cli.dlq import run_show
+    with loading():
+        from orchestrator.cli.dlq import run_show
 
     sys.exit(run_show(config, name))
 
@@ -275,7 +290,8 @@ def dlq_show(config: Path, name: str) -> None:
 @click.argument("name")
 def dlq_replay(config: Path, name: str) -> None:
     """Sends one to its topic again, once what was wrong is mended."""
-    from orchestrator.cli.dlq import run_replay
+    with loading():
+        from orchestrator.cli.dlq import run_replay
 
     sys.exit(run_replay(config, name))
 
@@ -285,7 +301,8 @@ def dlq_replay(config: Path, name: str) -> None:
 @click.argument("name")
 def dlq_discard(config: Path, name: str) -> None:
     """Says that nothing is to be done about one."""
-    from orchestrator.cli.dlq import run_discard
+    with loading():
+        from orchestrator.cli.dlq import run_discard
 
     sys.exit(run_discard(config, name))
 
@@ -299,7 +316,8 @@ def db() -> None:
 @CONFIG
 def db_upgrade(config: Path) -> None:
     """Makes the tables, or brings those of an older version to this one."""
-    from orchestrator.cli.db import upgrade
+    with loading():
+        from orchestrator.cli.db import upgrade
 
     sys.exit(upgrade(config))
 
@@ -308,7 +326,8 @@ def db_upgrade(config: Path) -> None:
 @CONFIG
 def db_current(config: Path) -> None:
     """Shows which schema the database has; exits with 1 if it isn't this version's."""
-    from orchestrator.cli.db import current
+    with loading():
+        from orchestrator.cli.db import current
 
     sys.exit(current(config))
 
@@ -322,7 +341,8 @@ def keys() -> None:
 @CONFIG
 def keys_create(config: Path) -> None:
     """Makes the keyring of a new installation. On SQLite `radera up` does it by itself."""
-    from orchestrator.cli.keys import create
+    with loading():
+        from orchestrator.cli.keys import create
 
     sys.exit(create(config))
 
@@ -331,7 +351,8 @@ def keys_create(config: Path) -> None:
 @CONFIG
 def keys_public(config: Path) -> None:
     """Prints the public key that a producer outside seals requests to."""
-    from orchestrator.cli.keys import public
+    with loading():
+        from orchestrator.cli.keys import public
 
     sys.exit(public(config))
 
@@ -340,7 +361,8 @@ def keys_public(config: Path) -> None:
 @CONFIG
 def keys_rewrap(config: Path) -> None:
     """Wraps the open requests' keys under the current master key, where the environment holds those."""
-    from orchestrator.cli.keys import rewrap
+    with loading():
+        from orchestrator.cli.keys import rewrap
 
     sys.exit(rewrap(config))
 
@@ -360,7 +382,8 @@ def keys_rewrap(config: Path) -> None:
 )
 def keys_rotate(config: Path, keep: int, lose_dead_letters: bool) -> None:
     """Makes a new master key, wraps the open requests' keys again, destroys the old master keys."""
-    from orchestrator.cli.keys import rotate
+    with loading():
+        from orchestrator.cli.keys import rotate
 
     sys.exit(rotate(config, keep=timedelta(days=keep), lose_dead_letters=lose_dead_letters))
 
@@ -374,7 +397,8 @@ def topics() -> None:
 @CONFIG
 def topics_check(config: Path) -> None:
     """Says how the topics differ from what the settings ask for, and changes nothing."""
-    from orchestrator.cli.topics import check
+    with loading():
+        from orchestrator.cli.topics import check
 
     sys.exit(check(config))
 
@@ -383,7 +407,8 @@ def topics_check(config: Path) -> None:
 @CONFIG
 def topics_apply(config: Path) -> None:
     """Makes the topics that are missing, and says how the others differ."""
-    from orchestrator.cli.topics import apply
+    with loading():
+        from orchestrator.cli.topics import apply
 
     sys.exit(apply(config))
 
@@ -393,6 +418,7 @@ def topics_apply(config: Path) -> None:
 @click.option("--port", type=click.IntRange(1, 65535), required=True)
 def sandbox(directory: Path, port: int) -> None:
     """Runs the stand-ins for the vendors on this machine, for trying things out and for tests."""
-    from orchestrator.cli.demo import run_sandbox
+    with loading():
+        from orchestrator.cli.demo import run_sandbox
 
     sys.exit(run_sandbox(directory, port))
