@@ -11,7 +11,8 @@ import pytest
 from orchestrator.intake import Producer
 from orchestrator.privacy import Identifier
 from orchestrator.privacy.exchange import PublicKey
-from tests.chaos.installation import Installation, create_database, told
+from schemas import topics
+from tests.chaos.installation import GROUPS, Installation, create_database, told
 from tests.chaos.people import SYSTEMS, Person, people, settle
 from tests.integration.processes import eventually
 
@@ -19,8 +20,8 @@ from tests.integration.processes import eventually
 @pytest.mark.timeout(300)
 def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path: Path, seed: int) -> None:
     """What happened since is read again from Kafka, from the positions that the backup holds: requests that
-    had ended since end again, in the same way, and requests that it has never seen are there. Nothing new is
-    done at any vendor.
+    had ended since end again, in the same way, and requests that it has never seen are there, also where an
+    answer and its request are read by different processes. Nothing new is done at any vendor.
     """
     crowd = people(random.Random(seed), 12)
     early, late = crowd[:7], crowd[7:]
@@ -41,6 +42,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     again = {person.request_id for person in installation.open_people()}
     assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
     installation.start_few()
+    installation.start("orchestrator")
     installation.await_end(60)
 
     sagas = installation.sagas()
@@ -54,6 +56,8 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     assert {1} == set(done.values())
     completed = Counter(one.request_id for one in installation.outcomes() if one.kind == "completed")
     assert {person.request_id: 1 for person in crowd} == dict(completed)
+    dead = [topics.dead_letters(topic) for topic in GROUPS["orchestrator"]]
+    assert [] == list(installation.ground.bus.browse(dead))
     eventually("nobody is behind", lambda: not any(installation.backlog().values()), within=30, every=0.5)
 
 
