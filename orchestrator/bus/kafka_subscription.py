@@ -43,6 +43,7 @@ _SLICE_UNSETTLED = 0.05
 _REFRESH = 0.1
 _FETCH = 500
 _STORE_LIMIT = 5.0
+_STORE_OWN = 1.0
 _CLOSE_LIMIT = 2.0
 # No broker has answered for the group for so long: then polling says so.
 _SILENCE = 10.0
@@ -98,7 +99,7 @@ class KafkaSubscription:
         self.is_confused = False
         # What was read may be others' by now.
         self._is_unsure = False
-        self._polled_at = self._called_at = self._heard_at = time.monotonic()
+        self._polled_at = self._called_at = self._heard_at = self._stored_at = time.monotonic()
 
     # --- the port ---
 
@@ -109,7 +110,8 @@ class KafkaSubscription:
                 raise SubscriptionClosed
             consumer = self._consumer or self._connected(timeout)
             try:
-                self._store(consumer)
+                if self._is_time_to_store():
+                    self._store(consumer)
                 return self._delivered(consumer, deadline, max_records)
             except FencedInstanceIdError:
                 self._discard()
@@ -177,10 +179,18 @@ class KafkaSubscription:
             except Exception as error:
                 _logger.warning("bus_close_failed", extra={"type": type(error).__name__})
 
+    def _is_time_to_store(self) -> bool:
+        """Whoever begins at positions of its own needs the group's only to show how far it is: no need to wait
+        for the broker with each batch.
+        """
+        now = time.monotonic()
+        if now - self._polled_at > self._trust:
+            self._is_unsure = True
+        return self._positions is None or self._is_unsure or now - self._stored_at >= _STORE_OWN
+
     def _store(self, consumer: Consumer, limit: float = _STORE_LIMIT) -> None:
         """Stores what has moved; after a silence all of it, to hear whether it is still ours to store."""
-        if time.monotonic() - self._polled_at > self._trust:
-            self._is_unsure = True
+        self._stored_at = time.monotonic()
         with self._lock:
             moved = self._moved(self._shelves, everything=self._is_unsure)
         if moved:
