@@ -180,8 +180,8 @@ class KafkaSubscription:
                 _logger.warning("bus_close_failed", extra={"type": type(error).__name__})
 
     def _is_time_to_store(self) -> bool:
-        """Whoever begins at positions of its own needs the group's only to show how far it is: no need to wait
-        for the broker with each batch.
+        """Whoever begins at positions of its own needs the group's only to show how far it is: no need to
+        wait for the broker with each batch.
         """
         now = time.monotonic()
         if now - self._polled_at > self._trust:
