@@ -2,7 +2,9 @@
 
 * Nothing is reached beyond this machine: the vendors are stand-ins, and a test that forgets it fails.
 * Coroutines run on asyncio, the loop that the program itself uses.
-* Tests that may take long begin first, so that no processor is left with one of them at the end.
+* Tests that may take long begin first, so that no processor is left with one of them at the end. Then come
+  those that need a server or processes. Both mostly wait, and the simulation, which only computes, is spread
+  among them, so that neither do all wait at once nor are there more to compute than processors.
 * Under CI the generated examples are the same each time, so that a failure belongs to the change that
   shows it. At home they differ, so that new ones are found.
 """
@@ -11,6 +13,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,9 +24,43 @@ settings.register_profile("ci", settings.get_profile("home"), derandomize=True, 
 settings.load_profile("ci" if os.environ.get("CI") else "home")
 
 
+#: Whose tests wait: for what a server or a process does, for a session to time out, for a start.
+WAITED_FOR = frozenset({"kafka", "node", "own_postgresql", "postgresql_server", "world"})
+COMPUTING = Path(__file__).parent / "simulation"
+#: What a test that was given no time of its own is reckoned to take, where those that were take them.
+SHORT = 10.0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Sort the tests by the time that each was given, longest first; the others keep their order."""
-    items.sort(key=_time_given, reverse=True)
+    """Put the tests in the order in which they are best begun; those of one kind keep theirs."""
+    computing, waiting, others = [], [], []
+    for item in items:
+        if COMPUTING in item.path.parents:
+            computing.append(item)
+        elif _time_given(item) or WAITED_FOR.intersection(getattr(item, "fixturenames", ())):
+            waiting.append(item)
+        else:
+            others.append(item)
+    computing.sort(key=_time_given, reverse=True)
+    waiting.sort(key=_time_given, reverse=True)
+    items[:] = [*_spread(computing, waiting), *others]
+
+
+def _spread(some: list[pytest.Item], among: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Both, in their order, with `some` evenly over the time of the others."""
+    whole = sum(_time_given(item) or SHORT for item in among)
+    left = iter(enumerate(some))
+    following = next(left, None)
+    passed = 0.0
+    for item in among:
+        while following is not None and following[0] * whole <= passed * len(some):
+            yield following[1]
+            following = next(left, None)
+        yield item
+        passed += _time_given(item) or SHORT
+    if following is not None:
+        yield following[1]
+    yield from (item for _, item in left)
 
 
 def _time_given(item: pytest.Item) -> float:
