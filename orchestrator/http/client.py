@@ -16,6 +16,7 @@ The rules it keeps, so that no handler can forget them:
 
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -116,8 +117,12 @@ class Client:
         limits: Limits | None = None,
         rate: AsyncLimiter | None = None,
         breaker: Breaker | None = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`rate` is shared with others who use the same account; without it the limits' own counts."""
+        """`rate` is shared with others who use the same account; without it the limits' own counts.
+
+        `trust` is best shared by all: to read the authorities takes longer than all else here.
+        """
         self._clock = clock
         self._limits = limits or Limits()
         self._authority = authority
@@ -129,6 +134,7 @@ class Client:
             timeout=seconds,
             limits=httpx.Limits(max_connections=self._limits.connections),
             transport=transport,
+            verify=True if trust is None else trust,
             follow_redirects=False,
             trust_env=transport is None,
         )

@@ -5,6 +5,7 @@ What belongs to a system is kept here and shared by its clients, and what belong
 systems that use it: a vendor counts calls by account, however many systems of ours make them.
 """
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ class _Shared:
     made: list[Client] = field(default_factory=list)
     breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
     rates: dict[tuple[str, int, float], AsyncLimiter] = field(default_factory=dict)
+    trust: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
 
 class Clients:
@@ -74,7 +76,9 @@ class Clients:
             if transport is not None:
                 guard = replace(guard, resolve=None)
             inner = transport or httpx.AsyncHTTPTransport(
-                limits=httpx.Limits(max_connections=(limits or Limits()).connections), trust_env=False
+                verify=self._trust(environment=False),
+                limits=httpx.Limits(max_connections=(limits or Limits()).connections),
+                trust_env=False,
             )
             transport = GuardedTransport(guard, inner)
         made = Client(
@@ -86,6 +90,7 @@ class Clients:
             limits=limits,
             rate=self._rate(account, limits or Limits()),
             breaker=self._breaker(base_url),
+            trust=self._trust(environment=True) if transport is None else None,
         )
         self._shared.made.append(made)
         return made
@@ -102,6 +107,12 @@ class Clients:
             return AsyncLimiter(limits.calls, limits.per.total_seconds())
         key = (account, limits.calls, limits.per.total_seconds())
         return self._shared.rates.setdefault(key, AsyncLimiter(*key[1:]))
+
+    def _trust(self, *, environment: bool) -> ssl.SSLContext:
+        """The authorities that are believed, read once; with `environment`, those that it names."""
+        if environment not in self._shared.trust:
+            self._shared.trust[environment] = httpx.create_ssl_context(trust_env=environment)
+        return self._shared.trust[environment]
 
     def _breaker(self, base_url: str) -> Breaker | None:
         """One for each address of a system: a controller that is away says nothing about the data API."""

@@ -1,6 +1,7 @@
 """The outgoing client: what it turns faults into, and what it never lets through."""
 
 import logging
+import ssl
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -349,3 +350,25 @@ def test_a_secret_that_is_not_there_says_where_it_should_be(
     (folder / "empty").write_text("\n")
     with pytest.raises(SecretUnavailable, match="is empty"):
         SecretRef.model_validate({"file": folder / "empty"}).read()
+
+
+async def test_whom_to_trust_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many systems a process has: each reading takes longer than all else that a client needs. An
+    address from outside is judged without the environment, which may name authorities of our own network.
+    """
+    read: list[bool] = []
+    real = httpx.create_ssl_context
+
+    def reading(*, trust_env: bool) -> ssl.SSLContext:
+        read.append(trust_env)
+        return real(trust_env=trust_env)
+
+    monkeypatch.setattr(httpx, "create_ssl_context", reading)
+    clients = Clients(clock=lambda: NOW)
+    for system in ("crm", "desk"):
+        own = clients.of(system)
+        own.client("https://vendor.example")
+        own.client("https://controller.example", guard=Guard(hosts=frozenset({"controller.example"})))
+    await clients.aclose()
+
+    assert [False, True] == sorted(read)
