@@ -10,7 +10,9 @@
   to the officer that was refused for good is tried again too, since nobody else would hear of it: it is
   logged as an error.
 * So many are held at most; beyond that no more outcomes are taken until one has gone.
-* What is held and has gone to another mailbox meanwhile is the other's to send.
+* What is held and has gone to another mailbox meanwhile is the other's to send. Only the bus knows, and only
+  when it is asked: so nobody sends for long without asking. A process that was stopped and woken has sent
+  one mail before it hears that its share is another's.
 """
 
 import logging
@@ -41,6 +43,8 @@ _logger = logging.getLogger(__name__)
 GROUP: Final = "mailbox"
 SOURCE: Final = "mailbox"
 MOST_HELD: Final = 100
+#: How long mails are sent before it is asked again whose they are, in microseconds.
+TURN: Final = 500_000
 
 
 class Sent(Protocol):
@@ -107,14 +111,20 @@ class Mailbox:
     # --- driving ---
 
     def step(self, timeout: float) -> int:
-        """Tries what is due, then waits up to `timeout` seconds for outcomes; gives how many are done."""
+        """Waits up to `timeout` seconds for outcomes, then tries what is due, for one turn; gives how many are
+        done.
+        """
         # Polled first, which tells what of it is still ours. With its hands full it takes nothing, but a
         # reader that asks for nothing falls out of its group.
         room = max(0, self._most_held - len(self._held))
         for delivery in self._subscribed().poll(0.0 if self._due() or not room else timeout, room):
             self._take(delivery)
         self._let_go()
-        done = sum(self._try(held) for held in self._due())
+        done, until = 0, self._clock() + TURN
+        for held in self._due():
+            done += self._try(held)
+            if self._clock() >= until:
+                break
         self._metrics.mails_waiting(len(self._held))
         return done
 

@@ -319,6 +319,32 @@ def test_the_rest_of_a_batch_is_not_sent_when_its_partition_goes_meanwhile() -> 
     assert 1 == len(world.postman.sent)
 
 
+def test_the_bus_is_asked_again_whose_the_rest_is_after_a_turn() -> None:
+    """Only a poll tells that a partition has gone. A process that was stopped while it sent, and woken when
+    another had its share, would else send all that it had in hand, mail for mail with the other.
+    """
+    world = World()
+    for number in range(4):
+        world.publish(outcome(f"o-{number}"))
+
+    def stopped_and_woken(recipient: str) -> None:
+        world.now += 30 * SECOND
+
+    world.postman.always = stopped_and_woken
+    assert 1 == world.step()
+    subscription: Any = world.mailbox._subscription
+    polled = subscription.poll
+
+    def poll(timeout: float, most: int) -> list[Delivery]:
+        subscription._held.clear()  # the group's doing has no door
+        return []
+
+    subscription.poll = poll
+    assert 0 == world.step()
+    assert 1 == world.postman.calls
+    subscription.poll = polled
+
+
 def test_a_mail_that_was_put_off_is_acknowledged_as_it_came_last() -> None:
     """Its partition went and came back: only the later delivery counts, and the group would stand still."""
     world = World()
