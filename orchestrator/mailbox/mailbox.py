@@ -111,7 +111,7 @@ class Mailbox:
     # --- driving ---
 
     def step(self, timeout: float) -> int:
-        """Waits up to `timeout` seconds for outcomes, then tries what is due, for one turn; gives how many are
+        """Waits up to `timeout` seconds for outcomes, then tries what is due, for a turn; gives how many are
         done.
         """
         # Polled first, which tells what of it is still ours. With its hands full it takes nothing, but a
