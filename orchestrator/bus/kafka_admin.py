@@ -1,12 +1,18 @@
 """What is asked of the brokers about topics and groups, and the making of topics."""
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaAdminClient, OffsetSpec, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError
+from kafka.errors import (
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    KafkaError,
+    NotCoordinatorError,
+)
 
 from orchestrator.bus.kafka_client import Place, connection, made
 from orchestrator.bus.kafka_topics import Topic
@@ -14,6 +20,9 @@ from orchestrator.bus.port import BusUnavailable
 from orchestrator.settings import Kafka
 
 _CONNECT_MS = 5_000
+# How long brokers may take to say who keeps a group's positions, in seconds.
+_COORDINATOR = 10.0
+_ASK_AGAIN = 0.25
 
 
 class CannotMakeTopic(Exception):
@@ -100,8 +109,19 @@ class Admin:
 
     def stored(self, group: str) -> dict[Place, int]:
         """The positions of a group; none for one that never was."""
-        positions = self._client.list_group_offsets([group])[group]
+        positions = self._positions_of(group)
         return {tuple(place): at.offset for place, at in positions.items() if at.offset >= 0}
+
+    def _positions_of(self, group: str) -> Any:
+        until = time.monotonic() + _COORDINATOR
+        while True:
+            try:
+                return self._client.list_group_offsets([group])[group]
+            except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError):
+                # New brokers make the topic of all positions when they are first asked for some.
+                if time.monotonic() > until:
+                    raise
+                time.sleep(_ASK_AGAIN)
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it."""
