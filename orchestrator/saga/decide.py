@@ -293,7 +293,7 @@ _CONTRADICTIONS: dict[str, frozenset[str]] = {
     "absent": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
     "erased": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
     "anonymised": frozenset({"located", "still_present", "reappeared"}),
-    "not_identifiable": frozenset({"located", "accepted", "still_present"}),
+    "not_identifiable": frozenset({"located", "accepted", "still_present", "reappeared"}),
     "waived": frozenset({"accepted", "party_erased"}),
     "refused": frozenset({"accepted", "party_erased", "instructed"}),
     "stopped": frozenset({"accepted", "party_erased"}),
@@ -357,7 +357,7 @@ def _contradicts(step: Step, event: Confirmed) -> bool:
         return False
     # That records were there before they were erased is no news; that they were there at all may be.
     is_late = event.kind in _FACTS and state.end != "erased"
-    return is_late or event.occurred_at > state.at
+    return is_late or event.occurred_at > steps.answered_until(state)
 
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:

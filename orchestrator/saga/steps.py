@@ -8,8 +8,8 @@ confirmation (`absorb`), so that a rule only decides where to go next. What a pa
 Three principles run through them:
 
 * Facts count whoever brings them. Records found or erased were found or erased, even if an older attempt
-  says so late. References of records, once known, are erased and proved: an absence can't end a step that
-  has some.
+  says so late. References of records, once known, are erased and proved: neither an absence nor that nobody
+  can be identified ends a step that has some.
 * What an attempt does not say counts for nothing unless it is the current one. A failure, an absence or a
   proof of an older attempt never moves the step.
 * What was created after the erasure may be new consent. Only a proof tells old from new, so that whatever
@@ -41,6 +41,8 @@ from orchestrator.saga.rules import SystemPlan
 AMBIGUOUS = "ambiguous_match"
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
+#: Ends by which nothing of the person is seen there any more, so that a record seen later overturns them.
+_UNSEEN = frozenset({"erased", "absent", "anonymised", "not_identifiable"})
 #: The worker's word for a system whose circuit is open: nobody was asked.
 NOT_ASKED = "circuit_open"
 
@@ -111,6 +113,11 @@ def answers(step: Step, event: Event, *verbs: Verb) -> bool:
     state = step.state
     asked = not isinstance(state, AwaitingDecision) or state.reason == "failed"
     return is_current(step, event) and verb_of(step) in verbs and asked
+
+
+def answered_until(ended: Ended) -> int:
+    """Until when an end answers what a proof saw: that nobody could be told apart answers nothing."""
+    return 0 if ended.end == "not_identifiable" else ended.at
 
 
 def fresh(step: Step) -> Step:
@@ -255,9 +262,14 @@ def cannot_look(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
-    """Art. 11: we can't tell the person apart there; where the person can help, they are asked first."""
+    """Art. 11: we can't tell the person apart there; where the person can help, they are asked first.
+
+    Records found before are erased all the same: a product may have blanked the identifier and kept the row.
+    """
     if not answers(step, event, "locate"):
         return step
+    if step.references:
+        return _erase(draft, fresh(step))
     confirmed = expect(event, Confirmed)
     if plan_of(draft, step).asks_subject:
         draft.escalate("identifier_missing", step.system)
@@ -362,9 +374,9 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
     state = step.state
     if isinstance(state, AwaitingDecision) and state.reason not in ("failed", "proof_overdue"):
         return step
-    if isinstance(state, Ended) and state.end not in ("erased", "absent", "anonymised"):
+    if isinstance(state, Ended) and state.end not in _UNSEEN:
         return step
-    answered_at = state.at if isinstance(state, Ended) else step.accepted_at or 0
+    answered_at = answered_until(state) if isinstance(state, Ended) else step.accepted_at or 0
     if verb_of(step) != "prove" and not isinstance(state, Ended):
         return step
     if not is_current(step, event) and confirmed.occurred_at <= answered_at:
@@ -384,12 +396,9 @@ def reappeared(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def reappeared_late(draft: Draft, step: Step, event: Event) -> Step:
-    """Seen after the step's end, by a proof that ran twice."""
+    """Seen after the step's end, by a proof that ran twice, or for long."""
     state = expect(step.state, Ended)
-    if (
-        state.end not in ("erased", "absent", "anonymised")
-        or expect(event, Confirmed).occurred_at <= state.at
-    ):
+    if state.end not in _UNSEEN or expect(event, Confirmed).occurred_at <= answered_until(state):
         return step
     return ask_dpo(draft, step, "reappeared", "prove")
 
@@ -472,8 +481,10 @@ def prove(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def give_up_on_subject(draft: Draft, step: Step, event: Event) -> Step:
-    """The person did not supply what was missing."""
+    """The person did not supply what was missing. Records that turned up meanwhile are erased."""
     state = expect(step.state, AwaitingSubject)
+    if step.references:
+        return _erase(draft, fresh(step))
     return end(step, Ended(end="not_identifiable", at=draft.now, missing=state.missing), None)
 
 

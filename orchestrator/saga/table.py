@@ -50,7 +50,9 @@ _FAILURES: dict[str, Row] = {
 _LOOKS: dict[str, Row] = {
     "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
     "cannot_look": Row(steps.cannot_look, ("erasing", "awaiting_party")),
-    "not_identifiable": Row(steps.not_identifiable, ("ended", "awaiting_subject")),
+    "not_identifiable": Row(
+        steps.not_identifiable, ("ended", "erasing", "awaiting_party", "awaiting_subject")
+    ),
     "absent": Row(parties.absent, ("ended", "erasing", "awaiting_party", "awaiting_decision")),
 }
 _PARTY: dict[str, Row] = {
@@ -151,7 +153,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     },
     "awaiting_subject": {
         "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
-        "timer": Row(steps.give_up_on_subject, ("ended",)),
+        "timer": Row(steps.give_up_on_subject, ("ended", "erasing", "awaiting_party")),
         "retry": Row(steps.look_anew, ("locating",)),
         **_WAIVE,
         **_ALWAYS,

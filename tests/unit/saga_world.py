@@ -88,6 +88,8 @@ class World:
         self.history.append((event, self.now))
         if isinstance(event, Confirmed) and event.system and event.kind in LOOKS:
             self.looked.add(event.system)
+        if isinstance(event, Confirmed) and event.system and event.kind == "not_identifiable":
+            self._note_what_is_known(event.system)
         must_hold(self, before, event, decision)
         self.saga = decision.saga
         self.messages += decision.messages
@@ -97,6 +99,12 @@ class World:
         if any(entry.action == "supplemented" for entry in decision.entries):
             self.looked.clear()
         return decision
+
+    def _note_what_is_known(self, system: str) -> None:
+        """Where a look finds nobody, only what an earlier one found may be erased."""
+        step = self.saga.step(system) if self.saga is not None else None
+        if step is not None and step.references:
+            self.looked.add(system)
 
     def mail_everything(self) -> None:
         """The mailbox answers every notice that is waiting."""

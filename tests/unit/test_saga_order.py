@@ -70,6 +70,81 @@ def test_an_absence_never_ends_a_step_that_has_references() -> None:
     assert (b"references of 1",) == world.command("web").references
 
 
+def test_nobody_identifiable_never_ends_a_step_that_has_references() -> None:
+    """A product blanked the address and kept the row: the record is known, and a look by the address finds
+    nobody. Whether more is looked for, by the DPO's decision or with more identifiers, the record is erased
+    and proved, and is not reported as one that nobody could find.
+    """
+    world = started(CRM, TENANT)
+    world.erase("crm")
+    world.now += HOUR
+    world.answer("crm", "still_present", references=None)
+    world.tick()
+    world.answer("crm", "accepted")
+    world.answer("crm", "reappeared")
+    world.dpo("erase", "reappeared")
+    world.answer("crm", "not_identifiable", missing=("email",))
+    assert "erasing" == world.status("crm")
+    assert (b"references of 1",) == world.command("crm").references
+    world.supplement(tenant="acme")
+    world.answer("crm", "not_identifiable", missing=("email",))
+    assert "erasing" == world.status("crm")
+    world.answer("crm", "accepted")
+    world.answer("crm", "still_present", references=None)
+    assert "retrying" == world.status("crm")
+
+
+def test_a_controllers_known_records_wait_for_its_instruction_where_nobody_is_identifiable() -> None:
+    """They are known from before a supplement; its instruction was about less."""
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "instructed")
+    world.answer("tenant", "located")
+    world.supplement(tenant="acme")
+    world.answer("tenant", "not_identifiable", missing=("email",))
+    assert "awaiting_party" == world.status("tenant")
+
+
+def test_records_that_turn_up_while_the_person_is_asked_are_erased_without_an_answer() -> None:
+    """An older look says late what it found; that the person can't help makes it no less there."""
+    world = started(WEB)
+    world.supplement(tenant="acme")
+    world.answer("web", "not_identifiable", missing=("ga_client_id",))
+    world.answer("web", "located", attempt=1)
+    assert "awaiting_subject" == world.status("web")
+    while "awaiting_subject" == world.status("web"):
+        world.tick()
+    assert "erasing" == world.status("web")
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"), [("still_present", "retrying"), ("reappeared", "awaiting_decision")]
+)
+@pytest.mark.parametrize("is_closing", [False, True])
+@pytest.mark.parametrize("how_late", [0, HOUR])
+def test_records_seen_after_nobody_could_be_identified_reopen_the_step(
+    seen: str, status: str, is_closing: bool, how_late: int
+) -> None:
+    """A proof from before comes late, and saw a record, before the look that found nobody or after it: what
+    is there can't be reported as nobody's.
+    """
+    world = started(CRM)
+    world.answer("crm", "cannot_look")
+    world.answer("crm", "accepted")
+    proof, saw_at = world.command("crm").attempt, world.now + how_late
+    world.supplement(tenant="acme")
+    world.answer("crm", "not_identifiable", missing=("email",))
+    assert "not_identifiable" == world.status("crm")
+    if is_closing:
+        world.dpo("waive", "nothing_identifiable")
+        world.mailbox()
+    assert ("closing" if is_closing else "in_progress") == world.open.status
+    world.now += HOUR
+    references = b"seen" if seen == "still_present" else None
+    world.answer("crm", seen, attempt=proof, references=references, occurred_at=saw_at)
+    assert (status, "in_progress") == (world.status("crm"), world.open.status)
+
+
 def test_what_a_handler_notes_comes_back_with_every_command() -> None:
     """That it asked a controller, what the vendor answered, that a record lay in the bin: a handler finds its
     notes again in each later command, and the records first.
