@@ -7,10 +7,12 @@ once more, perhaps to another process.
 * An event waits until all that the requests topic held when it was read has been applied, by whomever: until
   the positions in the database have reached the ends that the topic had. Nobody can speak of a request
   before it is there. Then it is tried a second and last time.
-* While those positions move, it waits. If they stand still for `PATIENCE` (a partition that nobody can read;
-  the marker of a foreign transaction, which no reader gets past), it waits no longer. Its last try may make
-  it a dead letter: kept, not noted as seen, and to be sent again.
-* The position on its partition does not pass it meanwhile. What went to another process comes from there.
+* While those positions move, it waits. If all that have not reached their end stand still for `PATIENCE` (a
+  partition that nobody can read; the marker of a foreign transaction, which no reader gets past), it waits no
+  longer, however much goes on elsewhere. Its last try may make it a dead letter: kept, not noted as seen, and
+  to be sent again.
+* The position on its partition does not pass it before its last try is committed. What went to another
+  process comes from there.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +21,6 @@ from typing import Final
 
 from orchestrator.bus.port import Delivery, Positions
 from orchestrator.service.inbound import Inbound
-from schemas import topics
 
 #: How long the requests topic may stand still before nothing waits for it any more: longer than a rebalance,
 #: an election and a restart together.
@@ -44,61 +45,75 @@ class Early:
         self._positions = positions
         self._clock = clock
         self._waiting: list[_Waiting] = []
-        # How far the partitions were applied on which something waits.
+        # How far the partitions were applied that have a gap: something that waits, or is to be committed.
         self._reached: _Places = {}
-        self._seen: _Places | None = None
-        self._moved_at = 0
+        # Where the partitions are that something waits for, and since when.
+        self._stands: dict[tuple[str, int], tuple[int, int]] = {}
 
     def clear(self) -> None:
         """It was given back, and comes again."""
         self._waiting.clear()
         self._reached.clear()
-        self._seen = None
+        self._stands.clear()
 
     def ripe(self, holds: Callable[[Delivery], bool], limit: int) -> list[Inbound]:
-        """Up to `limit` of those that wait no longer. They are tried for the last time, in a transaction that
-        begins after this; `holds` says what is still ours.
+        """Up to `limit` of those that wait no longer. They are tried for the last time, in transactions that
+        begin after this, and are forgotten when `keep` hears of it; `holds` says what is still ours.
         """
         self._waiting = [one for one in self._waiting if holds(one.inbound.delivery)]
         if not self._waiting:
             self.clear()
             return []
+        # What was lost with its partition comes again, from where it waited.
+        here = {_place(one.inbound) for one in self._waiting}
+        self._reached = {place: at for place, at in self._reached.items() if place in here}
         if any(one.ends is None for one in self._waiting):
             ends = self._ends()
             for one in self._waiting:
                 one.ends = ends if one.ends is None else one.ends
-        # After the ends, and before the transaction: what they say is done, that will see.
-        seen = {place: at for place, at in self._positions().items() if place[0] == topics.REQUESTS}
+        # After the ends, and before the transactions: what they say is done, those will see.
+        seen = self._positions()
         now = self._clock()
-        if seen != self._seen:
-            self._seen, self._moved_at = seen, now
-        stands_still = now - self._moved_at >= PATIENCE
-        found = [one for one in self._waiting if stands_still or _is_reached(one.ends or {}, seen)][:limit]
-        gone = set(map(id, found))
-        self._waiting = [one for one in self._waiting if id(one) not in gone]
-        return [one.inbound for one in found]
+        ahead = [_ahead(one.ends or {}, seen) for one in self._waiting]
+        before, self._stands = self._stands, {}
+        for place in set().union(*ahead):
+            at = seen.get(place, 0)
+            stood = before.get(place)
+            self._stands[place] = (at, now) if stood is None or stood[0] != at else stood
+        stuck = {place for place, (_, since) in self._stands.items() if now - since >= PATIENCE}
+        ripe = [one.inbound for one, places in zip(self._waiting, ahead, strict=True) if places <= stuck]
+        return ripe[:limit]
 
-    def places(self, inbound: Sequence[Inbound], early: Sequence[Inbound]) -> tuple[_Places, _Places]:
-        """The positions after `inbound`, of which `early` waits; and how far was applied, for `keep`."""
+    def places(
+        self, inbound: Sequence[Inbound], early: Sequence[Inbound], left: Sequence[Inbound] = ()
+    ) -> tuple[_Places, _Places]:
+        """The positions after `inbound`, of which `early` waits, and before `left`, which is committed later;
+        and how far was applied, for `keep`.
+        """
         reached: _Places = {}
         for one in inbound:
             place = _place(one)
             reached[place] = max(reached.get(place, 0), self._reached.get(place, 0), one.delivery.offset + 1)
         floors: _Places = {}
-        for one in (*(waiting.inbound for waiting in self._waiting), *early):
+        for one in (*(waiting.inbound for waiting in self._without(inbound)), *early, *left):
             place = _place(one)
             floors[place] = min(floors.get(place, one.delivery.offset), one.delivery.offset)
         positions = {place: min(at, floors.get(place, at)) for place, at in reached.items()}
         return positions, {place: at for place, at in (self._reached | reached).items() if place in floors}
 
-    def keep(self, early: Sequence[Inbound], reached: _Places) -> None:
-        """They wait from now on; the transaction that left them out is committed."""
-        self._waiting += [_Waiting(one) for one in early]
+    def keep(self, inbound: Sequence[Inbound], early: Sequence[Inbound], reached: _Places) -> None:
+        """The transaction with `inbound` is committed. It has left out `early`, which waits from now on."""
+        self._waiting = [*self._without(inbound), *(_Waiting(one) for one in early)]
         self._reached = reached
 
+    def _without(self, inbound: Sequence[Inbound]) -> list[_Waiting]:
+        # By the delivery, which stays the same when the event gives way to the reason why it failed.
+        gone = {id(one.delivery) for one in inbound}
+        return [one for one in self._waiting if id(one.inbound.delivery) not in gone]
 
-def _is_reached(ends: Positions, positions: Positions) -> bool:
-    return all(positions.get(place, 0) >= end for place, end in ends.items())
+
+def _ahead(ends: Positions, positions: Positions) -> set[tuple[str, int]]:
+    return {place for place, end in ends.items() if positions.get(place, 0) < end}
 
 
 def _place(one: Inbound) -> tuple[str, int]:

@@ -147,23 +147,26 @@ class Orchestrator:
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
-            for one in inbound:
-                waiting |= self._commit_alone(one, last)
+            waiting = self._commit_each(inbound, last)
         except Exception:
             _logger.exception("batch_failed", extra={"count": len(inbound)})
-            for one in inbound:
-                waiting |= self._commit_alone(one, last)
+            waiting = self._commit_each(inbound, last)
         return [one.delivery for one in inbound if id(one.delivery) not in waiting]
 
     def _holds(self, delivery: Delivery) -> bool:
         return self._subscription is not None and self._subscription.holds(delivery)
 
-    def _commit_alone(self, one: Inbound, last: Set[int]) -> Set[int]:
-        """The fallback: one event, one transaction. What fails even so is kept as a dead letter, and if it
-        is a request, as a person's all the same.
-        """
+    def _commit_each(self, inbound: Sequence[Inbound], last: Set[int]) -> set[int]:
+        """The fallback: one event, one transaction."""
+        waiting: set[int] = set()
+        for number, one in enumerate(inbound, start=1):
+            waiting |= self._commit_alone(one, last, inbound[number:])
+        return waiting
+
+    def _commit_alone(self, one: Inbound, last: Set[int], left: Sequence[Inbound]) -> set[int]:
+        """What fails even so is kept as a dead letter, and if it is a request, as a person's all the same."""
         try:
-            return self._commit([one], last)
+            return self._commit([one], last, left)
         except StoreError as error:
             if not isinstance(error, BrokenDocument):
                 raise
@@ -173,11 +176,13 @@ class Orchestrator:
             code = "event_failed"
             _logger.exception(code, extra={"topic": one.delivery.topic})
         if one.type == "request":
-            return self._commit([self._reader.unreadable(one.delivery, code)], last)
-        return self._commit([replace(one, event=None, dead=code)], last)
+            return self._commit([self._reader.unreadable(one.delivery, code)], last, left)
+        return self._commit([replace(one, event=None, dead=code)], last, left)
 
-    def _commit(self, inbound: Sequence[Inbound], last: Set[int]) -> set[int]:
-        """Gives the deliveries, by id, that have no request yet and wait for it; `last` wait no longer."""
+    def _commit(self, inbound: Sequence[Inbound], last: Set[int], left: Sequence[Inbound] = ()) -> set[int]:
+        """Gives the deliveries, by id, that have no request yet and wait for it; `last` wait no longer, and
+        `left` is committed after these: no position passes it.
+        """
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound]
@@ -199,10 +204,10 @@ class Orchestrator:
             tx.forget_inbox(GROUP, [one.event.event_id for one in batch.early if one.event is not None])
             # As they came, since a correlation is resolved anew each time.
             early = [one for one in inbound if id(one.delivery) in waiting]
-            positions, reached = self._early.places(inbound, early)
+            positions, reached = self._early.places(inbound, early, left)
             self._write(tx, batch, now)
             tx.set_positions(GROUP, positions)
-        self._early.keep(early, reached)
+        self._early.keep(inbound, early, reached)
         self._count(batch)
         return waiting
 

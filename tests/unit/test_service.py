@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from datetime import UTC
 from typing import Any
 
@@ -424,13 +425,116 @@ def test_what_went_to_another_process_is_waited_for_there(world: World) -> None:
     [one] = world.reader.read_all([delivered(topics.CONFIRMATIONS, world.located(str(uuid.uuid4()), "c"))])
     place = (one.delivery.topic, one.delivery.partition)
     at, reached = early.places([one], [one])
-    early.keep([one], reached)
+    early.keep([one], [one], reached)
     assert {place: 7} == at
 
     assert [] == early.ripe(lambda _: False, 10)
     assert [] == early.ripe(lambda _: True, 10)
     [other] = world.reader.read_all([delivered(topics.CONFIRMATIONS, b"", offset=3)])
     assert ({place: 4}, {}) == early.places([other], [])
+
+
+def test_a_partition_that_comes_back_has_positions_of_its_own(world: World) -> None:
+    """Although something waits on another meanwhile: how far it was applied before it was lost, and with it
+    what waited there, counts no more.
+    """
+    early = Early(
+        ends=lambda: {(topics.REQUESTS, 0): 3},
+        positions=lambda: {(topics.REQUESTS, 0): 2},
+        clock=lambda: world.now,
+    )
+    waits, again, applied, waits_there = (
+        replace(one, delivery=replace(one.delivery, offset=offset, partition=partition))
+        for offset, partition in ((20, 2), (10, 2), (49, 2), (4, 3))
+        for one in world.reader.read_all(
+            [delivered(topics.CONFIRMATIONS, world.located(str(uuid.uuid4()), "c"))]
+        )
+    )
+    batch, left_out = [waits, applied, waits_there], [waits, waits_there]
+    at, reached = early.places(batch, left_out)
+    early.keep(batch, left_out, reached)
+    assert {(topics.CONFIRMATIONS, 2): 20, (topics.CONFIRMATIONS, 3): 4} == at
+
+    assert [] == early.ripe(lambda one: 3 == one.partition, 10)
+    at, _ = early.places([again], [])
+    assert {(topics.CONFIRMATIONS, 2): 11} == at
+
+
+def test_no_position_passes_what_is_committed_later(world: World) -> None:
+    """In whatever order it is committed; and in the end they are behind all of it."""
+    early = Early(ends=dict, positions=dict, clock=lambda: world.now)
+    place = (topics.CONFIRMATIONS, 2)
+    batch = [
+        one
+        for offset in (8, 7, 9)
+        for one in world.reader.read_all([delivered(topics.CONFIRMATIONS, b"", offset=offset)])
+    ]
+    stored = []
+    for number, one in enumerate(batch, start=1):
+        at, reached = early.places([one], [], batch[number:])
+        early.keep([one], [], reached)
+        stored.append(at[place])
+    assert [7, 9, 10] == stored
+
+
+def test_what_has_waited_is_not_lost_when_a_batch_falls_apart(
+    world: World, shared_out: tuple[Orchestrator, Orchestrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last tries are committed one by one, and a death between two of them loses none."""
+    known, *people = (world.request() for _ in range(3))
+    world.publish(topics.REQUESTS, encode(known))
+    mine, others = shared_out
+    others.step(0.0)
+    world.publish(topics.REQUESTS, *map(encode, people))
+    said = [world.located(one.request_id, one.request_id) for one in (*people, known)]
+    world.publish(topics.CONFIRMATIONS, *said)
+    mine.step(0.0)
+    others.step(0.0)
+    start = positions(world)[topics.CONFIRMATIONS]
+
+    set_positions, tries = Transaction.set_positions, iter((RuntimeError(), None, Locked(database="x")))
+
+    def fail(self: Transaction, group: str, positions: Any) -> None:
+        if error := next(tries):
+            raise error
+        set_positions(self, group, positions)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "set_positions", fail)
+        with pytest.raises(Locked):
+            mine.step(0.0)
+    assert start + 1 == positions(world)[topics.CONFIRMATIONS]
+    world.bus = Part(world.engine, lambda: world.now)
+    world.restarted().step(0.0)
+    assert [True, True] == [len(BEGUN) < len(world.actions(one.request_id)) for one in people]
+
+
+def test_requests_elsewhere_prolong_no_waiting(world: World) -> None:
+    """A partition that nobody can read stands still, however many requests come on another. Where nothing was
+    waited for, nothing has stood still: what is waited for there is given its time.
+    """
+    stuck, busy = (topics.REQUESTS, 0), (topics.REQUESTS, 1)
+    ends, seen = {stuck: 5}, {stuck: 3, busy: 10}
+    early = Early(ends=lambda: dict(ends), positions=lambda: dict(seen), clock=lambda: world.now)
+    first, second = (
+        one
+        for offset in (7, 8)
+        for one in world.reader.read_all([delivered(topics.CONFIRMATIONS, b"", offset=offset)])
+    )
+    early.keep([first], [first], {})
+    for _ in range(3):
+        assert [] == early.ripe(lambda _: True, 10)
+        world.now += PATIENCE // 3
+        seen[busy] += 1
+    world.now += 2
+    ends[busy] = seen[busy] + 1
+    early.keep([second], [second], {})
+    assert [first] == early.ripe(lambda _: True, 10)
+    early.keep([first], [], {})
+    world.now += PATIENCE - 1
+    assert [] == early.ripe(lambda _: True, 10)
+    world.now += 1
+    assert [second] == early.ripe(lambda _: True, 10)
 
 
 def test_a_confirmation_whose_request_does_not_come_is_kept(world: World) -> None:
