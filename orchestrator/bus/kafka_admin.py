@@ -12,6 +12,8 @@ from kafka.errors import (
     CoordinatorNotAvailableError,
     KafkaError,
     NotCoordinatorError,
+    UnknownTopicOrPartitionError,
+    for_code,
 )
 
 from orchestrator.bus.kafka_client import Place, connection, made
@@ -94,11 +96,16 @@ class Admin:
         self._client.wait_for_topics([topic.name])
 
     def extent(self, topics: Collection[str]) -> dict[Place, tuple[int, int]]:
-        """The first offset that each partition has, and the one after its last."""
+        """The first offset that each partition has, and the one after its last. A topic that doesn't exist
+        has none.
+
+        Raises:
+            BusUnavailable: the brokers don't say what a topic holds, which is not the same as nothing.
+        """
         places = [
             TopicPartition(one["name"], partition["partition_index"])
             for one in self._client.describe_topics(sorted(topics))
-            if not one["error_code"]
+            if _exists(one["name"], one["error_code"])
             for partition in one["partitions"]
         ]
         if not places:
@@ -130,3 +137,9 @@ class Admin:
             max(0, end - max(first, stored.get(place, 0)))
             for place, (first, end) in self.extent(topics).items()
         )
+
+
+def _exists(topic: str, code: int) -> bool:
+    if code in (0, UnknownTopicOrPartitionError.errno):
+        return not code
+    raise BusUnavailable(f"the brokers don't say what the topic {topic} holds: {for_code(code).__name__}")

@@ -130,13 +130,13 @@ class Bus(Protocol):
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions tell.
-        Raises BusUnavailable.
+        Raises BusUnavailable: what can't be told is not nothing.
         """
         ...
 
     def ends(self, topics: Collection[str]) -> Positions:
         """The offset after the last record of each partition of these topics that holds any. Who has read so
-        far has read all that was there. Raises BusUnavailable.
+        far has read all that was there. Raises BusUnavailable: what can't be told is not nothing.
         """
         ...
 

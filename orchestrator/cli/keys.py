@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 
 from handlers.worker import GROUP as WORKERS
+from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, kinds_of, load_settings, open_ground
 from orchestrator.cli.dlq import open_letters
 from orchestrator.privacy import Exchange, Generation, Keyring
@@ -50,9 +51,14 @@ def rotate(
             f"the keys of these requests can't be read: {', '.join(done.unreadable)}. "
             "Put back the keyring that they were made with"
         )
-    if not _all_is_read(ground, patience):
-        return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
-    letters = [] if lose_dead_letters else [letter.name for letter in open_letters(ground)]
+    try:
+        if not _all_is_read(ground, patience):
+            return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
+        letters = [] if lose_dead_letters else [letter.name for letter in open_letters(ground)]
+    except BusUnavailable as error:
+        return _kept(
+            f"the bus doesn't tell what waits there that only they can open ({error}). See to the bus"
+        )
     if letters:
         return _kept(
             f"{len(letters)} dead letters can be opened only with them. Replay or discard them "

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.privacy import CALLBACK_BODY, GenerationForgotten, Keyring
 from orchestrator.store import Store, StoredKeys, open_engine
 from orchestrator.store.tables import subject_keys
@@ -119,6 +121,20 @@ def test_a_callback_that_waits_keeps_the_old_generations(
     result = installation.cli("keys", "rotate")
     assert (1, [1, 2]) == (result.exit_code, numbers(installation)), result.output
     assert "wait to be read that only they can open" in result.stderr
+
+
+def test_a_bus_that_does_not_tell_what_waits_keeps_the_old_generations(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody could look for may be there."""
+
+    def fail(*_: Any) -> None:
+        raise BusUnavailable("no leader")
+
+    monkeypatch.setattr(SqliteBus, "backlog", fail)
+    result = installation.cli("keys", "rotate")
+    assert (1, [1, 2]) == (result.exit_code, numbers(installation)), result.output
+    assert "the old master keys were kept: the bus doesn't tell what waits" in result.stderr
 
 
 def test_keys_from_elsewhere_are_rotated_elsewhere(

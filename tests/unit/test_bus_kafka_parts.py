@@ -4,17 +4,21 @@ import ssl
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kafka import OffsetSpec
 from kafka.partitioner.default import DefaultPartitioner
 
 from orchestrator.bus.kafka import KafkaBus
+from orchestrator.bus.kafka_admin import Admin
 from orchestrator.bus.kafka_client import connection, partition_among
 from orchestrator.bus.kafka_shelf import Shelf
 from orchestrator.bus.kafka_topics import Topic, differences, wanted
@@ -206,6 +210,47 @@ class TestAway:
         with pytest.raises(BusUnavailable, match="can't be reached"):
             bus.publish([delivery(0)])
         assert time.monotonic() - started < 3
+
+
+class Brokers:
+    """They hold two records of each topic on one partition, and of some they have an error to tell."""
+
+    def __init__(self, **errors: int) -> None:
+        self._errors = errors
+
+    def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        codes = {name: self._errors.get(name, 0) for name in names}
+        return [
+            {"name": name, "error_code": code, "partitions": [] if code else [{"partition_index": 0}]}
+            for name, code in codes.items()
+        ]
+
+    def list_partition_offsets(self, asked: dict[Any, OffsetSpec]) -> dict[Any, Any]:
+        return {
+            place: SimpleNamespace(offset=2 if spec == OffsetSpec.LATEST else 0)
+            for place, spec in asked.items()
+        }
+
+    def list_group_offsets(self, groups: Sequence[str]) -> dict[str, dict[Any, Any]]:
+        return {group: {} for group in groups}
+
+
+class TestExtent:
+    """How much topics hold; on it rests what waits for a request, and whether a key may be destroyed."""
+
+    def test_a_topic_that_does_not_exist_holds_nothing(self) -> None:
+        """Others are counted beside it."""
+        admin = Admin(Brokers(missing=3))
+        assert {("t", 0): (0, 2)} == admin.extent(["missing", "t"])
+        assert 2 == admin.backlog("g", ["missing", "t"])
+
+    @pytest.mark.parametrize(("code", "name"), [(5, "LeaderNotAvailable"), (29, "TopicAuthorizationFailed")])
+    def test_a_topic_of_which_the_brokers_do_not_tell(self, code: int, name: str) -> None:
+        """What they don't tell is not nothing."""
+        admin = Admin(Brokers(t=code))
+        for ask in (lambda: admin.extent(["t", "u"]), lambda: admin.backlog("g", ["t", "u"])):
+            with pytest.raises(BusUnavailable, match=f"topic t holds: {name}"):
+                ask()
 
 
 class TestTopics:

@@ -387,6 +387,29 @@ def test_a_confirmation_waits_for_a_request_that_another_process_reads(
     assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
 
 
+def test_it_waits_while_the_bus_does_not_tell_what_there_is(
+    world: World, shared_out: tuple[Orchestrator, Orchestrator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step fails as with the bus away; what waits comes again, and is not given up."""
+    request = world.request()
+    world.publish(topics.REQUESTS, encode(request))
+    world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "c"))
+    mine, others = shared_out
+
+    def fail(*_: Any) -> None:
+        raise BusUnavailable("no leader")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqliteBus, "ends", fail)
+        for _ in range(2):
+            assert 1 == mine.step(0.0)
+            with pytest.raises(BusUnavailable):
+                mine.step(0.0)
+    others.step(0.0)
+    assert 1 == mine.step(0.0)
+    assert len(BEGUN) < len(world.actions(request.request_id))
+
+
 def test_nothing_waits_for_ever(world: World, shared_out: tuple[Orchestrator, Orchestrator]) -> None:
     """Requests that nobody can read: what is said of them is a dead letter after a while, from the last time
     that one was read, and counts when it is sent again.
