@@ -24,7 +24,7 @@ from orchestrator.store.errors import (
     StoreUnusable,
     Unreachable,
 )
-from orchestrator.store.tables import REVISION, inbox, metadata, schema_version
+from orchestrator.store.tables import REVISION, inbox, metadata, schema_version, timeline
 
 
 @pytest.fixture
@@ -321,3 +321,11 @@ class TestErrors:
 def test_the_driver_supports_what_is_used() -> None:
     """RETURNING came with SQLite 3.35."""
     assert sqlite3.sqlite_version_info >= (3, 35)
+
+
+def test_only_a_timeline_has_data_in_json() -> None:
+    """All JSON is written as the timeline's hashes want it (`dialect.put`): another column of the type would
+    be given that form unasked.
+    """
+    columns = [column for table in metadata.sorted_tables for column in table.columns]
+    assert [timeline.c.data] == [column for column in columns if isinstance(column.type, sa.JSON)]
