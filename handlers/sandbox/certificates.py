@@ -58,19 +58,20 @@ class Authority:
         domain: str,
         key: RSAPrivateKey,
         *,
-        client: bool = False,
+        client: bool | None = False,
         begins: datetime | None = None,
         ends: datetime | None = None,
     ) -> str:
-        """A certificate for the domain, PEM; for a server, or for a client of one."""
-        use = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        """A certificate for the domain, PEM; for a server, for a client of one, or (None) for any use."""
         extensions: list[x509.ExtensionType] = [
             x509.BasicConstraints(ca=False, path_length=None),
             x509.SubjectAlternativeName([x509.DNSName(domain)]),
-            x509.ExtendedKeyUsage([use]),
             x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
             _usage(authority=False),
         ]
+        if client is not None:
+            use = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+            extensions.append(x509.ExtendedKeyUsage([use]))
         begins, ends = begins or self._now - YEAR, ends or self._now + YEAR
         return pem(self._signed(_name(domain), key, extensions, begins, ends))
 

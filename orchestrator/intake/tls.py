@@ -2,7 +2,7 @@
 
 * A certificate is asked for and not demanded: what is for anybody (OpenDSR's discovery, our certificate)
   stays so, and a controller with a bearer token needs none. One that is shown is verified in the handshake:
-  from another authority, out of force, or not meant for clients, it ends the connection.
+  from another authority, out of force, or meant for something else, it ends the connection.
 * Python's ssl module does not tell clients which authorities count, so that a browser with any certificate
   at all would bother its user for one. Hence a port of its own, which no browser is sent to.
 * uvicorn hands on no certificate. Its protocol is made to: by the ASGI specification's TLS extension, which
@@ -10,7 +10,10 @@
   with another one installed beside us every certificate would be lost silently.
 * Renewed files count for the next connection. Files that don't fit each other, as in the middle of a renewal,
   change nothing.
-* No session is resumed: each connection shows its certificate, and has it verified, anew.
+* No session is resumed: each connection shows its certificate, and has it verified, anew. For TLS 1.2 OpenSSL
+  keeps sessions by their id, which Python can't forbid; but it keeps them with their context, so that each
+  connection has one of its own. Only while renewed files don't fit do some share one; a session that
+  is resumed then ends its connection, and the next attempt makes a new one.
 * No proxy stands in front that would do it: a connection that has not said within seconds what it wants is
   ended. uvicorn would wait for it for ever, and a few hundred of them would keep all controllers out.
 """
@@ -18,9 +21,9 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
 from cryptography import x509
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,9 +34,6 @@ from orchestrator.privacy.signatures import is_in_force, read_chain
 from orchestrator.settings import MutualTls
 
 _logger = logging.getLogger(__name__)
-
-#: As they go over the wire (RFC 8446, 4.2.1).
-_VERSIONS: Final[Mapping[str | None, int]] = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 #: How long a request's head may take, in seconds; bodies have a limit of their own.
 SLOWEST_HEAD: Final = 10.0
@@ -50,8 +50,9 @@ class Tls:
 
     def __init__(self, settings: MutualTls) -> None:
         self._settings = settings
+        self._refused: _Stamps | None = None
         try:
-            self._stamps = self._tried = self._stamped()
+            self._stamps = self._stamped()
             self._latest = self._made()
         except (OSError, _Encrypted) as error:
             why = "not PEM, a key with a password, or the key of another certificate"
@@ -60,8 +61,7 @@ class Tls:
             raise CannotListen(
                 f"opendsr.mutual_tls: certificate, key or authorities can't be used ({why}): mend the files"
             ) from None
-        self.context = self._made()
-        self.context.sni_callback = self._renewed
+        self.context: ssl.SSLContext = _ForEach(self._for_one)
 
     def _stamped(self) -> _Stamps:
         found = [Path(one).stat() for one in self._files()]
@@ -84,17 +84,41 @@ class Tls:
         context.num_tickets = 0
         return context
 
-    def _renewed(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
-        """Called within each handshake, whether or not it names a host: goes on with the files of now."""
+    def _for_one(self) -> ssl.SSLContext:
+        """A context for one connection, from the files of now; the latest there is where they don't fit."""
         try:
             stamps = self._stamped()
-            if stamps not in (self._stamps, self._tried):
-                self._tried = stamps
-                self._latest, self._stamps = self._made(), stamps
-                _logger.info("tls_renewed")
+            if stamps != self._refused:
+                self._refused = stamps
+                self._latest = self._made()
+                self._refused = None
+                if stamps != self._stamps:
+                    self._stamps = stamps
+                    _logger.info("tls_renewed")
         except (OSError, _Encrypted) as error:
             _logger.warning("tls_not_renewed", extra={"type": type(error).__name__})
-        connection.context = self._latest
+        return self._latest
+
+
+class _ForEach(ssl.SSLContext):
+    """What the event loop takes for its context: each connection is made by another one."""
+
+    _for_one: Callable[[], ssl.SSLContext]
+
+    def __new__(cls, for_one: Callable[[], ssl.SSLContext]) -> Self:
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        made._for_one = for_one
+        return made
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        return self._for_one().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
 
 class CertificateProtocol(H11Protocol):
@@ -106,6 +130,10 @@ class CertificateProtocol(H11Protocol):
         super().connection_made(transport)
         connection = transport.get_extra_info("ssl_object")
         if connection is not None:
+            if connection.session_reused:
+                # Without a word of goodbye, after which OpenSSL forgets the session.
+                transport.abort()
+                return
             self.app = _telling(self.app, _extension(connection))
         self._await_head()
 
@@ -140,15 +168,16 @@ def _telling(app: Any, extension: dict[str, Any]) -> ASGIApp:
 
 
 def _extension(connection: ssl.SSLObject) -> dict[str, Any]:
-    """The ASGI TLS extension, version 0.2. What it lets be unknown, and nobody here asks for, is None."""
+    """The ASGI TLS extension, version 0.2: what it demands. That is also the name beside the chain, and what
+    it lets be unknown and nobody here asks for, which is None.
+    """
     der = connection.getpeercert(binary_form=True)
     chain = [] if der is None else [ssl.DER_cert_to_PEM_cert(der)]
     return {
         "server_cert": None,
         "client_cert_chain": chain,
         "client_cert_name": None if der is None else _subject(der),
-        "client_cert_error": None,
-        "tls_version": _VERSIONS.get(connection.version()),
+        "tls_version": None,
         "cipher_suite": None,
     }
 

@@ -271,6 +271,11 @@ def test_a_certificate_that_does_not_hold_ends_the_connection(served: Served, wr
     assert 201 == served.post(served.files.shown(NAMES["byggab"])).status_code
 
 
+def test_a_certificate_that_does_not_say_what_it_is_for_is_for_clients_too(served: Served) -> None:
+    """So has it the standard (RFC 5280, 4.2.1.12); only one that says it is for something else is refused."""
+    assert 201 == served.post(served.files.shown(NAMES["byggab"], client=None)).status_code
+
+
 def test_a_certificate_counts_no_longer_than_it_is_in_force(tmp_path: Path) -> None:
     """A connection may last longer than what was shown when it was made."""
     files = Files(tmp_path)
@@ -282,23 +287,65 @@ def test_a_certificate_counts_no_longer_than_it_is_in_force(tmp_path: Path) -> N
     assert frozenset() == client_names(scope, end + 1_000_000)
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_no_session_is_resumed(served: Served, version: ssl.TLSVersion) -> None:
-    """A session would go on with a certificate that was verified before, by authorities that may be gone."""
-    context = served.files.shown(NAMES["byggab"])
-    context.minimum_version = context.maximum_version = version
-    session: ssl.SSLSession | None = None
-    reused = []
-    for _ in range(2):
+_TLS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+class _Resuming:
+    """A client that shows a certificate, and offers the session of its latest connection."""
+
+    def __init__(self, served: Served, version: ssl.TLSVersion) -> None:
+        self.served = served
+        self.context = served.files.shown(NAMES["byggab"])
+        self.context.minimum_version = self.context.maximum_version = version
+        self.session: ssl.SSLSession | None = None
+
+    @contextmanager
+    def connected(self) -> Iterator[tuple[ssl.SSLSocket, bytes]]:
+        """A connection, and what it was answered; the session of it is offered next."""
         with (
-            socket.create_connection(("127.0.0.1", served.server.port), timeout=10.0) as plain,
-            context.wrap_socket(plain, server_hostname=DOMAIN, session=session) as connection,
+            socket.create_connection(("127.0.0.1", self.served.server.port), timeout=10.0) as plain,
+            self.context.wrap_socket(plain, server_hostname=DOMAIN, session=self.session) as connection,
         ):
-            connection.sendall(b"GET /opendsr/none HTTP/1.1\r\nHost: radera.example\r\n\r\n")
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 404")
-            session = connection.session
-            reused.append(connection.session_reused)
-    assert [False, False] == reused
+            answered = b""
+            with suppress(ConnectionError, ssl.SSLError):
+                connection.sendall(b"GET /opendsr/none HTTP/1.1\r\nHost: radera.example\r\n\r\n")
+                answered = connection.recv(65_536)
+            self.session = connection.session
+            yield connection, answered
+
+
+@pytest.mark.parametrize("version", _TLS)
+@pytest.mark.parametrize("closes", [False, True], ids=["the first stays open", "the first is closed"])
+def test_no_session_is_resumed(served: Served, version: ssl.TLSVersion, closes: bool) -> None:
+    """A session would go on with a certificate that was verified before, by authorities that may be gone.
+    One that is torn down without a word can't be resumed by anybody, so that here it is kept, or closed in
+    good order.
+    """
+    client = _Resuming(served, version)
+    with client.connected() as (first, answered):
+        assert answered.startswith(b"HTTP/1.1 404")
+        if closes:
+            with suppress(OSError):  # it may be closed from there already
+                first.unwrap()
+        with client.connected() as (second, answered):
+            assert (False, b"HTTP/1.1 404") == (second.session_reused, answered[:12])
+
+
+@pytest.mark.parametrize("version", _TLS)
+def test_a_session_is_not_resumed_either_while_files_do_not_fit(
+    own_served: Served, version: ssl.TLSVersion
+) -> None:
+    """The old files serve on then. Who would resume a session from that time gets no answer, and with the
+    next attempt a new one.
+    """
+    client = _Resuming(own_served, version)
+    own_served.files.write(own_served.files.settings.key, "in the middle of a renewal")
+    with client.connected() as (_, answered):
+        assert answered.startswith(b"HTTP/1.1 404")
+        with client.connected() as (second, answered):
+            assert (second.session_reused, answered[:12]) in [(True, b""), (False, b"HTTP/1.1 404")]
+        with client.connected() as (third, answered):
+            assert (False, b"HTTP/1.1 404") == (third.session_reused, answered[:12])
 
 
 def test_nothing_is_said_in_clear(served: Served) -> None:
@@ -339,7 +386,9 @@ def test_the_port_answers_controllers_and_nobody_else(served: Served) -> None:
 
 
 def test_the_application_is_told_of_the_connection_as_asgi_has_it(tmp_path: Path) -> None:
-    """The keys of the TLS extension, version 0.2, with the certificate in them; none of it in clear text."""
+    """The keys that the TLS extension, version 0.2, demands, with the certificate in them; nothing of it in
+    clear text.
+    """
     files = Files(tmp_path)
     seen: list[dict[str, Any]] = []
 
@@ -359,8 +408,7 @@ def test_the_application_is_told_of_the_connection_as_asgi_has_it(tmp_path: Path
     assert {
         "server_cert": None,
         "client_cert_name": f"CN={NAMES['byggab']}",
-        "client_cert_error": None,
-        "tls_version": 0x0304,
+        "tls_version": None,
         "cipher_suite": None,
     } == {key: value for key, value in told.items() if key != "client_cert_chain"}
     own = (tmp_path / f"{NAMES['byggab']}.pem").read_text()
