@@ -2,9 +2,10 @@
 
 A mail's Message-ID says which mail it is, not which attempt at it: the request, the system, how many mails
 were taken for good before it (each leaves a note for the next command), and who is named in it, as a keyed
-hash. So when the server's answer is lost and another attempt sends the mail once more, a mail program knows
-it for the same; and the first mail, each reminder, and one about more than before are known to be others.
-The link is the attempt's own; each copy's can be answered.
+hash that is another with each request, so that no two requests can be told to be one person's. So when the
+server's answer is lost and another attempt sends the mail once more, a mail program knows it for the same;
+and the first mail, each reminder, and one about more than before are known to be others. The link is the
+attempt's own; each copy's can be answered.
 """
 
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ def compose_mail(
         expires=(EPOCH + timedelta(microseconds=expires_at)).date().isoformat(),
     )
     subject = text.reminder if task.reminder else text.subject
-    named = context.correlate(f"{task.system}/mail", "\n".join(person))
+    named = context.correlate(f"{task.system}/mail", "\n".join((task.request_id, *person)))
     thread = message_id(context.domain, task.request_id, f"{task.system}/thread")
     return compose(
         sender=context.sender,

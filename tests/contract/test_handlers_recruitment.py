@@ -123,6 +123,15 @@ async def test_a_mail_about_more_than_a_lost_one_is_another(bench: Bench) -> Non
     assert first != second
 
 
+async def test_two_requests_of_one_person_have_nothing_in_common_in_their_ids(bench: Bench) -> None:
+    """A Message-ID passes through many servers' logs: nobody who reads them can tell that it was the same."""
+    handler = bench.agency()
+    for id_ in (REQUEST, "0b7c8f5e-3f5d-4c7e-9a51-6f0c2d1e4a78"):
+        await handler.erase(bench.task("erase", system="agency", request_id=id_))
+    first, second = (str(mail["Message-ID"]).partition(".")[0] for mail in bench.mails)
+    assert first != second
+
+
 async def test_an_agency_that_is_asked_anew_gets_another_mail(bench: Bench) -> None:
     """After a proof that found the person still there, or by the DPO's decision: it was taken before, so
     that it has to be seen once more.
