@@ -189,12 +189,20 @@ def _subject(der: bytes) -> str | None:
         return None
 
 
+def _shown(scope: Mapping[str, Any]) -> list[str]:
+    return list(scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ()))
+
+
+def shows_certificate(scope: Mapping[str, Any]) -> bool:
+    """Whether a client certificate was shown on a request's connection."""
+    return bool(_shown(scope))
+
+
 def client_names(scope: Mapping[str, Any], now: int) -> frozenset[str]:
     """The DNS names in the client certificate of a request's connection; none without a certificate, or with
     one that went out of force since the connection was made.
     """
-    shown = scope.get("extensions", {}).get("tls", {}).get("client_cert_chain", ())
-    for pem in shown:
+    for pem in _shown(scope):
         for certificate in read_chain(pem)[:1]:
             return _dns_names(certificate) if is_in_force(certificate, now) else frozenset()
     return frozenset()

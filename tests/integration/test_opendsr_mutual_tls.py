@@ -4,6 +4,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -240,6 +241,39 @@ def test_what_a_header_says_of_a_certificate_is_not_believed(served: Served) -> 
         "x-client-cert": quoted,
     }
     assert _asked_for_no_page(served.post(served.files.nobody(), **told))
+
+
+@pytest.mark.parametrize("shows", [False, True])
+def test_strangers_do_not_hold_the_others_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shows: bool
+) -> None:
+    """The time is the database's. Who shows no certificate has no question asked there before it is known
+    who asks; for one that is shown, others go on being served meanwhile.
+    """
+    files = Files(tmp_path)
+    by_the_loop: list[bool] = []
+    certificate = files.controllers.issue("stranger.example", new_key("stranger"), client=True)
+    with world_in(tmp_path, monkeypatch, names=NAMES, mutual_tls=files.settings) as world:
+        store = world.installation.ground.store
+        now = store.now
+
+        def asked_the_time() -> int:
+            by_the_loop.append(threading.current_thread() is threading.main_thread())
+            return now()
+
+        monkeypatch.setattr(store, "now", asked_the_time)
+        app = Starlette(routes=world.assembled().endpoints.routes())
+
+        async def told(scope: Any, receive: Any, send: Any) -> None:
+            tls = {"client_cert_chain": [certificate] if shows else []}
+            await app({**scope, "extensions": {"tls": tls}}, receive, send)
+
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(told), base_url=BASE) as client:
+                return await client.post("/v2/requests", json=request())
+
+        assert _asked_for_no_page(anyio.run(ask))
+    assert [False] * shows == by_the_loop
 
 
 # --- who does not even get a connection ---
