@@ -299,8 +299,13 @@ class Roles:
         return self._ground.is_stuck
 
     def readiness(self) -> Mapping[str, bool]:
-        """Which role is ready, and whether the store can be reached."""
-        return {**{loop.name: loop.is_ready for loop in self._loops}, "store": self._reaches_store()}
+        """Which role is ready, whether controllers are answered, and whether the store can be reached."""
+        own = self._for_controllers
+        return {
+            **{loop.name: loop.is_ready for loop in self._loops},
+            **({"mutual_tls": own.is_serving} if own is not None else {}),
+            "store": self._reaches_store(),
+        }
 
     def _reaches_store(self) -> bool:
         try:

@@ -66,6 +66,11 @@ class Server:
                 raise CannotListen(f"the HTTP server on port {self.port} did not start")
             time.sleep(0.01)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether requests are answered."""
+        return self._thread.is_alive() and self._server.started and not self._server.should_exit
+
     def begin_stop(self) -> None:
         """Takes no more in; returns at once."""
         self._server.should_exit = True

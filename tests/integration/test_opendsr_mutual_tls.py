@@ -433,9 +433,11 @@ def test_the_application_is_told_of_the_connection_as_asgi_has_it(tmp_path: Path
 
     context = files.shown(NAMES["byggab"])
     with Server(app, host="127.0.0.1", port=0, tls=Tls(files.settings)) as server:
+        serving_then = server.is_serving
         url, to = f"https://127.0.0.1:{server.port}", {"sni_hostname": DOMAIN}
         with httpx.Client(verify=context, trust_env=False) as client:
             client.get(url, extensions=to)
+    assert (True, False) == (serving_then, server.is_serving)
     with Server(app, host="127.0.0.1", port=0) as server:
         httpx.get(f"http://127.0.0.1:{server.port}", trust_env=False)
     told = seen[0]["tls"]
@@ -577,6 +579,8 @@ def test_a_process_answers_controllers_on_one_port_and_probes_on_the_other(tmp_p
             assert (201, "byggab") == (taken.status_code, taken.json()["controller_id"])
             assert 404 == client.get(f"{url}/healthz", extensions=to).status_code
         assert 200 == httpx.get(f"http://127.0.0.1:{plain}/healthz", trust_env=False).status_code
+        ready = httpx.get(f"http://127.0.0.1:{plain}/readyz", trust_env=False).json()
+        assert ready["mutual_tls"], "who watches the one port hears of the other"
         process.send_signal(signal.SIGTERM)
         assert 0 == process.wait(30.0)
     finally:
