@@ -108,8 +108,8 @@ def _mark(connection: sa.Connection, rows: Sequence[_Row], clock: Callable[[], i
         connection.execute(sa.delete(outbox).where(dialect.among(connection, outbox.c.seq, taken)))
     if len(taken) < len(rows):
         now = clock() if clock is not None else dialect.now(connection)
-        # By number alone: the index of what is unsent, which would be taken otherwise, is full of what was sent
-        # just now.
+        # By number alone: the index of what is unsent, which would be taken otherwise, is full of what has
+        # just been sent.
         sent = dialect.among(connection, outbox.c.seq, [row.seq for row in rows])
         connection.execute(sa.update(outbox).where(sent).values(sent_at=now))
 
