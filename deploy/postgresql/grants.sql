@@ -49,15 +49,18 @@ CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer = 'mailbox');
 CREATE POLICY serve ON inbox TO radera_serve USING (consumer IN ('links', 'dead-letters'));
 
 -- Nor can it command, confirm or report. Ids of its own, since a record whose id is there already is not written; and none
--- so large that the bus would not take it, and all that waits behind it would wait for ever.
+-- so large that the bus would not take it, or with headers that can't be read: all that waits behind it would wait for ever.
+-- Nor may it forge dead letters, whose topics end in .dlq.
 ALTER TABLE outbox ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS orchestrator ON outbox;
 DROP POLICY IF EXISTS serve ON outbox;
 CREATE POLICY orchestrator ON outbox TO radera_orchestrator USING (true);
 CREATE POLICY serve ON outbox FOR INSERT TO radera_serve WITH CHECK (
     event_id LIKE 'taken:%'
-    AND (topic IN ('erasure.requests.v1', 'erasure.decisions.v1') OR topic LIKE 'erasure.callbacks.%')
+    AND (topic IN ('erasure.requests.v1', 'erasure.decisions.v1') OR topic ~ '^erasure\.callbacks\.[a-z0-9][a-z0-9_.-]{0,79}\.v1$')
     AND octet_length(value) < 800000 AND octet_length(headers) < 20000 AND octet_length(key) < 1000
+    -- Names and values in turn, as the orchestrator reads them: each character is a byte.
+    AND headers ~ '^\[("([ !#-\[\]-~]|\\["\\/bfnrt]|\\u00[0-9a-f]{2})*", "([ !#-\[\]-~]|\\["\\/bfnrt]|\\u00[0-9a-f]{2})*"(, "([ !#-\[\]-~]|\\["\\/bfnrt]|\\u00[0-9a-f]{2})*", "([ !#-\[\]-~]|\\["\\/bfnrt]|\\u00[0-9a-f]{2})*")*)?\]$'
 );
 
 COMMIT;

@@ -226,6 +226,10 @@ class KafkaBus:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
             return {place: end for place, (first, end) in admin.extent(topics).items() if first < end}
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
+            return admin.missing(topics)
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         return browse(self._settings, topics, self._token)
 

@@ -77,6 +77,15 @@ class Admin:
             for name, partitions in described.items()
         }
 
+    def missing(self, names: Collection[str]) -> set[str]:
+        """Those of `names` that don't exist.
+
+        Raises:
+            BusUnavailable: the brokers don't say.
+        """
+        described = self._client.describe_topics(sorted(names))
+        return {one["name"] for one in described if not _exists(one["name"], one["error_code"])}
+
     def make(self, topic: Topic) -> None:
         """Makes a topic and waits until it can be used.
 

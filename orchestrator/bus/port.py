@@ -140,6 +140,12 @@ class Bus(Protocol):
         """
         ...
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        """Those of these topics to which nothing can be published until somebody makes them. Raises
+        BusUnavailable.
+        """
+        ...
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         """Every record that these topics hold now, each partition's in order. It joins no group, and moves no
         position. Raises BusUnavailable.

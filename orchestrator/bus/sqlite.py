@@ -270,6 +270,10 @@ class SqliteBus:
         with _reachable(), self._shared.reading.connect() as connection:
             return {(topic, PARTITION): last + 1 for topic, last in connection.execute(query)}
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        """None: a topic is there when something is published to it."""
+        return set()
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions
         tell.

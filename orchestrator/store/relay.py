@@ -13,11 +13,14 @@
   has marked. A process that finds several shards waiting takes half of them, for another may be there.
 * A process that is stopped in the middle loses its transaction after a while (`store.engine`), and with it
   the shards. If it wakes up, what it publishes is a repeat, and it marks nothing.
+* **Nothing holds up the others.** Topics that nobody has made are left out when records are read. A record
+  whose headers can't be read goes without them: to its receiver it is what its value is, or a dead letter.
 * SQLite has one shard and no such locks: it holds nothing while records are published, since the embedded
   bus writes to the same file.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -27,6 +30,8 @@ from orchestrator.store import dialect
 from orchestrator.store.tables import SHARDS, outbox
 from orchestrator.store.transaction import TAKEN, Outgoing, headers_from_text
 
+_logger = logging.getLogger(__name__)
+
 # Our own among the database's advisory locks; the second number is the shard.
 _LOCKS = 1_380_009_029
 
@@ -35,13 +40,14 @@ _TAKE = sa.text(
     f"""
     WITH waiting AS MATERIALIZED (
         SELECT shard FROM generate_series(0, {SHARDS - 1}) AS shard
-        WHERE EXISTS (SELECT FROM outbox WHERE outbox.shard = shard.shard AND sent_at IS NULL)
+        WHERE EXISTS (SELECT FROM outbox WHERE outbox.shard = shard.shard AND sent_at IS NULL
+                      AND topic <> ALL (:without))
     )
     SELECT shard FROM (SELECT shard FROM waiting ORDER BY random() OFFSET 0) AS any_order
     WHERE pg_try_advisory_xact_lock({_LOCKS}, shard)
     LIMIT (SELECT (count(*) + 1) / 2 FROM waiting)
     """  # noqa: S608 - two numbers of our own
-)
+).bindparams(sa.bindparam("without", type_=ARRAY(sa.Text)))
 
 _COLUMNS = (
     outbox.c.seq,
@@ -61,8 +67,9 @@ def _of_shards() -> _Rows:
     """The oldest of each shard, the same share of each, read along the index."""
     shards = sa.func.unnest(sa.bindparam("shards", type_=ARRAY(sa.SmallInteger))).table_valued("shard")
     wanted = shards.render_derived(name="wanted")
-    of_each = _UNSENT.where(outbox.c.shard == wanted.c.shard).limit(sa.bindparam("share", type_=sa.Integer))
-    found = of_each.lateral("found")
+    known = outbox.c.topic != sa.all_(sa.bindparam("without", type_=ARRAY(sa.Text)))
+    of_each = _UNSENT.where(outbox.c.shard == wanted.c.shard, known)
+    found = of_each.limit(sa.bindparam("share", type_=sa.Integer)).lateral("found")
     return sa.select(*found.c).select_from(wanted.join(found, sa.true())).order_by(found.c.seq)
 
 
@@ -71,17 +78,20 @@ _OF_SHARDS = _of_shards()
 
 
 @contextmanager
-def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iterator[list[Outgoing]]:
-    """Up to `limit` records that nobody else has in hand. They are marked at the end, unless an exception
-    passes.
+def take(
+    engine: sa.Engine, limit: int, clock: Callable[[], int] | None, without: Collection[str] = ()
+) -> Iterator[list[Outgoing]]:
+    """Up to `limit` records that nobody else has in hand, for other topics than `without`. They are marked
+    at the end, unless an exception passes.
     """
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
-            shards = connection.execute(_TAKE).scalars().all()
+            left_out = {"without": sorted(without)}
+            shards = connection.execute(_TAKE, left_out).scalars().all()
             rows: Sequence[_Row] = []
             if shards:
                 share = -(-limit // len(shards))
-                rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share}).all()
+                rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share} | left_out).all()
             yield [_outgoing(row) for row in rows]
             if rows:
                 # Marks that a server loses when it goes down have records sent again, as other crashes do:
@@ -90,7 +100,8 @@ def take(engine: sa.Engine, limit: int, clock: Callable[[], int] | None) -> Iter
             _mark(connection, rows, clock)
         return
     with dialect.reading(engine).connect() as connection:
-        rows = connection.execute(_UNSENT.limit(limit)).all()
+        unsent = _UNSENT.where(outbox.c.topic.not_in(sorted(without))) if without else _UNSENT
+        rows = connection.execute(unsent.limit(limit)).all()
     yield [_outgoing(row) for row in rows]
     if rows:
         with engine.begin() as connection:
@@ -115,10 +126,17 @@ def _mark(connection: sa.Connection, rows: Sequence[_Row], clock: Callable[[], i
 
 
 def _outgoing(row: _Row) -> Outgoing:
+    try:
+        headers = headers_from_text(row.headers)
+        # A name that is none, or that UTF-8 doesn't have, the bus would refuse together with all around it.
+        "".join([name for name, _ in headers]).encode()
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError):
+        _logger.warning("outbox_headers_unreadable", extra={"seq": row.seq, "topic": row.topic})
+        headers = ()
     return Outgoing(
         event_id=row.event_id,
         topic=row.topic,
         key=row.key,
         value=row.value,
-        headers=headers_from_text(row.headers),
+        headers=headers,
     )

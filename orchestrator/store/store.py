@@ -190,11 +190,11 @@ class Store:
             return connection.execute(query).first() is not None
 
     @contextmanager
-    def relay(self, limit: int) -> Iterator[list[Outgoing]]:
-        """Up to `limit` records of the outbox, to be published within; see `store.relay`. At the end they are
-        marked as sent, unless an exception passes.
+    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[list[Outgoing]]:
+        """Up to `limit` records of the outbox for other topics than `without`, to be published within; see
+        `store.relay`. At the end they are marked as sent, unless an exception passes.
         """
-        with take(self.engine, limit, self._clock) as records:
+        with take(self.engine, limit, self._clock, without) as records:
             yield records
 
 

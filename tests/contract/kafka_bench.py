@@ -40,6 +40,10 @@ class MakingBus(KafkaBus):
         self._make({record.topic for record in batch})
         super().publish(batch)
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        self._make(topics)
+        return super().missing(topics)
+
 
 class Factory:
     """Buses of several processes on one broker."""

@@ -309,6 +309,31 @@ class StoreSuite:
         assert [outgoing("c")] == relay(store, 10)
         assert [] == relay(store, 10)
 
+    def test_some_topics_can_be_left_out_of_the_outbox(self, store: Store) -> None:
+        """Their records stay, and take no place from others', however many they are."""
+        with store.begin() as transaction:
+            transaction.enqueue([replace(outgoing(f"{n}"), topic="missing") for n in range(5)])
+            transaction.enqueue([outgoing("a")])
+        with store.relay(2, ["missing", "another"]) as records:
+            assert [outgoing("a")] == records
+        with store.relay(2, ["missing"]) as records:
+            assert [] == records
+        assert [f"{n}" for n in range(5)] == [one.event_id for one in relay(store, 5)]
+
+    @pytest.mark.parametrize(
+        "text",
+        ["x", "{", '["a"]', '["a", 1]', '[1, "a"]', "5", '{"a": "b"}', '["\\ud800", ""]', '["a", "\u20ac"]'],
+    )
+    def test_headers_that_cannot_be_read(self, store: Store, text: str) -> None:
+        """The record goes without them: it neither is lost nor holds up those behind it."""
+        with store.begin() as transaction:
+            transaction.enqueue([outgoing("a"), outgoing("b")])
+        with store.engine.begin() as connection:
+            connection.execute(
+                sa.update(tables.outbox).where(tables.outbox.c.event_id == "a").values(headers=text)
+            )
+        assert [replace(outgoing("a"), headers=()), outgoing("b")] == relay(store, 10)
+
     def test_a_transaction_has_one_time(self, engine: sa.Engine) -> None:
         """All that a batch writes bears the same time."""
         ticks = iter(range(100, 200))

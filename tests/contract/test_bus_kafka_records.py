@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer as OtherProducer
 
-from orchestrator.bus.kafka import LARGEST_RECORD
+from orchestrator.bus.kafka import LARGEST_RECORD, KafkaBus
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable, Record, RecordTooLarge
 from tests.contract.bus_suite import receive, record, unique, values
@@ -29,6 +29,16 @@ def factory(kafka: Server) -> Iterator[Factory]:
 def other(server: Server, **settings: Any) -> OtherProducer:
     """A client that is not ours (librdkafka), which spreads keys in its own way (CRC-32)."""
     return OtherProducer({"bootstrap.servers": server.address, "acks": "all", **settings})
+
+
+def test_which_topics_are_missing(factory: Factory) -> None:
+    """Who asks makes none of them."""
+    there, missing = unique("t"), unique("t")
+    factory.make([there])
+    bus = KafkaBus(factory.server.settings(), wall_clock)
+    for _ in range(2):
+        assert {missing} == bus.missing([there, missing])
+    assert {} == bus.ends([there, missing])
 
 
 class TestOthers:

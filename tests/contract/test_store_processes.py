@@ -92,6 +92,9 @@ class View:
     def ends(self, topics: Collection[str]) -> Positions:
         return {}
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        return set()
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         return len(self._broker.partitions[self._partition]) - self._next
 

@@ -320,6 +320,10 @@ def test_what_is_taken_in(store_of: Callable[[str], Store]) -> None:
         {"topic": topics.commands("hubspot")},
         {"topic": topics.CONFIRMATIONS},
         {"topic": topics.OUTCOMES},
+        {"topic": topics.dead_letters(topics.callbacks("hubspot"))},
+        {"topic": topics.dead_letters(topics.REQUESTS)},
+        {"topic": "erasure.callbacks.hubspot"},
+        {"topic": f"x{topics.callbacks('hubspot')}"},
         {"event_id": "an id that the orchestrator will want"},
         {"value": b"x" * 900_000},
     ],
@@ -331,6 +335,56 @@ def test_what_must_not_be_taken_in(store_of: Callable[[str], Store], change: dic
     for row, expected in ((fit, nullcontext()), (replace(fit, **change), pytest.raises(NotAllowed))):
         with expected, store_of("radera_serve").begin() as tx:
             tx.enqueue([row])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "",
+        "{}",
+        '["a"]',
+        '["a", 1]',
+        '["a", "b", ]',
+        '["a", "b\\ud800"]',
+        '["a", "\u20ac"]',
+        '["a", "\\"]',
+    ],
+)
+def test_headers_that_nobody_could_read_are_not_taken_in(store_of: Callable[[str], Store], text: str) -> None:
+    """Only what the orchestrator can read and the bus takes."""
+    statement = sa.text(
+        "INSERT INTO outbox (event_id, topic, key, headers, value, created_at, shard) "
+        "VALUES ('taken:1', 'erasure.requests.v1', '', :headers, '', 1, 0)"
+    )
+    store = store_of("radera_serve")
+    for headers, expected in (('["a", "b"]', nullcontext()), (text, pytest.raises(NotAllowed))):
+        with expected, store.engine.begin() as connection:
+            connection.execute(statement, {"headers": headers})
+            connection.rollback()
+
+
+def test_headers_of_all_kinds_are_taken_in(store_of: Callable[[str], Store]) -> None:
+    """Whatever bytes they have, and as many as there are; and a handler's kind as it may be named."""
+    fits = tuple(
+        Outgoing(
+            event_id=f"taken:{n}", topic=topics.callbacks(kind), key="r", value=b"sealed", headers=headers
+        )
+        for n, (kind, headers) in enumerate(
+            (
+                ("hubspot", ()),
+                ("7-our.own_crm", (("a", b""),)),
+                (
+                    "a",
+                    (("ce_id", bytes(range(256))), ("traceparent", b"00-ab-cd-01"), ("e", b'"\\[],')),
+                ),
+            )
+        )
+    )
+    with store_of("radera_serve").begin() as tx:
+        tx.enqueue(fits)
+    with store_of("radera_orchestrator").relay(10) as records:
+        assert {one.event_id: one for one in fits} == {one.event_id: one for one in records}
 
 
 @pytest.mark.parametrize(

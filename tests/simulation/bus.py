@@ -114,6 +114,10 @@ class ProcessBus:
         self._life.check()
         return StubSubscription(self._bus, self._life, group, tuple(topics), looked_up(positions))
 
+    def missing(self, topics: Collection[str]) -> set[str]:
+        self._life.check()
+        return set()
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         self._life.check()
         return sum(

@@ -3,7 +3,7 @@
 `PLANTED` has for each what must find it: the invariant, and within how many schedules.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -86,6 +86,9 @@ class _Twice:
                 other = said.model_copy(update={"event_id": f"{said.event_id}-again"})
                 again.append(Record(topic=one.topic, key=one.key, value=encode(other)))
         self._bus.publish([*batch, *again])
+
+    def missing(self, topics: Collection[str]) -> set[str]:
+        return self._bus.missing(topics)
 
 
 def published_twice_with_a_new_id(patch: Patch) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import NamedTuple
@@ -68,9 +68,9 @@ class LivingStore(Store):
 
     @override
     @contextmanager
-    def relay(self, limit: int) -> Iterator[list[Outgoing]]:
+    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[list[Outgoing]]:
         self._life.check()
-        with super().relay(limit) as rows:
+        with super().relay(limit, without) as rows:
             yield rows
             if rows:
                 self._life.before("commit")

@@ -244,6 +244,12 @@ class TestExtent:
         assert {("t", 0): (0, 2)} == admin.extent(["missing", "t"])
         assert 2 == admin.backlog("g", ["missing", "t"])
 
+    def test_which_topics_are_missing(self) -> None:
+        """Those that don't exist, and not those of which the brokers don't tell."""
+        assert {"missing"} == Admin(Brokers(missing=3)).missing(["missing", "t"])
+        with pytest.raises(BusUnavailable):
+            Admin(Brokers(missing=3, t=5)).missing(["missing", "t"])
+
     @pytest.mark.parametrize(("code", "name"), [(5, "LeaderNotAvailable"), (29, "TopicAuthorizationFailed")])
     def test_a_topic_of_which_the_brokers_do_not_tell(self, code: int, name: str) -> None:
         """What they don't tell is not nothing."""

@@ -25,7 +25,7 @@ from orchestrator.service.inbound import Reader, key_for_dead_letter
 from orchestrator.service.orchestrator import GROUP, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.settings import Retention
-from orchestrator.store import Store, StoredKeys, StoredSent, Transaction, open_engine
+from orchestrator.store import Outgoing, Store, StoredKeys, StoredSent, Transaction, open_engine
 from orchestrator.store.errors import Locked
 from orchestrator.store.tables import inbox, outbox
 from schemas import topics
@@ -615,6 +615,76 @@ def test_the_outbox_drains_in_order_and_in_parts(world: World) -> None:
     assert [2, 2, 1, 0] == [relay.step() for _ in range(4)]
     sent = [decode(one.value, Command).request_id for one in world.records(topics.commands("crm"))]
     assert [one.request_id for one in requests] == sent
+
+
+class Unmade(SqliteBus):
+    """A bus that takes nothing for topics that nobody has made, nor what comes with it."""
+
+    unmade: frozenset[str] = frozenset()
+    asked = 0
+    is_away = False
+
+    @override
+    def missing(self, topics: Collection[str]) -> set[str]:
+        self.asked += 1
+        if self.is_away:
+            raise BusUnavailable("away")
+        return set(self.unmade & set(topics))
+
+    @override
+    def publish(self, records: Iterable[Record]) -> None:
+        batch = list(records)
+        if self.is_away or self.unmade & {one.topic for one in batch}:
+            raise BusUnavailable("took nothing")
+        super().publish(batch)
+
+
+def test_a_topic_that_nobody_has_made_holds_up_its_own_records_alone(world: World) -> None:
+    """They stay until it is made, in order, and however many they are they take no place from others'. Topics
+    that are known are not asked for again.
+    """
+    bus = Unmade(world.engine, lambda: world.now)
+    bus.unmade = frozenset(map(topics.callbacks, "xy"))
+    relay = Relay(store=world.store, bus=bus, batch=2)
+    rows = [
+        Outgoing(event_id=f"{kind}{n}", topic=topics.callbacks(kind), key="", value=f"{kind}{n}".encode())
+        for n in range(3)
+        for kind in "xya"
+    ]
+    with world.store.begin() as transaction:
+        transaction.enqueue(rows)
+    assert [2, 1, 0] == [relay.step() for _ in range(3)]
+    assert [b"a0", b"a1", b"a2"] == [one.value for one in world.records(topics.callbacks("a"))]
+    assert 2 == bus.asked
+
+    bus.unmade = frozenset([topics.callbacks("y")])
+    assert [0, 2] == [relay.step(), bus.asked]
+    world.now += 5_000_000
+    assert [2, 1, 0, 3] == [*(relay.step() for _ in range(3)), bus.asked]
+    assert [b"x0", b"x1", b"x2"] == [one.value for one in world.records(topics.callbacks("x"))]
+    assert ["y0", "y1", "y2"] == [one.event_id for one in world.store.unsent(10)]
+
+
+def test_topics_are_asked_for_again_after_the_bus_was_away(world: World) -> None:
+    """One may have been deleted meanwhile; that the bus is away makes none missing."""
+    bus = Unmade(world.engine, lambda: world.now)
+    relay = Relay(store=world.store, bus=bus)
+    row = Outgoing(event_id="a", topic="a", key="", value=b"")
+
+    def put(*rows: Outgoing) -> None:
+        with world.store.begin() as transaction:
+            transaction.enqueue(rows)
+
+    put(row, replace(row, event_id="b", topic="b"))
+    assert 2 == relay.step()
+    put(replace(row, event_id="c"), replace(row, event_id="d", topic="b"))
+    bus.is_away = True
+    for _ in range(2):
+        with pytest.raises(BusUnavailable):
+            relay.step()
+    bus.is_away, bus.unmade = False, frozenset("b")
+    assert 1 == relay.step()
+    assert ["d"] == [one.event_id for one in world.store.unsent(10)]
 
 
 # --- keeping house ---
