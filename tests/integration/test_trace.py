@@ -24,7 +24,7 @@ from schemas.codec import encode
 from schemas.traceparent import HEADER, trace_of, traceparent
 from tests.contract.worker_bench import Scripted
 from tests.unit import test_mailbox as mailbox
-from tests.unit.test_service import PERSON, World
+from tests.unit.service_world import PERSON, World
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
