@@ -65,6 +65,7 @@ class Registry:
         self._clock = clock
         self._lock = threading.Lock()
         self._http: httpx.Client | None = None
+        self._travels: dict[str, type[Message]] = {}
         self._ids: dict[tuple[str, type[Message]], int] = {}
         # None stands for what is no schema that we could read.
         self._texts: dict[int, str | None] = {}
@@ -80,6 +81,7 @@ class Registry:
         Raises:
             RegistryUnavailable: with what is to be mended.
         """
+        self._travels |= records
         for topic, record in records.items():
             self._id_of(topic, record)
 
@@ -98,7 +100,8 @@ class Registry:
             RegistryUnavailable: the topic's schema was never seen, and can't be now.
         """
         kind = record_of(record.value)
-        if kind is None:
+        # What doesn't belong on the topic has no schema there, and must not stop what is sent with it.
+        if kind is None or self._travels.get(record.topic, kind) is not kind:
             return record
         schema_id = self._id_of(record.topic, kind)
         try:

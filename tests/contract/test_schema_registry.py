@@ -118,6 +118,15 @@ def test_what_is_not_ours_is_left_alone(stand_in: StandIn, registry: Registry) -
     assert [] == stand_in.asked
 
 
+def test_what_does_not_belong_on_a_topic_goes_as_it_is(stand_in: StandIn, registry: Registry) -> None:
+    """Nobody has a schema for it there: it must not stop what is sent with it. Its receiver sets it aside."""
+    registry.prepare({topics.DECISIONS: Decision})
+    asked = len(stand_in.asked)
+    record = Record(topic=topics.DECISIONS, key="k", value=encode(REQUEST))
+    assert record == registry.framed(record)
+    assert asked == len(stand_in.asked)
+
+
 def test_what_waited_while_we_were_upgraded_goes_as_the_new_version(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
