@@ -8,6 +8,7 @@ went.
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -90,7 +91,15 @@ class Node:
             time.sleep(0.01)
 
     def signal(self, number: int) -> None:
-        os.kill(int((self._data / "pid").read_text()), number)
+        """Sends it. A stop has come about for each thread when this returns: nothing is answered any more."""
+        pid = int((self._data / "pid").read_text())
+        os.kill(pid, number)
+        while number == signal.SIGSTOP and not all(map(_is_stopped, Path(f"/proc/{pid}/task").iterdir())):
+            time.sleep(0.001)
+
+
+def _is_stopped(task: Path) -> bool:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def free_port() -> int:
