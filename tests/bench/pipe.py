@@ -29,6 +29,7 @@ from tests.integration.processes import environment
 
 _BATCH = 500
 _IDLE = 5.0
+_SETTLING = 8.0
 _SAMPLE = 2_000
 _TABLE = sa.Table("bench_pipe", sa.MetaData(), sa.Column("data", sa.Text, nullable=False))
 
@@ -92,6 +93,8 @@ def run(made: Installation, traffic: Traffic, count: int, warm: int) -> PipeRun:
         for _ in range(count)
     ]
     told = [json.loads(pipe.communicate()[0]) for pipe in pipes]
+    if not all(one["events"] for one in told):
+        raise AssertionError("a pipe had no share of the records")
     seconds = max(one["ended"] for one in told) - min(one["began"] for one in told)
     moved = sum(one["events"] for one in told)
     if moved != events:
@@ -119,8 +122,12 @@ def main(config: Path, wrote: Written, events: int) -> None:
     group = f"pipe-{events}"
     moved, began, ended, used, spent = 0, 0.0, 0.0, 0.0, 0.0
     subscription = ground.bus.subscribe(group, TOPICS)
+    # Nothing is taken before the others have joined: one that came late would find nothing left.
+    settled = time.monotonic() + _SETTLING
+    while time.monotonic() < settled:
+        subscription.poll(0.2, 0)
     last = time.monotonic()
-    while time.monotonic() - last < _IDLE or not moved:
+    while time.monotonic() - last < _IDLE:
         batch = subscription.poll(0.2, _BATCH)
         if not batch:
             continue
