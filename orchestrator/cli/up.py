@@ -21,7 +21,7 @@ from orchestrator.settings import Settings
 _logger = logging.getLogger(__name__)
 
 # New objects before the collector of cycles looks among them. A batch makes tens of thousands of values, next
-# to none of them in cycles; at the default of 700 the looks took a fifth of the orchestrator's time.
+# to none of them in cycles; the default is 700.
 _COLLECT_EVERY = 50_000
 
 

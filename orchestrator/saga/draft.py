@@ -45,7 +45,7 @@ _NAMESPACE = uuid.UUID("8d3c8f2a-64d5-5f0f-9f57-5b8f6f0f6a11").bytes
 
 def derived_id(name: str) -> str:
     """The UUID of a name, always the same: version 5 of RFC 9562, section 5.5. `uuid.uuid5` makes the same in
-    four times the time, most of it for an object that nobody needs.
+    three times the time, by way of an object that nobody needs.
     """
     digest = bytearray(hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).digest()[:16])
     digest[6] = digest[6] & 0x0F | 0x50

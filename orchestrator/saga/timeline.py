@@ -16,7 +16,7 @@ def canonical(data: Mapping[str, str]) -> str:
     """An entry's data as JSON: names sorted, no spaces, nothing but ASCII.
 
     Put together here because the library sets up a new encoder for each value, which for these small ones
-    takes most of the time of a decision.
+    takes longer than encoding them.
     """
     return "{" + ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in sorted(data.items())]) + "}"
 
