@@ -31,16 +31,12 @@ def test_a_role_loads_nothing_to_show_itself_with() -> None:
 
 def test_what_was_loaded_is_not_looked_through_for_garbage() -> None:
     """It stays to the end: to look through it, then above all, takes a third of a short command's time."""
-    left = subprocess.check_output(
-        [
-            sys.executable,
-            "-c",
-            "import gc; from orchestrator.cli.loading import loading\n"
-            "with loading(): import orchestrator.cli.status\n"
-            "print(len(gc.get_objects()), gc.get_freeze_count())",
-        ],
-        text=True,
+    program = (
+        "import gc; from orchestrator.cli.loading import loading\n"
+        "with loading(): import orchestrator.cli.status\n"
+        "print(len(gc.get_objects()), gc.get_freeze_count())"
     )
+    left = subprocess.check_output([sys.executable, "-c", program], text=True)
     watched, loaded_for_good = map(int, left.split())
     assert watched < loaded_for_good / 100
 
