@@ -9,7 +9,6 @@ from orchestrator.store import (
     destroy_orphans,
     forget_subjects,
     purge_inbox,
-    purge_outbox_sent,
     purge_requests,
 )
 
@@ -48,7 +47,6 @@ class Housekeeping:
         keep = self._retention
         purge_inbox(self._store, now - micros(keep.events), READERS)
         purge_inbox(self._store, now - micros(keep.requests), LASTING)
-        purge_outbox_sent(self._store, now - micros(keep.messages))
         destroy_orphans(self._store, now - micros(keep.events))
         forget_subjects(self._store, now - micros(keep.subject_digest))
         purge_requests(self._store, now - micros(keep.requests))

@@ -6,7 +6,6 @@ from orchestrator.store.housekeeping import (
     destroy_orphans,
     forget_subjects,
     purge_inbox,
-    purge_outbox_sent,
     purge_requests,
 )
 from orchestrator.store.keys import Rewrapped, StoredKeys
@@ -38,6 +37,5 @@ __all__ = [
     "forget_subjects",
     "open_engine",
     "purge_inbox",
-    "purge_outbox_sent",
     "purge_requests",
 ]

@@ -10,7 +10,6 @@ from contextlib import closing
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 
-from orchestrator.store import tables
 from orchestrator.store.store import Store
 
 # While a checkpoint waits for a reader it keeps writers out, so it waits briefly and more than once.
@@ -33,12 +32,6 @@ def destroy_orphans(store: Store, before: int) -> int:
     """
     with store.begin() as transaction:
         return transaction.destroy_orphans(before, transaction.now())
-
-
-def purge_outbox_sent(store: Store, before: int) -> int:
-    """Delete outbox rows that were sent before `before`. Returns how many."""
-    with store.begin() as transaction:
-        return transaction.purge(tables.outbox, tables.outbox.c.sent_at, before)
 
 
 def purge_requests(store: Store, before: int) -> int:

@@ -15,7 +15,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
 from orchestrator.store.documents import documents
-from orchestrator.store.relay import take, waiting
+from orchestrator.store.relay import Others, take, waiting
 from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction
 
 
@@ -58,6 +58,7 @@ class Store:
         self.engine = engine
         self.reading = dialect.reading(engine)
         self._clock = clock
+        self._others = Others()
 
     def now(self) -> int:
         """The time, in microseconds, UTC: the database's clock, which all processes share. Needs no right to
@@ -124,7 +125,7 @@ class Store:
             sa.func.coalesce(sa.func.sum(s.open_escalations), 0),
             sa.func.coalesce(sa.func.sum(s.quarantined), 0),
         ).where(s.status.not_in(FINAL_STATUSES))
-        unsent = sa.select(sa.func.count(), sa.func.min(o.created_at)).where(o.sent_at.is_(None))
+        unsent = sa.select(sa.func.count(), sa.func.min(o.created_at))
         with self.reading.connect() as connection:
             open_requests, oldest, next_due_at, next_wake_at, escalations, quarantined = connection.execute(
                 open_sagas
@@ -185,16 +186,16 @@ class Store:
     def has_unsent(self, topics: Collection[str]) -> bool:
         """Whether the outbox holds records for any of these topics that were not sent."""
         c = tables.outbox.c
-        query = sa.select(sa.literal(1)).where(c.sent_at.is_(None), c.topic.in_(sorted(topics))).limit(1)
+        query = sa.select(sa.literal(1)).where(c.topic.in_(sorted(topics))).limit(1)
         with self.reading.connect() as connection:
             return connection.execute(query).first() is not None
 
     @contextmanager
     def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[list[Outgoing]]:
         """Up to `limit` records of the outbox for other topics than `without`, to be published within; see
-        `store.relay`. At the end they are marked as sent, unless an exception passes.
+        `store.relay`. At the end they are deleted, unless an exception passes.
         """
-        with take(self.engine, limit, self._clock, without) as records:
+        with take(self.engine, limit, self._others, without) as records:
             yield records
 
 

@@ -322,10 +322,6 @@ class Transaction:
         ]
         self._connection.execute(change, rows)
 
-    def purge(self, table: sa.Table, time: sa.Column[int], before: int) -> int:
-        """Delete the table's rows whose `time` is set and earlier than `before`. Returns how many."""
-        return self._connection.execute(sa.delete(table).where(time < before)).rowcount
-
     def purge_inbox(self, before: int, consumers: Collection[str]) -> int:
         """Delete the rows of these consumers that are older than `before`. Returns how many."""
         c = tables.inbox.c

@@ -313,6 +313,28 @@ def test_each_record_leaves_once_and_in_order(world: World) -> None:
     assert min(counts) > 0
 
 
+def test_one_alone_takes_everything_and_leaves_half_to_those_it_has_met(world: World) -> None:
+    """It sends in one go what came in one, until another was there first; then it leaves shards to that one."""
+    one, other = world.process(0).store, world.process(1).store
+    keys = [str(n) for n in range(200)]
+
+    def fill(number: int) -> None:
+        with one.begin() as transaction:
+            transaction.enqueue([outgoing(key, number) for key in keys])
+
+    def taken(store: Store) -> int:
+        with store.relay(1000) as records:
+            return len(records)
+
+    fill(0)
+    with one.relay(1000) as records:
+        assert sorted(keys) == sorted(record.key for record in records)
+        fill(1)
+        assert 0 == taken(other)
+    assert 0 < taken(other) < 200
+    assert 0 < taken(one) < 200
+
+
 def relay_and_stay(url: str, told: Connection) -> None:
     with Store(open_engine(url), lambda: NOW).relay(1000) as records:
         told.send([record.event_id for record in records])
@@ -381,14 +403,18 @@ def test_a_lower_number_that_comes_late_is_not_missed(world: World) -> None:
         transaction.enqueue([outgoing("early", 0)])
         with other.begin() as second:
             second.enqueue([outgoing("late", 0)])
+        late = numbers(other)
         with other.relay(10) as records:
             assert [outgoing("late", 0)] == records
+    assert numbers(store)["early"] < late["late"]
     with other.relay(10) as records:
         assert [outgoing("early", 0)] == records
 
+
+def numbers(store: Store) -> dict[str, int]:
+    """Those of the records that wait, by their keys."""
     with store.reading.connect() as connection:
-        numbers = connection.execute(sa.select(outbox.c.key).order_by(outbox.c.seq)).scalars().all()
-    assert ["early", "late"] == numbers
+        return {row.key: row.seq for row in connection.execute(sa.select(outbox.c.key, outbox.c.seq))}
 
 
 # --- master keys ---
