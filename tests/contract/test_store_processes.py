@@ -314,7 +314,7 @@ def test_each_record_leaves_once_and_in_order(world: World) -> None:
 
 
 def test_one_alone_takes_everything_and_leaves_half_to_those_it_has_met(world: World) -> None:
-    """It sends in one go what came in one, until another was there first; then it leaves shards to that one."""
+    """It sends in one go what came in one, until another was there first; then it leaves some to that one."""
     one, other = world.process(0).store, world.process(1).store
     keys = [str(n) for n in range(200)]
 
