@@ -47,5 +47,6 @@ def test_where_nothing_is_loaded_nothing_is_kept() -> None:
         pass  # the first time may load
     before = gc.get_freeze_count()
     with loading():
-        pass
+        theirs: list[object] = [[]]
     assert before == gc.get_freeze_count()
+    assert gc.is_tracked(theirs)
