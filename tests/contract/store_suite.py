@@ -73,7 +73,7 @@ WAITS = [
 
 STEPS = st.builds(
     Step,
-    state=st.one_of(st.from_type(model.Ended), *(st.builds(wait, until=MICROS) for wait in WAITS)),
+    state=st.one_of(st.builds(model.Ended), *(st.builds(wait, until=MICROS) for wait in WAITS)),
     references=st.lists(st.binary(max_size=40), max_size=3).map(tuple),
     outstanding=st.lists(st.builds(Attempt), max_size=2).map(tuple),
     evidence=st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3),
@@ -91,14 +91,14 @@ SAGAS = st.builds(
         st.builds(model.AwaitingVerification, until=MICROS),
         st.builds(model.InProgress, until=MICROS),
         st.builds(model.Closing, until=MICROS),
-        st.from_type(Finished),
+        st.builds(Finished),
     ),
     steps=st.lists(STEPS, max_size=3).map(tuple),
     escalations=st.lists(st.builds(Escalation, remind_at=MICROS), max_size=2).map(tuple),
     notices=st.lists(
         st.builds(
             model.Notice,
-            state=st.one_of(st.builds(model.NoticePending, until=MICROS), st.from_type(model.NoticeGiven)),
+            state=st.one_of(st.builds(model.NoticePending, until=MICROS), st.builds(model.NoticeGiven)),
         ),
         max_size=2,
     ).map(tuple),
