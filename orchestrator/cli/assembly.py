@@ -5,6 +5,7 @@ the entry-point group `radera.handlers`, so that one from another package is use
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.problems import NoInstallation
 from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
-from orchestrator.service.rules import rules_of
+from orchestrator.service.rules import TENANT, rules_of
 from orchestrator.settings import ConfigError, Settings, load
 from orchestrator.store import Store, StoredKeys, open_engine
 from schemas import topics
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from orchestrator.bus.schema_registry import Registry
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Ground:
     """What every role of an installation stands on."""
 
@@ -40,8 +41,14 @@ class Ground:
     keys: StoredKeys
     digests: Digests
     links: PartyLinks
-    rules: Rules
     registry: "Registry | None" = None
+
+    @cached_property
+    def rules(self) -> Rules:
+        """The rules of the sagas, made when they are asked for: most commands and roles decide nothing, and
+        their calendar loads the holidays of all countries, which takes a tenth of a short command's time.
+        """
+        return rules_of(self.settings)
 
     @property
     def resolver(self) -> Resolver | None:
@@ -82,6 +89,11 @@ class Ground:
 def kinds_of(settings: Settings) -> set[str]:
     """The handler kinds that are configured."""
     return {system.kind for system in settings.systems.values() if not system.holds_nothing}
+
+
+def tenants_of(settings: Settings) -> set[str]:
+    """The controllers whose data is erased on their instruction."""
+    return {system.own.tenant for system in settings.systems.values() if system.kind == TENANT}
 
 
 def topics_of(settings: Settings) -> list[str]:
@@ -140,7 +152,6 @@ def ground_of(settings: Settings) -> Ground:
         keys=StoredKeys(store, keyring),
         digests=Digests(keyring.digest_key),
         links=PartyLinks(keyring.digest_key),
-        rules=rules_of(settings),
     )
 
 

@@ -61,6 +61,7 @@ def make_opendsr(
     if settings.opendsr is None or signer is None:
         return None
     now = ground.store.now
+    calendar = ground.rules.calendar
     controllers = Controllers(controllers_of(settings.systems))
     addresses = Addresses(ground.keyring.digest_key)
     register = AskedRequests(ground.store)
@@ -74,7 +75,7 @@ def make_opendsr(
         producer=lambda: Producer(exchange.public_key(), source=SOURCE, clock=now),
         bus=Outbox(ground.store),
         signer=signer,
-        due_at=lambda received_at: due_at(received_at, ground.rules.calendar),
+        due_at=lambda received_at: due_at(received_at, calendar),
         public_url=settings.installation.public_url,
         language=settings.installation.language,
         clock=now,

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import click
 
-from orchestrator.cli.assembly import Ground, open_ground
+from orchestrator.cli.assembly import Ground, open_ground, tenants_of
 from orchestrator.intake import CannotSubmit, Intake
 from orchestrator.intake.outbox import Outbox
 from orchestrator.privacy import KINDS, Identifier, Kind, clean
@@ -119,7 +119,7 @@ def submit_to(
         clock=ground.store.now,
         region=settings.installation.country,
         systems=settings.systems,
-        tenants={plan.tenant for plan in ground.rules.systems.values() if plan.tenant is not None},
+        tenants=tenants_of(settings),
     )
     return intake.submit(
         identifiers,
