@@ -83,25 +83,27 @@ class KafkaBus:
     def _publish(self, batch: Sequence[Record], deadline: float) -> None:
         producer = self._sending(deadline)
         sent = []
-        for record in batch:
-            if time.monotonic() > deadline:
-                raise BusUnavailable("the bus took too long")
-            key = record.key.encode() or None
-            try:
-                sent.append(
-                    producer.send(
-                        record.topic,
-                        key=key,
-                        value=record.value,
-                        headers=list(record.headers),
-                        partition=producer.partition_of(record.topic, key),
+        with producer.together():
+            for record in batch:
+                if time.monotonic() > deadline:
+                    raise BusUnavailable("the bus took too long")
+                key = record.key.encode() or None
+                try:
+                    sent.append(
+                        producer.send(
+                            record.topic,
+                            key=key,
+                            value=record.value,
+                            headers=list(record.headers),
+                            partition=producer.partition_of(record.topic, key),
+                        )
                     )
-                )
-            except KafkaTimeoutError:
-                # What was handed over before it goes out in order, ahead of the next try.
-                raise BusUnavailable(f"no broker knows the topic {record.topic}: make it, or wait") from None
-            except (KafkaError, ValueError) as error:
-                raise _unavailable(error) from None
+                except KafkaTimeoutError:
+                    # What was handed over before it goes out in order, ahead of the next try.
+                    text = f"no broker knows the topic {record.topic}: make it, or wait"
+                    raise BusUnavailable(text) from None
+                except (KafkaError, ValueError) as error:
+                    raise _unavailable(error) from None
         try:
             for one in sent:
                 one.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -127,7 +129,7 @@ class KafkaBus:
             "acks": "all",
             "enable_idempotence": True,
             "compression_type": "lz4",
-            "linger_ms": 2,
+            "linger_ms": 0,
             "batch_size": 128 << 10,
             "max_request_size": _LARGEST_REQUEST,
             "max_block_ms": int(half * 1000),

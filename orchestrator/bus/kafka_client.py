@@ -22,7 +22,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -321,20 +322,48 @@ def delivery_of(record: Any) -> Delivery:
 class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types
     """Sends records."""
 
+    def __init__(self, **config: Any) -> None:
+        super().__init__(**config)
+        self._wake: Callable[[], None] = self._sender.wakeup
+        self._sender.wakeup = self._wake_in_time
+        self._holds = False
+
+    def _wake_in_time(self) -> None:
+        if not self._holds:
+            self._wake()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Has the library's thread begin when everything is handed over. Left to itself it is woken by each
+        record that opens a batch, looks at all partitions each time, and sends in bits.
+        """
+        self._holds = True
+        try:
+            yield
+        finally:
+            self._holds = False
+            self._wake()
+
     def partition_of(self, topic: str, key: bytes | None) -> int | None:
         """The partition for a record of this key; None where the library may choose.
 
         Raises:
             KafkaTimeoutError: no broker knows the topic.
         """
+        partitions = self._metadata.partitions_for_topic(topic)
+        if not partitions:
+            # This waits for the library's thread.
+            self._holds = False
+            partitions = self.partitions_for(topic)
+            self._holds = True
         if key is None:
             return None
-        partitions = self._metadata.partitions_for_topic(topic) or self.partitions_for(topic)
         return partition_among(partitions, key) if partitions else None
 
     def abandon(self) -> None:
         """Gives up what was not sent, at once. Whoever waits for it hears that it failed."""
         self._unregister_cleanup()
         self._closed = True
+        self._holds = False
         self._sender.force_close()
         self._sender.join(1.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer as OtherProducer
+from kafka.producer.sender import Sender
 
 from orchestrator.bus.kafka import LARGEST_RECORD, KafkaBus
 from orchestrator.bus.kafka_topics import Topic
@@ -39,6 +40,34 @@ def test_which_topics_are_missing(factory: Factory) -> None:
     for _ in range(2):
         assert {missing} == bus.missing([there, missing])
     assert {} == bus.ends([there, missing])
+
+
+def test_what_is_published_together_goes_out_together(
+    factory: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library's thread is woken once, when all is handed over, however many partitions it is for; also
+    where one of the topics was unknown to it, which it has to look up first.
+    """
+    woken: list[Sender] = []
+    wake = Sender.wakeup
+
+    def wakeup(sender: Sender) -> None:
+        woken.append(sender)
+        wake(sender)
+
+    monkeypatch.setattr(Sender, "wakeup", wakeup)
+    known, new = unique("t"), unique("t")
+    factory.make([known, new])
+    bus = factory.open()
+    bus.publish([record(known, "k", "first")])
+    woken.clear()
+    bus.publish([record(known, f"k{n}", f"{n}") for n in range(30)])
+    assert 1 == len(woken)
+    bus.publish([record(known, "k", "last"), record(new, "k", "new")])
+
+    with bus.subscribe(unique("g"), [known, new]) as subscription:
+        got = values(receive(subscription, 33))
+    assert sorted(["first", "last", "new", *(f"{n}" for n in range(30))]) == sorted(got)
 
 
 class TestOthers:
