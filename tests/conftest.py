@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests in the order in which they are best begun; those of one kind keep theirs."""
     computing, waiting, others = [], [], []
     for item in items:
-        if COMPUTING in item.path.parents:
+        if COMPUTING == item.path.parent:
             computing.append(item)
         elif _time_given(item) or WAITED_FOR.intersection(getattr(item, "fixturenames", ())):
             waiting.append(item)
