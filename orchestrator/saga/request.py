@@ -50,9 +50,10 @@ def _begin_when_settled(draft: Draft) -> None:
 
 
 def _start_waiting_steps(draft: Draft, event: Event) -> None:
-    for step in draft.saga.steps:
-        if not isinstance(step.state, Waiting):
-            continue
+    waiting = [step for step in draft.saga.steps if isinstance(step.state, Waiting)]
+    if not waiting:
+        return
+    for step in waiting:
         before = [one for name in step.after if (one := draft.saga.step(name)) is not None]
         if all(one.is_acted_on for one in before):
             draft.put(table.apply(draft, step, "start", event))

@@ -18,7 +18,17 @@ def canonical(data: Mapping[str, str]) -> str:
     Put together here because the library sets up a new encoder for each value, which for these small ones
     takes longer than encoding them.
     """
+    if isinstance(data, _Noted):
+        return data.text
     return "{" + ",".join([f"{quoted(name)}:{quoted(value)}" for name, value in sorted(data.items())]) + "}"
+
+
+class _Noted(dict[str, str]):
+    """The data of a new entry, with its canonical form: the hash needs it now, and the store in a moment."""
+
+    __slots__ = ("text",)
+
+    text: str
 
 
 def link(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> str:
@@ -41,4 +51,6 @@ class Entry:
 
 def append(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> Entry:
     """The entry that follows the one whose hash is `previous`."""
-    return Entry(seq, at, action, data, previous, link(previous, seq, at, action, data))
+    noted = _Noted(data)
+    noted.text = canonical(data)
+    return Entry(seq, at, action, noted, previous, link(previous, seq, at, action, noted))

@@ -46,6 +46,10 @@ _logger = logging.getLogger(__name__)
 GROUP = "orchestrator"
 TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
 
+# While there are events to apply, timers are looked at no more often than this, in microseconds: the look is
+# a transaction by itself.
+_TIMERS_EVERY = 100_000
+
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER = "dead-letter"
 
@@ -93,6 +97,8 @@ class Orchestrator:
         self._batch = batch
         self._subscription: Subscription | None = None
         self._unshredded = True
+        # The time of the last transaction, and when timers were last looked at.
+        self._now = self._fired_at = 0
         self._early = Early(
             ends=lambda: bus.ends([topics.REQUESTS]),
             positions=lambda: store.positions(GROUP),
@@ -119,7 +125,9 @@ class Orchestrator:
             self.close()
             raise
         # What waits has moved, too: there is a next step to take.
-        applied = (len(done) or len(deliveries)) + self.fire_timers()
+        applied = len(done) or len(deliveries)
+        if not applied or not 0 <= self._now - self._fired_at < _TIMERS_EVERY:
+            applied += self.fire_timers()
         self._shred()
         return applied
 
@@ -195,7 +203,7 @@ class Orchestrator:
             ]
             tx.insert_missing_sagas(opening)
             batch = _Batch(tx.load([one.event.request_id for one in found if one.event is not None]))
-            now = tx.now()
+            self._now = now = tx.now()
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)
@@ -285,7 +293,7 @@ class Orchestrator:
         due: list[Saga] = []
         try:
             with self._store.begin() as tx:
-                now = tx.now()
+                self._now = self._fired_at = now = tx.now()
                 due = tx.due(now, limit)
                 batch = _Batch({saga.request_id: saga for saga in due})
                 for saga in due:

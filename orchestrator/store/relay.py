@@ -38,6 +38,8 @@ _LOCKS = 1_380_009_029
 _LASTING = 5.0
 
 # OFFSET keeps the locking from being done before the sorting; the outer LIMIT ends it when there are enough.
+# What a server forgets to have deleted when it goes down is sent again, as after other crashes: nobody need
+# wait for the disk at the end of the transaction.
 _TAKE = sa.text(
     f"""
     WITH waiting AS MATERIALIZED (
@@ -50,7 +52,8 @@ _TAKE = sa.text(
         WHERE pg_try_advisory_xact_lock({_LOCKS}, shard)
         LIMIT (SELECT count FROM wanted)
     )
-    SELECT array(SELECT shard FROM taken) AS shards, (SELECT count FROM wanted) AS wanted
+    SELECT array(SELECT shard FROM taken) AS shards, (SELECT count FROM wanted) AS wanted,
+        set_config('synchronous_commit', 'off', true)
     """  # noqa: S608 - two numbers of our own
 ).bindparams(sa.bindparam("without", type_=ARRAY(sa.Text)))
 
@@ -107,7 +110,7 @@ def take(
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
             left_out = {"without": sorted(without)}
-            shards, wanted = connection.execute(_TAKE, left_out | {"shared": others.are_near}).one()
+            shards, wanted, _ = connection.execute(_TAKE, left_out | {"shared": others.are_near}).one()
             if len(shards) < wanted:
                 others.met()
             rows: Sequence[_Row] = []
@@ -116,9 +119,6 @@ def take(
                 rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share} | left_out).all()
             yield [_outgoing(row) for row in rows]
             if rows:
-                # What a server forgets to have deleted when it goes down is sent again, as after other
-                # crashes: nobody need wait for the disk.
-                connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 _delete(connection, rows)
         return
     with dialect.reading(engine).connect() as connection:

@@ -479,3 +479,23 @@ def test_a_confirmation_whose_request_does_not_come_is_kept(world: World) -> Non
     world.publish(topics.CONFIRMATIONS, said)
     world.orchestrator.step(0.0)
     assert len(BEGUN) < len(world.actions(request.request_id))
+
+
+def test_timers_are_looked_at_while_events_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are to apply, ten times a second; and each time that there are none, also after the
+    database's clock was put back.
+    """
+    fired: list[int] = []
+    fire = world.orchestrator.fire_timers
+
+    def fire_timers() -> int:
+        fired.append(world.now - NOW)
+        return fire()
+
+    monkeypatch.setattr(world.orchestrator, "fire_timers", fire_timers)
+    for later, busy in ((0, True), (40, True), (40, True), (40, True), (0, False), (-9000, True)):
+        world.now += later * 1000
+        if busy:
+            world.publish(topics.REQUESTS, encode(world.request()))
+        world.orchestrator.step(0.0)
+    assert [0, 120_000, 120_000, -8_880_000] == fired
