@@ -14,9 +14,9 @@ GRANT SELECT ON schema_version TO radera_orchestrator, radera_worker, radera_mai
 
 -- The orchestrator writes the truth. A timeline is added to and, after its retention, thrown away; it is never
 -- changed. A key's row is never deleted: its tombstone keeps a replayed request from bringing the key back.
-GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, outbox, correlations TO radera_orchestrator;
+GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, correlations TO radera_orchestrator;
 GRANT SELECT, INSERT, UPDATE ON positions, subject_keys TO radera_orchestrator;
-GRANT SELECT, INSERT, DELETE ON inbox, timeline TO radera_orchestrator;
+GRANT SELECT, INSERT, DELETE ON inbox, outbox, timeline TO radera_orchestrator;
 GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
 
 -- A worker opens what a command brings.
