@@ -48,6 +48,8 @@ _logger = logging.getLogger(__name__)
 #: How long a stop may take, in seconds, by role.
 DRAIN = 6.0
 _WAIT = 0.2
+# How often housekeeping asks the database whether its hour has come, in seconds.
+_ROUND = 10.0
 
 
 Role = Literal["orchestrator", "worker", "mailbox", "serve"]
@@ -169,8 +171,10 @@ class Roles:
 
         apart = ground.settings.kafka is not None
         committed = threading.Event()
+        looked_at = -_ROUND
 
         def turn() -> None:
+            nonlocal looked_at
             try:
                 # What is committed goes out whatever happens next, since a turn begins with the relay.
                 sent = 0 if apart else relay.step()
@@ -180,7 +184,9 @@ class Roles:
                 # The clocks go on; what they send waits in the outbox.
                 orchestrator.fire_timers()
                 raise
-            housekeeping.step()
+            if time.monotonic() - looked_at >= _ROUND:
+                looked_at = time.monotonic()
+                housekeeping.step()
 
         def send() -> None:
             if not relay.step():
