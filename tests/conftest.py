@@ -10,7 +10,6 @@
   shows it. At home they differ, so that new ones are found.
 """
 
-import gc
 import ipaddress
 import os
 import socket
@@ -21,6 +20,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from orchestrator.cli.loading import loading
+
 settings.register_profile("home", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("home"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "home")
@@ -28,15 +29,11 @@ settings.load_profile("ci" if os.environ.get("CI") else "home")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Load all tests without looking for garbage among them, then or ever after: of a process's time to load
-    this takes a fifth, and as much as all the rest when it ends.
+    """Load all tests as a command loads what it needs: no garbage is looked for among it, then or ever after.
+    Of a process's time to load this takes a fifth, and as much again when it ends.
     """
-    gc.disable()
-    try:
+    with loading():
         return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 #: Whose tests wait: for what a server or a process does, for a session to time out, for a start.
