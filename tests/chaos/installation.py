@@ -300,7 +300,7 @@ def installed(
         database = stack.enter_context(_database())
         node = Node(directory / "kafka", free_pair())
         node.start()
-        stack.callback(node.stop)
+        stack.callback(node.end)
         outside = stack.enter_context(vendors(directory / "vendors"))
         outside.seed({"agencies": [_AGENCY]})
         http_port = free_port()

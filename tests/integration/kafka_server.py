@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -87,8 +87,16 @@ class Node:
         """As a power cut would."""
         pid = int((self._data / "pid").read_text())
         os.kill(pid, 9)
-        while Path(f"/proc/{pid}").exists() and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]:
+        while _is_alive(pid):
             time.sleep(0.01)
+
+    def end(self) -> None:
+        """For good, and so at once: nobody reads what it would still put in order."""
+        # Numbers of processes are given again: what was killed before may be another's by now.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pid = int((self._data / "pid").read_text())
+            if b"kafka.Kafka" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                self.kill()
 
     def signal(self, number: int) -> None:
         """Sends it. A stop has come about for each thread when this returns: nothing is answered any more."""
@@ -98,8 +106,19 @@ class Node:
             time.sleep(0.001)
 
 
+def _state(task: Path) -> str:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0]
+
+
 def _is_stopped(task: Path) -> bool:
-    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+    return _state(task) == "T"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return _state(Path(f"/proc/{pid}")) != "Z"
+    except (FileNotFoundError, ProcessLookupError):  # gone before, and while, it is read
+        return False
 
 
 def free_port() -> int:
@@ -225,4 +244,4 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made = Node(tmp_path_factory.mktemp("node"), free_port())
     made.start()
     yield made
-    made.stop()
+    made.end()

@@ -113,7 +113,7 @@ def apart(tmp_path: Path, postgresql_server: URL) -> Iterator[Apart]:
         without("no broker whose files can be read: install a JDK and Maven")
     with ExitStack() as stack:
         node = Node(tmp_path / "broker", free_port())
-        stack.callback(node.stop)
+        stack.callback(node.end)
         node.start()
         database = make_url(stack.enter_context(new_database(postgresql_server)))
         served = stack.enter_context(vendors(tmp_path / "vendors"))

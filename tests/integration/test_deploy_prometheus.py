@@ -1,5 +1,6 @@
 """The alerts: each fires when it should and is quiet otherwise, and helps whoever it wakes."""
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,8 @@ PROMETHEUS = DEPLOY / "prometheus"
 RULES = PROMETHEUS / "rules" / "radera.yaml"
 TESTS = sorted((PROMETHEUS / "tests").glob("*.yaml"))
 SEVERITIES = {"critical", "warning"}
+#: One thread, and memory rather than collecting it: a fifth less to compute, for the same answers.
+FRUGAL = {"GOMAXPROCS": "1", "GOGC": "400"}
 
 
 @cache
@@ -57,7 +60,7 @@ def _commands(text: str) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_rules_do_what_their_tests_say(file: Path) -> None:
     """Each alert fires in the situation that it is for, and in no other that is tried."""
-    run(program("promtool"), "test", "rules", str(file))
+    run(program("promtool"), "test", "rules", str(file), env=os.environ | FRUGAL)
 
 
 def test_every_alert_is_tried_firing_and_quiet() -> None:
