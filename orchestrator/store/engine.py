@@ -26,6 +26,8 @@ out as one of `store.errors`.
 """
 
 import os
+import sqlite3
+import time
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from orchestrator.store.errors import NewerSchema, NoSchema, OlderSchema, Unreac
 from orchestrator.store.tables import REVISION, metadata, schema_version
 
 LOCK_TIMEOUT = 10.0
+_ONCE_MORE = 0.02
 _PRAGMAS = (
     "PRAGMA synchronous=FULL",
     "PRAGMA secure_delete=ON",
@@ -110,7 +113,9 @@ def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def prepare_connection(connection: Any, _: object) -> None:
         cursor = connection.cursor()
-        for pragma in _PRAGMAS if in_memory else ("PRAGMA journal_mode=WAL", *_PRAGMAS):
+        if not in_memory:
+            _log_ahead(cursor, lock_timeout)
+        for pragma in _PRAGMAS:
             cursor.execute(pragma)
         cursor.close()
 
@@ -122,6 +127,22 @@ def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
             connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def _log_ahead(cursor: sqlite3.Cursor, limit: float) -> None:
+    """Has the file its write-ahead log. Of two that open a new file at once one is refused, and not made to
+    wait as for any other lock.
+    """
+    until = time.monotonic() + limit
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(_ONCE_MORE)
+        else:
+            return
 
 
 def _postgresql(url: URL, lock_timeout: float) -> sa.Engine:

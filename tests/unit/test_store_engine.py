@@ -4,8 +4,10 @@ import multiprocessing
 import sqlite3
 import threading
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 import sqlalchemy as sa
@@ -55,6 +57,50 @@ def test_a_new_file_is_private(engine: sa.Engine, path: Path) -> None:
     modes = {one.name: one.stat().st_mode & 0o777 for one in path.parent.iterdir()}
 
     assert {"radera.db": 0o600, "radera.db-wal": 0o600, "radera.db-shm": 0o600} == modes
+
+
+class Refusing(sqlite3.Connection):
+    """Refuses a file its write-ahead log, as SQLite does at times to the second of two, without a wait."""
+
+    left = 2
+    code = sqlite3.SQLITE_BUSY_RECOVERY
+
+    def cursor(self, *_: object) -> sqlite3.Cursor:  # type: ignore[override]  # it makes but one kind
+        return super().cursor(RefusingCursor)
+
+
+class RefusingCursor(sqlite3.Cursor):
+    def execute(self, sql: str, *parameters: Any) -> Self:
+        if sql.startswith("PRAGMA journal_mode") and Refusing.left:
+            Refusing.left -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = Refusing.code
+            raise error
+        return super().execute(sql, *parameters)
+
+
+@pytest.mark.parametrize(
+    ("code", "times", "goes_well"),
+    [
+        (sqlite3.SQLITE_BUSY, 2, True),
+        (sqlite3.SQLITE_BUSY_RECOVERY, 2, True),
+        (sqlite3.SQLITE_BUSY, 10_000, False),
+        (sqlite3.SQLITE_READONLY, 1, False),
+    ],
+)
+def test_who_is_refused_the_log_tries_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch, code: int, times: int, goes_well: bool
+) -> None:
+    """As long as it would wait for any lock, and for no other reason."""
+    monkeypatch.setattr(Refusing, "left", times)
+    monkeypatch.setattr(Refusing, "code", code)
+    monkeypatch.setattr("sqlite3.dbapi2.connect", partial(sqlite3.connect, factory=Refusing), raising=True)
+    if goes_well:
+        open_engine(f"sqlite:///{path}", lock_timeout=5.0).dispose()
+        assert 0 == Refusing.left
+    else:
+        with pytest.raises(StoreError):
+            open_engine(f"sqlite:///{path}", lock_timeout=0.1)
 
 
 @pytest.mark.parametrize(
