@@ -12,9 +12,9 @@ COMPILE := $(BIN)/uv --quiet pip compile pyproject.toml --group build --universa
 # compile the whole product again, which is a quarter of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Three more than there are processors: nearly half of the time is waiting, for a session to time out or a process
+# Four more than there are processors: nearly half of the time is waiting, for a session to time out or a process
 # to start, and tests/conftest.py sees to it that what waits and what computes run side by side.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(3 + (os.cpu_count() or 1))')
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(4 + (os.cpu_count() or 1))')
 N ?= 1000
 ARGS ?=
 

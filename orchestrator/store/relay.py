@@ -21,6 +21,7 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -85,6 +86,16 @@ def _of_shards() -> _Rows:
 _OF_SHARDS = _of_shards()
 
 
+_OF_ONE: _Rows = _OLDEST.where(outbox.c.topic.not_in(sa.bindparam("without", expanding=True))).limit(
+    sa.bindparam("limit", type_=sa.Integer)
+)
+
+
+@cache
+def _gone(dialect_name: str) -> sa.Delete:
+    return sa.delete(outbox).where(dialect.among_given(dialect_name, outbox.c.seq, "sent"))
+
+
 class Others:
     """Whether other processes relay, too, as far as this one has met them."""
 
@@ -122,8 +133,7 @@ def take(
                 _delete(connection, rows)
         return
     with dialect.reading(engine).connect() as connection:
-        waiting = _OLDEST.where(outbox.c.topic.not_in(sorted(without))) if without else _OLDEST
-        rows = connection.execute(waiting.limit(limit)).all()
+        rows = connection.execute(_OF_ONE, {"without": sorted(without), "limit": limit}).all()
     yield [_outgoing(row) for row in rows]
     if rows:
         with engine.begin() as connection:
@@ -136,8 +146,8 @@ def waiting(connection: sa.Connection, limit: int) -> list[Outgoing]:
 
 
 def _delete(connection: sa.Connection, rows: Sequence[_Row]) -> None:
-    sent = dialect.among(connection, outbox.c.seq, [row.seq for row in rows])
-    connection.execute(sa.delete(outbox).where(sent))
+    sent = dialect.given(connection, outbox.c.seq, [row.seq for row in rows])
+    connection.execute(_gone(connection.dialect.name), {"sent": sent})
 
 
 def _outgoing(row: _Row) -> Outgoing:

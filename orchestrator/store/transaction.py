@@ -126,15 +126,10 @@ class Transaction:
         """Lock the sagas and read them; None for a request without a state, with or without a row."""
         wanted = sorted(set(request_ids))
         found: dict[str, Saga | None] = dict.fromkeys(wanted)
-        c = tables.sagas.c
+        query = _locking(self._connection.dialect.name)
         for some in _chunks(wanted):
-            query = (
-                sa.select(c.request_id, c.document)
-                .where(self._among(c.request_id, some))
-                .order_by(c.request_id)
-                .with_for_update()
-            )
-            for row in self._connection.execute(query):
+            values = dialect.given(self._connection, tables.sagas.c.request_id, some)
+            for row in self._connection.execute(query, {"some": values}):
                 found[row.request_id] = read_document(row.request_id, row.document)
         if dialect.waits_for_rows(self._connection):
             # Who was waited for wrote at a later time than this transaction's beginning.
@@ -145,16 +140,8 @@ class Transaction:
         """Lock and read sagas whose timer has come, the longest overdue first; what others hold is passed
         over, and so is one that can't be read: it is set aside, or it would stop the timers of all.
         """
-        c = tables.sagas.c
-        query = (
-            sa.select(c.request_id, c.document)
-            .where(c.wake_at <= now)
-            .order_by(c.wake_at, c.request_id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
         broken: list[str] = []
-        found = documents(self._connection.execute(query), broken)
+        found = documents(self._connection.execute(_DUE, {"now": now, "limit": limit}), broken)
         for request_id in broken:
             self.set_aside(request_id, now)
         return found
@@ -412,6 +399,24 @@ class Transaction:
         then: dialect.Then | None = None,
     ) -> sa.CursorResult[Any]:
         return dialect.put(self._connection, table, names, rows, then or _leaving_what_is_there)
+
+
+# --- what is asked with each batch; made once, since making it takes longer than asking ---
+
+_DUE = (
+    sa.select(tables.sagas.c.request_id, tables.sagas.c.document)
+    .where(tables.sagas.c.wake_at <= sa.bindparam("now"))
+    .order_by(tables.sagas.c.wake_at, tables.sagas.c.request_id)
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+
+
+@cache
+def _locking(dialect_name: str) -> sa.Select[Any]:
+    c = tables.sagas.c
+    wanted = dialect.among_given(dialect_name, c.request_id, "some")
+    return sa.select(c.request_id, c.document).where(wanted).order_by(c.request_id).with_for_update()
 
 
 # --- what an INSERT does about rows that are there; each is made once, see `dialect.put` ---
