@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.kafka_browse import browse
 from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
+from orchestrator.bus.kafka_spread import SpreadAssignor
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, RecordTooLarge
@@ -192,7 +192,7 @@ class KafkaBus:
         config = connection(self._settings, self._token) | {
             "group_id": group,
             "group_instance_id": f"{instance}.{group}.{number}" if instance is not None else None,
-            "assignor": CooperativeStickyAssignor(),
+            "assignor": SpreadAssignor(),
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
             "isolation_level": "read_committed",

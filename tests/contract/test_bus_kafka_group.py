@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -47,6 +48,19 @@ def places(deliveries: list[Delivery]) -> list[tuple[int, int]]:
 
 class TestRebalance:
     """A second member comes, and goes."""
+
+    def test_each_topic_is_shared(self, factory: Factory) -> None:
+        """Whoever comes gets its part of each topic: one may have nearly all of the records."""
+        busy, quiet, group = unique("t"), unique("t"), unique("g")
+        factory.make([busy, quiet])
+        bus = factory.open()
+        one, other = bus.subscribe(group, [busy, quiet]), bus.subscribe(group, [busy, quiet])
+        poll_until(lambda: len(one._shelves) == 8, one)
+
+        poll_until(lambda: len(one._shelves) == len(other._shelves) == 4, one, other)
+
+        for member in (one, other):
+            assert {busy: 2, quiet: 2} == Counter(topic for topic, _ in member._shelves)
 
     def test_work_in_flight(self, factory: Factory) -> None:
         """What a member keeps stays in flight with it; what it loses goes to the other, from where it was
