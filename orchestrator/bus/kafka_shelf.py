@@ -30,6 +30,10 @@ class Shelf:
         self._acked = False
         self.stored: int | None = None
 
+    def begin_at(self, position: int) -> None:
+        """All before this is done. The group may not know: who did it was killed before it said so."""
+        self._following, self._acked = position, True
+
     @property
     def position(self) -> int | None:
         """None before anything was read."""

@@ -273,7 +273,10 @@ class KafkaSubscription:
             with self._lock:
                 self._arrived.pop(place, None)
                 self._seen.add(place)
-                self._shelves[place] = Shelf() if self._schemas is None else Shelf(self._schemas.knows)
+                shelf = Shelf() if self._schemas is None else Shelf(self._schemas.knows)
+                if callable(self._positions) and start:
+                    shelf.begin_at(start)
+                self._shelves[place] = shelf
                 self._order.append(place)
 
     def _distrust(self, consumer: Consumer) -> None:

@@ -192,6 +192,15 @@ class TestPositions:
             assert ["7", "8", "9"] == values(receive(subscription, 3))
             assert [] == subscription.poll(0.3, 10)
 
+    def test_what_was_done_by_one_that_was_killed_is_told(self, line: Factory) -> None:
+        """The group learns how far it is, though nothing new comes: else it would be behind for ever."""
+        topic, group = unique("t"), unique("g")
+        bus = line.open()
+        bus.publish([record(topic, "k", str(n)) for n in range(10)])
+        with bus.subscribe(group, [topic], positions=lambda: {(topic, 0): 10}) as subscription:
+            poll_until(lambda: committed(line, group, topic) == {0: 10}, subscription)
+        assert 0 == bus.backlog(group, [topic])
+
     def test_a_mapping_counts_once(self, factory: Factory) -> None:
         """Positions of the time of subscribing are old when a partition comes back: the group's count."""
         topic, group = unique("t"), unique("g")

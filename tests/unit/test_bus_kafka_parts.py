@@ -81,6 +81,17 @@ class TestShelf:
         shelf.stored = 21
         assert (21, False) == (shelf.position, shelf.has_moved)
 
+    def test_what_was_done_before_is_told(self) -> None:
+        """Who begins at a position of its own has it stored, also where nothing more comes."""
+        shelf = Shelf()
+        shelf.begin_at(7)
+        assert (7, True) == (shelf.position, shelf.has_moved)
+        shelf.stored = 7
+        assert not shelf.has_moved
+        shelf.add([delivery(9)])
+        shelf.ack(shelf.take())
+        assert (10, True) == (shelf.position, shelf.has_moved)
+
     def test_another_delivery_of_the_same_record(self) -> None:
         """One from before the partition was lost is not what is out now."""
         shelf = Shelf()
