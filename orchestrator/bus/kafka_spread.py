@@ -54,7 +54,8 @@ def spread(
                 held[owner[topic, number]].append(number)
         least, more = divmod(len(numbers), len(readers))
         # One more goes to those who have fewest so far; among them, to those who would have to give it up.
-        first = sorted(readers, key=lambda one: (len(found[one]), -len(held[one]), one))
+        # What is still on its way to somebody makes no difference, so that the next round says the same.
+        first = sorted(readers, key=lambda one: (len(found[one]), len(held[one]) <= least, one))
         share = {member: least + (place < more) for place, member in enumerate(first)}
         kept = {member: held[member][: share[member]] for member in readers}
         free = sorted(set(numbers).difference(*kept.values()))
