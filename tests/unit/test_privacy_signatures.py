@@ -1,6 +1,7 @@
 """OpenDSR's signatures: made so that openssl verifies them, and verified when openssl made them."""
 
 import base64
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +26,10 @@ DOMAIN = "radera.example.com"
 BODY = b'{"request_status": "completed", "n": 1.0}\n'
 DAY = 86_400_000_000
 
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+# Under CI it has to be there: without it these fail.
+needs_openssl = pytest.mark.skipif(
+    shutil.which("openssl") is None and not os.environ.get("CI"), reason="openssl is not installed"
+)
 
 
 @pytest.fixture(scope="module")
