@@ -70,11 +70,9 @@ def handed_out(
     has: Mapping[str, Collection[Place]], wanted: Mapping[str, Collection[Place]]
 ) -> dict[str, set[Place]]:
     """What of it can be handed out now: what nobody else has, or says that it has."""
-    claims = Counter(place for places in has.values() for place in set(places))
+    owner, claimed = _owners(has), {place for places in has.values() for place in places}
     return {
-        member: {
-            place for place in places if not claims[place] or (claims[place] == 1 and place in has[member])
-        }
+        member: {place for place in places if place not in claimed or owner.get(place) == member}
         for member, places in wanted.items()
     }
 

@@ -1,6 +1,6 @@
 """The relay: from the outbox to the bus.
 
-A row is marked sent only after the bus has taken the record, so a crash in between sends it again, under
+A row is deleted only after the bus has taken the record, so a crash in between sends it again, under
 the same id, and the receiver drops the repeat. The bus away means that the outbox grows; it drains in order
 when the bus is back. Several processes may relay at once: the store gives each its own part.
 
