@@ -11,7 +11,6 @@
 """
 
 import ipaddress
-import os
 import socket
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -21,10 +20,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from orchestrator.cli.loading import loading
+from tests.ci import under_ci
 
 settings.register_profile("home", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("home"), derandomize=True, print_blob=True)
-settings.load_profile("ci" if os.environ.get("CI") else "home")
+settings.load_profile("ci" if under_ci() else "home")
 
 
 @pytest.hookimpl(wrapper=True)

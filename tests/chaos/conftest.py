@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.chaos.installation import Installation, installed
-from tests.integration.kafka_server import CannotStart, can_run_here, without
+from tests.ci import cannot_run, under_ci
+from tests.integration.kafka_server import CannotStart, must_run_here
 from tests.integration.postgresql_server import NoServer
 
 
@@ -21,18 +22,17 @@ def seed() -> int:
     given = os.environ.get("RADERA_TEST_SEED")
     if given is not None:
         return int(given)
-    return 1 if os.environ.get("CI") else random.randrange(10**6)
+    return 1 if under_ci() else random.randrange(10**6)
 
 
 @contextmanager
 def servers() -> Iterator[None]:
     """Skips what needs servers of its own where there can be none; under CI that is a failure."""
-    if not can_run_here():
-        without("no broker to stop and start: install a JDK and Maven")
+    must_run_here()
     try:
         yield
     except (CannotStart, NoServer) as why:
-        without(str(why))
+        cannot_run(str(why))
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-import pytest
+from tests.ci import cannot_run
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
@@ -51,7 +51,5 @@ def run(
     return done.stdout
 
 
-def _missing(what: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"{what} is missing", pytrace=False)
-    pytest.skip(f"{what} is missing: deploy/README.md says how it is had")
+def _missing(what: str) -> NoReturn:
+    cannot_run(f"{what} is missing: deploy/README.md says how it is had")

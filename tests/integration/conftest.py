@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ci import under_ci
 from tests.integration.world import World, world_in
 
 _WORLD = pytest.StashKey[World]()
@@ -21,7 +22,7 @@ def seed() -> int:
     given = os.environ.get("RADERA_TEST_SEED")
     if given is not None:
         return int(given)
-    return 1 if os.environ.get("CI") else random.randrange(10**6)
+    return 1 if under_ci() else random.randrange(10**6)
 
 
 @pytest.fixture

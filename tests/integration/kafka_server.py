@@ -3,6 +3,9 @@
 Where none can be had, the tests that need it are skipped, visibly; under CI they fail. One node serves all
 workers of a run. It is stopped, and its records removed, when the run's first process is gone, however it
 went.
+
+A test that stops its broker, or reads its files, has a node of `deploy/kafka` to itself (`Node`) and can do
+with nothing else.
 """
 
 import fcntl
@@ -10,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -22,6 +26,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.settings import Kafka
+from tests.ci import cannot_run
+from tests.integration import containers, keepers
 
 NAMED = "RADERA_TEST_KAFKA"
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka"
@@ -138,6 +144,12 @@ def can_run_here() -> bool:
     return bool(shutil.which("java") and shutil.which("mvn"))
 
 
+def must_run_here() -> None:
+    """Skips a test whose broker has to be a process of this machine where there can be none."""
+    if not can_run_here():
+        cannot_run("no broker to stop: no named one will do, nor a container; install a JDK and Maven")
+
+
 def _keep(process: int, *stop: str | Path) -> None:
     # Through a shell, so that it is nobody's child and outlives us.
     keeper = [sys.executable, "-c", _KEEPER, str(process), *map(str, stop)]
@@ -145,11 +157,7 @@ def _keep(process: int, *stop: str | Path) -> None:
     subprocess.run([*background, *keeper], check=True, start_new_session=True)
 
 
-def _in_container(process: int) -> Server | None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
-        return None
-    port = free_port()
+def _recipe(port: int) -> containers.Recipe:
     settings = {
         "NODE_ID": "1",
         "PROCESS_ROLES": "broker,controller",
@@ -165,18 +173,25 @@ def _in_container(process: int) -> Server | None:
         "GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         "GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
     }
-    name = f"radera-test-kafka-{port}"
-    command = [docker, "run", "--detach", "--rm", "--name", name, "--publish", f"127.0.0.1:{port}:9092"]
-    command += [part for key, value in settings.items() for part in ("--env", f"KAFKA_{key}={value}")]
-    if subprocess.run([*command, IMAGE], capture_output=True, check=False).returncode:
-        return None
-    _keep(process, docker, "stop", name)
-    return Server(f"127.0.0.1:{port}", 3.0)
+    return containers.Recipe(IMAGE, 9092, {f"KAFKA_{key}": value for key, value in settings.items()})
+
+
+def keep_container(note: Path, process: int) -> None:
+    """Runs a Kafka in a container for as long as `process` lives. Raises NoContainer."""
+    server = Server(f"127.0.0.1:{(port := free_port())}", 3.0)
+    with containers.running(_recipe(port), port, lambda: answers(server)):
+        keepers.keep(note, process, server.address)
+
+
+def _in_container(folder: Path) -> Server:
+    return Server(keepers.begin(folder / "kafka-container", "tests.integration.kafka_server"), 3.0)
 
 
 def _of_this_machine(folder: Path, process: int) -> Server:
     if not can_run_here():
-        raise CannotStart(f"no Kafka: name one in {NAMED} (host:port), or install a JDK and Maven")
+        raise CannotStart(
+            f"no Kafka: name one in {NAMED} (host:port), start Docker, or install a JDK and Maven"
+        )
     data = folder / "kafka"
     node = Node(data, free_port())
     node.start()
@@ -193,55 +208,67 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _awaited(server: Server) -> Server:
+def answers(server: Server) -> bool:
+    """Whether a broker answers there. A container's port takes connections before there is one."""
     host, _, port = server.address.rpartition(":")
+    # What each broker is asked first: which versions of the protocol it speaks.
+    asked = struct.pack(">ihhih", 10, 18, 0, 1, -1)
+    try:
+        with socket.create_connection((host, int(port)), timeout=1) as connection:
+            connection.sendall(asked)
+            return len(connection.recv(8)) > 0
+    except OSError:
+        return False
+
+
+def _awaited(server: Server) -> Server:
     until = time.monotonic() + 60
-    while True:
-        try:
-            with socket.create_connection((host, int(port)), timeout=1):
-                return server
-        except OSError as error:
-            if time.monotonic() > until:
-                raise CannotStart(f"nobody answers at {server.address}") from error
-            time.sleep(0.1)
+    while not answers(server):
+        if time.monotonic() > until:
+            raise CannotStart(f"no Kafka answers at {server.address}")
+        time.sleep(0.1)
+    return server
 
 
-def without(reason: str) -> None:
-    """The test can't be run: skipped at home, a failure under CI."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason, pytrace=False)
-    pytest.skip(reason)
+def shared_server(folder: Path) -> Server:
+    """The run's broker, started if it was not. Raises CannotStart."""
+    named = os.environ.get(NAMED)
+    if named:
+        # The shortest session that brokers take by default.
+        return _awaited(Server(named, 6.0))
+    with _alone(folder):
+        note = folder / "kafka.address"
+        if note.exists():
+            return Server(note.read_text(), 3.0)
+        server = containers.first(
+            lambda: _in_container(folder), lambda: _awaited(_of_this_machine(folder, keepers.owner()))
+        )
+        note.write_text(server.address)
+        return server
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A broker that all tests share; groups and topics are each test's own."""
-    named = os.environ.get(NAMED)
+    base = tmp_path_factory.getbasetemp()
     try:
-        if named:
-            # The shortest session that brokers take by default.
-            return _awaited(Server(named, 6.0))
-        worker = "PYTEST_XDIST_WORKER" in os.environ
-        base = tmp_path_factory.getbasetemp()
-        folder, process = (base.parent, os.getppid()) if worker else (base, os.getpid())
-        with _alone(folder):
-            note = folder / "kafka.address"
-            if note.exists():
-                return Server(note.read_text(), 3.0)
-            server = _awaited(_in_container(process) or _of_this_machine(folder, process))
-            note.write_text(server.address)
-            return server
+        return shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
     except CannotStart as error:
-        without(str(error))
-        raise
+        cannot_run(str(error))
 
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A broker of the test's own, running."""
-    if not can_run_here():
-        without("no broker to stop and start: install a JDK and Maven")
+    must_run_here()
     made = Node(tmp_path_factory.mktemp("node"), free_port())
     made.start()
     yield made
     made.end()
+
+
+if __name__ == "__main__":
+    try:
+        keep_container(Path(sys.argv[1]), int(sys.argv[2]))
+    except containers.NoContainer as why:
+        sys.exit(str(why))

@@ -8,7 +8,10 @@ Where it comes from, the first that there is:
 
 Without any of them the tests are skipped, and say so; under CI they fail. Processes that test side by side
 share one server. It is started by the first that needs it, in a keeper process that stops it when the test
-run is over, however that came to its end. It sorts text as Swedes do and not by bytes, as many a server does.
+run is over, however that came to its end. That of this machine sorts text as Swedes do and not by bytes, as
+many a server does.
+
+A test that stops its server has one of this machine to itself (`LocalServer`) and can do with nothing else.
 """
 
 import fcntl
@@ -23,33 +26,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, Protocol
 from uuid import uuid4
 
 import psycopg
 import pytest
 from sqlalchemy.engine import URL, make_url
 
-ROOT = Path(__file__).parents[2]
-IMAGE = "postgres:17"
+from tests.ci import cannot_run
+from tests.integration import containers, keepers
+
+NAMED = "RADERA_TEST_POSTGRESQL"
 PATIENCE = 60.0
-# Keepers outlive us, and are not to be missed when they do.
-_keepers: list[subprocess.Popen[bytes]] = []
+#: The official image. It listens beyond itself only when it is ready to be used.
+RECIPE = containers.Recipe(
+    "postgres:17", 5432, {"POSTGRES_HOST_AUTH_METHOD": "trust"}, ("-c", "max_connections=200")
+)
 
 
 class NoServer(Exception):
     """There is no PostgreSQL to be had here."""
-
-
-class Server(Protocol):
-    """Something that can be started, reached at `url` and stopped."""
-
-    @property
-    def url(self) -> URL: ...
-
-    def start(self) -> None: ...
-
-    def stop(self) -> None: ...
 
 
 class LocalServer:
@@ -71,13 +66,7 @@ class LocalServer:
 
     @property
     def url(self) -> URL:
-        return URL.create(
-            "postgresql+psycopg",
-            username="postgres",
-            host="127.0.0.1",
-            port=self._port,
-            database="postgres",
-        )
+        return _url(self._port)
 
     def start(self) -> None:
         """Returns when it answers."""
@@ -147,46 +136,10 @@ class LocalServer:
         )
 
 
-class Container:
-    """A container of the official image."""
-
-    def __init__(self) -> None:
-        self._id = ""
-        self._port = 0
-
-    @property
-    def url(self) -> URL:
-        return URL.create(
-            "postgresql+psycopg",
-            username="postgres",
-            host="127.0.0.1",
-            port=self._port,
-            database="postgres",
-        )
-
-    def start(self) -> None:
-        trusting = ("--env", "POSTGRES_HOST_AUTH_METHOD=trust", "--publish", "127.0.0.1::5432")
-        self._id = _docker("run", "--rm", "--detach", *trusting, IMAGE, "-c", "max_connections=200")
-        self._port = int(_docker("port", self._id, "5432/tcp").rpartition(":")[2])
-        until = time.monotonic() + PATIENCE
-        while not answers(self.url):
-            if time.monotonic() > until:
-                raise NoServer(f"the container {self._id} does not answer")
-            time.sleep(0.2)
-
-    def stop(self) -> None:
-        _docker("rm", "--force", self._id)
-
-
-def _docker(*arguments: str) -> str:
-    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=True)  # noqa: S607 - Docker is wherever its user put it
-    return done.stdout.strip()
-
-
-def _engine_answers() -> bool:
-    if shutil.which("docker") is None:
-        return False
-    return 0 == subprocess.run(["docker", "info"], capture_output=True, check=False).returncode  # noqa: S607 - as above
+def _url(port: int) -> URL:
+    return URL.create(
+        "postgresql+psycopg", username="postgres", host="127.0.0.1", port=port, database="postgres"
+    )
 
 
 def _programs() -> Path:
@@ -199,7 +152,7 @@ def _programs() -> Path:
     for folder in found:
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             return folder
-    raise NoServer("set RADERA_TEST_POSTGRESQL, start Docker, or install PostgreSQL's server")
+    raise NoServer("there are no programs of its server here: install them (Debian: postgresql)")
 
 
 def _servant() -> int:
@@ -231,68 +184,49 @@ def connect(url: URL) -> psycopg.Connection:
 
 def shared_server() -> URL:
     """The run's server, started if it was not. Raises NoServer."""
-    given = os.environ.get("RADERA_TEST_POSTGRESQL")
+    given = os.environ.get(NAMED)
     if given:
         return make_url(given)
-    # The process that all of this run's have in common.
-    owner = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
-    home = Path(tempfile.gettempdir()) / f"radera-postgresql-{owner}"
+    home = Path(tempfile.gettempdir()) / f"radera-postgresql-{keepers.owner()}"
     home.mkdir(mode=0o755, exist_ok=True)
     place = home / "url"
     with (home / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if place.exists() and answers(make_url(place.read_text())):
             return make_url(place.read_text())
-        log = home / "keeper.log"
-        with log.open("wb") as output:
-            keeper = subprocess.Popen(
-                [sys.executable, "-m", "tests.integration.postgresql_server", str(home), str(owner)],
-                stdout=output,
-                stderr=output,
-                cwd=ROOT,
-                start_new_session=True,
-            )
-        _keepers.append(keeper)
-        while not place.exists():
-            if keeper.poll() is not None:
-                lines = log.read_text().splitlines()
-                shutil.rmtree(home)
-                raise NoServer(lines[-1] if lines else "the server's keeper ended")
-            time.sleep(0.05)
-        return make_url(place.read_text())
+        try:
+            return make_url(containers.first(lambda: _kept(place, "container"), lambda: _kept(place, "here")))
+        except keepers.Ended as why:
+            shutil.rmtree(home)
+            raise NoServer(str(why)) from None
 
 
-def keep(home: Path, owner: int) -> None:
-    """Runs a server for as long as the process `owner` lives."""
-    server: Server = Container() if _engine_answers() else LocalServer(home)
-    server.start()
+def _kept(place: Path, where: str) -> str:
+    return keepers.begin(place, "tests.integration.postgresql_server", where)
+
+
+def keep_container(place: Path, process: int) -> None:
+    """Runs a server in a container for as long as `process` lives. Raises NoContainer."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    url = _url(port)
+    with containers.running(RECIPE, port, lambda: answers(url)):
+        keepers.keep(place, process, url.render_as_string(hide_password=False))
+    shutil.rmtree(place.parent)
+
+
+def keep_here(place: Path, process: int) -> None:
+    """Runs a server of this machine for as long as `process` lives. Raises NoServer."""
+    server = LocalServer(place.parent)
     try:
-        written = home / "url.new"
-        written.write_text(server.url.render_as_string(hide_password=False))
-        written.rename(home / "url")
-        while _lives(owner):
-            time.sleep(0.5)
+        server.start()
+        keepers.keep(place, process, server.url.render_as_string(hide_password=False))
     finally:
         server.stop()
-        shutil.rmtree(home)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    shutil.rmtree(place.parent)
 
 
 # --- fixtures ---
-
-
-def not_here(why: NoServer) -> NoReturn:
-    """Skips the test, or fails it where it must not be skipped."""
-    if os.environ.get("CI"):
-        pytest.fail(str(why))
-    pytest.skip(f"no PostgreSQL: {why}")
 
 
 @pytest.fixture(scope="session")
@@ -301,7 +235,7 @@ def postgresql_server() -> URL:
     try:
         return shared_server()
     except NoServer as why:
-        not_here(why)
+        cannot_run(f"no PostgreSQL: name one in {NAMED} (a URL), start Docker, or have it here: {why}")
 
 
 @contextmanager
@@ -336,7 +270,7 @@ def own_postgresql() -> Iterator[LocalServer]:
         server.start()
         yield server
     except NoServer as why:
-        not_here(why)
+        cannot_run(f"no PostgreSQL to stop and start: no named one will do, nor a container; {why}")
     finally:
         if server is not None:
             server.stop()
@@ -345,6 +279,6 @@ def own_postgresql() -> Iterator[LocalServer]:
 
 if __name__ == "__main__":
     try:
-        keep(Path(sys.argv[1]), int(sys.argv[2]))
-    except NoServer as error:
+        {"container": keep_container, "here": keep_here}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3]))
+    except (NoServer, containers.NoContainer) as error:
         sys.exit(str(error))

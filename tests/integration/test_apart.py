@@ -33,7 +33,7 @@ from schemas.codec import decode
 from schemas.messages import Outcome
 from tests.chaos.fleet import Process
 from tests.integration.canaries import Aviary, Search
-from tests.integration.kafka_server import Node, can_run_here, free_port, without
+from tests.integration.kafka_server import Node, free_port, must_run_here
 from tests.integration.people import SYSTEMS, Person
 from tests.integration.postgresql_server import connect, new_database, postgresql_server
 from tests.integration.processes import RADERA, Radera, Vendors, environment, eventually, vendors
@@ -109,8 +109,7 @@ class Apart:
 @pytest.fixture
 def apart(tmp_path: Path, postgresql_server: URL) -> Iterator[Apart]:
     """Everything set up as the guides say, and up."""
-    if not can_run_here():
-        without("no broker whose files can be read: install a JDK and Maven")
+    must_run_here()
     with ExitStack() as stack:
         node = Node(tmp_path / "broker", free_port())
         stack.callback(node.end)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ci import under_ci
 from tests.deploy.containerfile import FILE, copied, instructions, is_ignored, said
 from tests.deploy.tools import ROOT, program, run
 from tests.integration.processes import environment
@@ -61,7 +62,7 @@ def test_its_commands_make_an_installation_that_works(tmp_path: Path) -> None:
 
     It fetches packages, so that at home it is only done on demand.
     """
-    if not (os.environ.get("CI") or os.environ.get("RADERA_TEST_IMAGE")):
+    if not (under_ci() or os.environ.get("RADERA_TEST_IMAGE")):
         pytest.skip("installs every package anew: set RADERA_TEST_IMAGE=1")
     copied(tmp_path)
     for words in said("RUN", "build"):

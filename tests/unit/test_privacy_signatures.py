@@ -1,7 +1,6 @@
 """OpenDSR's signatures: made so that openssl verifies them, and verified when openssl made them."""
 
 import base64
-import os
 import re
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from handlers.sandbox.testing import START
 from handlers.sandbox.web import moment
 from orchestrator.privacy.signatures import SignatureRefused, Signer, SignerUnusable, check_signature, names
 from orchestrator.secret import SecretRef
+from tests.ci import under_ci
 
 DOMAIN = "radera.example.com"
 BODY = b'{"request_status": "completed", "n": 1.0}\n'
@@ -28,7 +28,7 @@ DAY = 86_400_000_000
 
 # Under CI it has to be there: without it these fail.
 needs_openssl = pytest.mark.skipif(
-    shutil.which("openssl") is None and not os.environ.get("CI"), reason="openssl is not installed"
+    shutil.which("openssl") is None and not under_ci(), reason="openssl is not installed"
 )
 
 
