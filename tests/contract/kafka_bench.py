@@ -112,6 +112,11 @@ def committed(factory: Factory, group: str, topic: str) -> dict[int, int]:
     return {number: at for (name, number), at in factory.admin.stored(group).items() if name == topic}
 
 
+def members(factory: Factory, group: str) -> int:
+    """How many the group has, as its broker knows it."""
+    return len(factory.admin._client.describe_groups([group])[group]["members"])
+
+
 def poll_until(
     done: Callable[[], bool], *subscriptions: KafkaSubscription, at_once: int = 100
 ) -> list[list[Delivery]]:

@@ -16,7 +16,7 @@ from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions
 from orchestrator.settings import Kafka
 from tests.contract.bus_suite import receive, record, settle, unique, values
-from tests.contract.kafka_bench import Factory, committed, cut, owned, poll_until, wall_clock
+from tests.contract.kafka_bench import Factory, committed, cut, members, owned, poll_until, wall_clock
 from tests.integration.kafka_server import Server, kafka
 
 __all__ = ["kafka"]
@@ -64,7 +64,7 @@ class TestRebalance:
 
     def test_work_in_flight(self, factory: Factory) -> None:
         """What a member keeps stays in flight with it; what it loses goes to the other, from where it was
-        acknowledged; and comes back when the other leaves.
+        acknowledged; and comes back when the other leaves, which it says: nobody waits for its session.
         """
         topic, group = unique("t"), unique("g")
         bus = factory.open()
@@ -85,6 +85,7 @@ class TestRebalance:
         settle(other, from_other[:-1])
         still = from_other[-1]
         other.close()
+        assert 1 == members(factory, group)
         [came_back] = receive(one, 1)
         assert (still.partition, still.offset) == (came_back.partition, came_back.offset)
         one.ack(still)
