@@ -2,10 +2,17 @@
 
 It needs the installation's public key (`radera keys public`) and nothing else of it: no secret, no database.
 
-    producer = Producer(PublicKey.from_json(text), source="web_form")
+    from kafka import KafkaProducer
+    from orchestrator.intake import Producer
+    from orchestrator.privacy import Identifier, PublicKey
+
+    producer = Producer(PublicKey.from_json(public_key), source="web_form")
     made = producer.request([Identifier("email", address)], verified=True)
-    kafka.send(made.record.topic, key=made.record.key.encode(), value=made.record.value,
-               headers=list(made.record.headers))
+
+    kafka = KafkaProducer(bootstrap_servers=servers, acks="all", enable_idempotence=True)
+    record = made.record
+    sent = kafka.send(record.topic, key=record.key.encode(), value=record.value, headers=list(record.headers))
+    sent.get(timeout=30)  # if it raises, send the same record again; the person is told when it does not
 
 What it makes can be published by any client; `publish` does it through a bus of ours. Another language does
 the same by `schemas/PRODUCING.md`.

@@ -40,9 +40,7 @@ def test_a_call_that_hangs_ends_the_process(tmp_path: Path) -> None:
     file = write_settings(tmp_path, SETTINGS + _KAFKA, ("port = 8089", f"port = {free_port()}"))
 
     role = [sys.executable, "-c", _ROLE, str(file)]
-    ended = subprocess.run(
-        role, capture_output=True, text=True, timeout=30, check=False, env=environment()
-    )
+    ended = subprocess.run(role, capture_output=True, text=True, timeout=30, check=False, env=environment())
 
     assert (1, "hangs\n") == (ended.returncode, ended.stdout)
     assert "radera: The bus does not answer any more" in ended.stderr
