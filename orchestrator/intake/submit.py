@@ -3,6 +3,10 @@
 The request's key is made here and filed before anything is published: an event whose key is nowhere would be
 a person whom nobody can read any more. Filing first means that a failed publishing leaves a key without a
 request, which harms nobody; trying again with the same id uses it.
+
+Where the bus outlives the database, the key travels with the request as well, wrapped to the installation
+itself: a database that is put back from an older backup has neither, and reads both again. What that costs is
+said in `orchestrator/privacy/README.md`.
 """
 
 import hashlib
@@ -12,6 +16,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, Protocol
 
 from orchestrator.bus.port import Record
+from orchestrator.privacy.exchange import PublicKey
 from orchestrator.privacy.identifiers import Identifier, Identifiers, clean
 from orchestrator.privacy.keys import KeyDestroyed
 from orchestrator.privacy.sealing import IDENTIFIERS, new_key, seal
@@ -49,7 +54,9 @@ class Publisher(Protocol):
 
 class Intake:
     """Takes requests in. `region` is the country of telephone numbers without a country code; `systems` and
-    `tenants` are those that a request may name (None: any)."""
+    `tenants` are those that a request may name (None: any). `public_key` gives the key to which the requests'
+    keys are wrapped, asked each time since it rotates; without it they don't travel.
+    """
 
     def __init__(
         self,
@@ -60,6 +67,7 @@ class Intake:
         region: str | None = None,
         systems: Collection[str] | None = None,
         tenants: Collection[str] | None = None,
+        public_key: Callable[[], PublicKey] | None = None,
     ) -> None:
         self._keys = keys
         self._bus = bus
@@ -67,6 +75,7 @@ class Intake:
         self._region = region
         self._systems = systems
         self._tenants = tenants
+        self._public_key = public_key
 
     def submit(
         self,
@@ -92,6 +101,7 @@ class Intake:
         request_id = str(uuid.uuid4()) if request_id is None else _checked_id(request_id)
         key = self._key(request_id)
         asked = repr((capacity, tenant, scope and sorted(set(scope)), verified, language)).encode()
+        public = None if self._public_key is None else self._public_key()
         content = hmac.new(key, named.to_bytes() + b"\0" + asked, hashlib.sha256).hexdigest()
         request = Request(
             event_id=f"request:{request_id}:{content[:32]}",
@@ -104,6 +114,8 @@ class Intake:
             language=language,
             scope=scope,
             sealed_identifiers=seal(key, request_id, IDENTIFIERS, named.to_bytes()),
+            key_generation=None if public is None else public.generation,
+            wrapped_key=None if public is None else public.wrap(key, request_id),
         )
         self._bus.publish(
             [

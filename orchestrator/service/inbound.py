@@ -8,6 +8,7 @@ Nothing here touches the saga's state.
 import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -151,15 +152,7 @@ class Reader:
         key: bytes | None = None
         sealed = request.sealed_identifiers
         try:
-            named, senders = self._from_outside(request)
-            if named is not None and senders is not None:
-                self._keys.insert(request.request_id, senders)
-            key = self._key_of(request.request_id)
-            if named is not None:
-                # A producer makes a key each time; what we keep is under the first one, which is destroyed
-                # at the end. And it is in our own form, whatever the producer's was.
-                sealed = seal(key, request.request_id, IDENTIFIERS, named.to_bytes())
-            identifiers = named if named is not None else _opened(key, request.request_id, sealed)
+            key, identifiers, sealed = self._opened_request(request)
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
@@ -189,23 +182,51 @@ class Reader:
             delivery=delivery, type="request", event=event, request=request, identifiers=identifiers, key=key
         )
 
-    def _from_outside(self, request: Request) -> tuple[Identifiers | None, bytes | None]:
-        """Whom a producer outside names, in the form in which we look for them, and the key to file for it.
+    def _opened_request(self, request: Request) -> tuple[bytes, Identifiers, bytes]:
+        """The request's key, whom the request names, and these sealed under the key.
 
-        Nothing for a request whose key is filed already. A key is filed only if it opens what came with it:
-        one that belongs to no saga would never be destroyed.
+        * A key that is filed is the request's for good, until it is destroyed: a producer may make one each
+          time, and one under which something lay here without being in the table would outlive the end.
+        * A key that came with the request is unwrapped only where the filed one opens nothing: when the
+          request is new here, or new again since the database was put back from a backup, or comes under
+          another key. It is filed only if it opens what came with it: one that belongs to no saga would never
+          be destroyed.
+        * What a producer outside wrote is brought into our own form, whatever its was.
         """
+        request_id = request.request_id
+        is_clear = request.identifiers is not None
+        if is_clear:
+            self._check_clear(request)
+        filed = self._filed_key(request_id)
+        if not is_clear and request.wrapped_key is None:
+            if filed is None:
+                raise KeyUnknown(request_id)
+            return filed, _opened(filed, request_id, request.sealed_identifiers), request.sealed_identifiers
+        key, items = self._from_outside(request, filed)
+        named = self._cleaned(items)
+        if filed is None and self._keys.insert(request_id, key) != "new":
+            filed = self._keys.key_of(request_id)
+        key = filed or key
+        return key, named, seal(key, request_id, IDENTIFIERS, named.to_bytes())
+
+    def _check_clear(self, request: Request) -> None:
+        if not self._takes_clear:
+            raise ClearIdentifiers
+        if request.sealed_identifiers or request.wrapped_key is not None:
+            raise IdentifiersBroken
+
+    def _from_outside(self, request: Request, filed: bytes | None) -> tuple[bytes, Iterable[Identifier]]:
+        """The key that opens what came, or that is made for it, and whom it names."""
         if request.identifiers is not None:
-            if not self._takes_clear:
-                raise ClearIdentifiers
-            if request.sealed_identifiers or request.wrapped_key is not None:
-                raise IdentifiersBroken
-            return self._cleaned([_identifier(one) for one in request.identifiers]), new_key()
+            return new_key(), [_identifier(one) for one in request.identifiers]
+        if filed is not None:
+            with suppress(SealBroken):
+                return filed, self._unsealed(filed, request)
         senders = self._senders_key(request)
-        if senders is None:
-            return None, None
-        data = unseal(senders, request.request_id, IDENTIFIERS, request.sealed_identifiers)
-        return self._cleaned(Identifiers.from_json(data)), senders
+        return senders, self._unsealed(senders, request)
+
+    def _unsealed(self, key: bytes, request: Request) -> Identifiers:
+        return Identifiers.from_json(unseal(key, request.request_id, IDENTIFIERS, request.sealed_identifiers))
 
     def _cleaned(self, items: Iterable[Identifier]) -> Identifiers:
         """One that nobody could be found by is not left out: "nothing found" would then be said of it."""
@@ -214,15 +235,21 @@ class Reader:
             raise IdentifiersBroken
         return cleaned.identifiers
 
-    def _senders_key(self, request: Request) -> bytes | None:
-        """The key that a producer outside wrapped to us."""
+    def _senders_key(self, request: Request) -> bytes:
+        """The key that came with the request, wrapped to us."""
         if self._exchange is None or request.wrapped_key is None or request.key_generation is None:
-            return None
+            raise KeyUnknown(request.request_id)
         try:
             return self._exchange.unwrap(request.wrapped_key, request.key_generation, request.request_id)
         except GenerationUnknown:
             # The number is the producer's word: a wrong one is this request's trouble, not the keyring's.
             raise SealBroken(purpose="key") from None
+
+    def _filed_key(self, request_id: str) -> bytes | None:
+        try:
+            return self._key_of(request_id)
+        except KeyUnknown:
+            return None
 
     def _key_of(self, request_id: str) -> bytes:
         return self._at_hand.get(request_id) or self._keys.key_of(request_id)

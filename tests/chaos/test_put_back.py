@@ -1,27 +1,36 @@
 """PostgreSQL put back from a backup taken a while ago, while Kafka went on."""
 
 import random
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
+from email.parser import BytesHeaderParser
 from pathlib import Path
 
 import pytest
 
 from orchestrator.intake import Producer
+from orchestrator.mailbox.mailbox import GROUP
 from orchestrator.privacy import Identifier
 from orchestrator.privacy.exchange import PublicKey
+from orchestrator.smtp import message_id
+from orchestrator.store import StoredSent
 from schemas import topics
-from tests.chaos.installation import GROUPS, Installation, create_database, told
+from tests.chaos.installation import DOMAIN, GROUPS, NORD, Installation, create_database, told
 from tests.chaos.people import SYSTEMS, Person, people, settle
 from tests.integration.processes import eventually
+
+_HEAD = re.compile(rb"Timeline [0-9a-f]{64}")
 
 
 @pytest.mark.timeout(300)
 def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path: Path, seed: int) -> None:
     """What happened since is read again from Kafka, from the positions that the backup holds: requests that
-    had ended since end again, in the same way, and requests that it has never seen are there, also where an
-    answer and its request are read by different processes. Nothing new is done at any vendor.
+    had ended since end again, in the same way, and requests that it has never seen are there, whether they
+    were submitted here or by a producer outside, and also where an answer and its request are read by
+    different processes. Nothing new is done at any vendor. Of the mails only those come again that the backup
+    did not know of, as the same mails, with the head of the timeline that there is now.
     """
     crowd = people(random.Random(seed), 12)
     early, late = crowd[:7], crowd[7:]
@@ -32,13 +41,19 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
         assert installation.submit(person)
     eventually("some have ended", lambda: len(installation.open_people()) < 5, within=60, every=0.2)
     backup = _backed_up(installation, tmp_path)
-    _produced(installation, late)
+    _produced(installation, late[::2])
+    for person in late[1::2]:
+        assert installation.submit(person)
     installation.await_end(90)
+    _await_rest(installation)
     done = _ledgers(installation)
     installation.fleet.end_all()
     assert [] == installation.fleet.bad_ends
 
     _put_back(installation, backup)
+    recorded = StoredSent(installation.ground.store, GROUP)
+    known = {one.event_id for one in installation.outcomes() if recorded.seen(one.event_id)}
+    assert known
     again = {person.request_id for person in installation.open_people()}
     assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
     installation.start_few()
@@ -58,7 +73,40 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     assert {person.request_id: 1 for person in crowd} == dict(completed)
     dead = [topics.dead_letters(topic) for topic in GROUPS["orchestrator"]]
     assert [] == list(installation.ground.bus.browse(dead))
+    _await_rest(installation)
+    _check_mails(installation, {person.request_id for person in late}, known)
+
+
+def _await_rest(installation: Installation) -> None:
     eventually("nobody is behind", lambda: not any(installation.backlog().values()), within=30, every=0.5)
+
+
+def _mails(installation: Installation) -> dict[str, list[bytes]]:
+    """What the mail server took for the officer and the people, by Message-ID, without its date."""
+    texts: dict[str, list[bytes]] = {}
+    for data in installation.outside.mails():
+        head = BytesHeaderParser().parsebytes(data)
+        if head["to"] != NORD:
+            text = re.sub(rb"(?m)^Date:.*$", b"", data)
+            texts.setdefault(str(head["message-id"]), []).append(text)
+    return texts
+
+
+def _check_mails(installation: Installation, late: set[str], known: set[str]) -> None:
+    """Every outcome was mailed; again, if the backup did not know its mail, and then in the same words but
+    for the timeline's head, of which the last is in the timeline. `known` are events.
+    """
+    mails = _mails(installation)
+    said = {message_id(DOMAIN, one.request_id, one.event_id): one for one in installation.outcomes()}
+    assert set(said) == set(mails)
+    for message, outcome in said.items():
+        texts = mails[message]
+        assert len(texts) == 1 or (len(texts) == 2 and outcome.event_id not in known)
+        assert 1 == len({_HEAD.sub(b"", text) for text in texts})
+        if outcome.kind == "completed":
+            assert outcome.request_id not in late or len(texts) == 2
+            entries = installation.ground.store.timeline(outcome.request_id)
+            assert _HEAD.findall(texts[-1])[0].split()[-1].decode() in {entry.hash for entry in entries}
 
 
 def _produced(installation: Installation, crowd: Iterable[Person]) -> None:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.bus.port import Delivery
-from orchestrator.intake import CannotSubmit, Made, Producer
+from orchestrator.bus.port import Delivery, Record
+from orchestrator.intake import CannotSubmit, Intake, Made, Producer
 from orchestrator.privacy import (
     IDENTIFIERS,
     Digests,
     Exchange,
     GenerationForgotten,
     Identifier,
+    KeyDestroyed,
     Keyring,
     KeyUnknown,
     PublicKey,
@@ -113,12 +114,37 @@ def test_unusable_identifiers_are_refused_where_they_can_be_mended(keyring: Keyr
 
 @pytest.fixture
 def keys(keyring: Keyring) -> StoredKeys:
+    return filed_nowhere(keyring)
+
+
+def filed_nowhere(keyring: Keyring) -> StoredKeys:
+    """A database without a key: a new one, or one from before all requests."""
     return StoredKeys(Store(open_engine("sqlite://"), lambda: 1000), keyring)
 
 
-def arrive(keyring: Keyring, keys: StoredKeys, made: Made) -> Inbound:
+class Sparing(Exchange):
+    """Unwraps nothing."""
+
+    def unwrap(self, wrapped: bytes, generation: int, request_id: str) -> bytes:
+        raise AssertionError("a key was unwrapped that is filed, or was destroyed")
+
+
+def submitted(keyring: Keyring, keys: StoredKeys) -> Made:
+    """The record of a request that was handed in here."""
+
+    class Bus(list[Record]):
+        publish = list.extend
+
+    bus = Bus()
+    intake = Intake(keys=keys, bus=bus, clock=lambda: 1000, public_key=Exchange(keyring).public_key)
+    intake.submit([Identifier("email", CANARY)], source="cli", verified=True, request_id=REQUEST_ID)
+    [record] = bus
+    return Made(REQUEST_ID, record)
+
+
+def arrive(keyring: Keyring, keys: StoredKeys, made: Made, exchange: Exchange | None = None) -> Inbound:
     """The record, read by the orchestrator."""
-    reader = Reader(keys, Digests(keyring.digest_key), lambda: 0.5, Exchange(keyring))
+    reader = Reader(keys, Digests(keyring.digest_key), lambda: 0.5, exchange or Exchange(keyring))
     record = made.record
     return reader.read(
         Delivery(
@@ -164,6 +190,82 @@ def test_a_request_that_ended_is_not_revived(keyring: Keyring, keys: StoredKeys)
 
     assert isinstance(event, RequestReceived)
     assert () == event.identifier_kinds
+
+
+def test_a_request_that_was_handed_in_here_outlives_the_database(keyring: Keyring, keys: StoredKeys) -> None:
+    """The database is put back from before the request: its record brings the key that it had, so that all
+    else that was sealed with it opens, too. And it is the same request.
+    """
+    made = submitted(keyring, keys)
+    before = arrive(keyring, keys, made).event
+    restored = filed_nowhere(keyring)
+    after = arrive(keyring, restored, made).event
+
+    assert isinstance(before, RequestReceived)
+    assert isinstance(after, RequestReceived)
+    assert (before.event_id, before.content_digest) == (after.event_id, after.content_digest)
+    assert keys.key_of(REQUEST_ID) == restored.key_of(REQUEST_ID)
+    assert CANARY.encode() in unseal(restored.key_of(REQUEST_ID), REQUEST_ID, IDENTIFIERS, after.identifiers)
+
+
+def test_handed_in_again_before_the_old_record_is_read_again(keyring: Keyring, keys: StoredKeys) -> None:
+    """After the database was put back somebody is quicker, and has filed another key under the id. The first
+    record is the same request all the same, and is kept under the key that is filed.
+    """
+    made = submitted(keyring, keys)
+    restored = filed_nowhere(keyring)
+    again = arrive(keyring, restored, submitted(keyring, restored)).event
+    first = arrive(keyring, restored, made).event
+
+    assert isinstance(again, RequestReceived)
+    assert isinstance(first, RequestReceived)
+    assert keys.key_of(REQUEST_ID) != restored.key_of(REQUEST_ID)
+    assert again.content_digest == first.content_digest
+    assert unseal(restored.key_of(REQUEST_ID), REQUEST_ID, IDENTIFIERS, first.identifiers)
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_key_that_is_filed_is_not_unwrapped(keyring: Keyring, keys: StoredKeys, is_ours: bool) -> None:
+    """That would say nothing new: of one that was handed in here, and of a producer's that comes twice."""
+    if is_ours:
+        made = submitted(keyring, keys)
+    else:
+        made = Producer(Exchange(keyring).public_key(), source="web_form").request(
+            [Identifier("email", CANARY)], verified=True, request_id=REQUEST_ID
+        )
+        arrive(keyring, keys, made)
+    event = arrive(keyring, keys, made, Sparing(keyring)).event
+
+    assert isinstance(event, RequestReceived)
+    assert ("email",) == event.identifier_kinds
+    assert unseal(keys.key_of(REQUEST_ID), REQUEST_ID, IDENTIFIERS, event.identifiers)
+
+
+def test_one_that_was_handed_in_here_and_has_ended_is_not_revived(keyring: Keyring, keys: StoredKeys) -> None:
+    """Its record still has the key, and nobody looks at it: a destroyed key stays destroyed."""
+    made = submitted(keyring, keys)
+    keys.destroy(REQUEST_ID)
+    event = arrive(keyring, keys, made, Sparing(keyring)).event
+
+    assert isinstance(event, RequestReceived)
+    assert () == event.identifier_kinds
+    with pytest.raises(KeyDestroyed):
+        keys.key_of(REQUEST_ID)
+
+
+def test_a_rotation_ends_what_the_record_of_a_request_opens(keyring: Keyring, keys: StoredKeys) -> None:
+    """A request under way goes on, by its filed key. Read anew into a database from before it, it is a
+    question to the officer: what the rotation destroyed stays so.
+    """
+    made = submitted(keyring, keys)
+    keyring.rotate(2)
+    keys.rewrap()
+    keyring.forget([1], 3)
+
+    assert isinstance(arrive(keyring, keys, made).event, RequestReceived)
+    lost = arrive(keyring, filed_nowhere(keyring), made)
+    assert isinstance(lost.event, RequestUnreadable)
+    assert "generation_forgotten" == lost.dead
 
 
 def test_a_key_that_opens_nothing_is_not_filed(keyring: Keyring, keys: StoredKeys) -> None:
