@@ -31,11 +31,12 @@ demo: $(VENV)/.runtime ## The whole of Radera in one process, with stand-ins for
 test: $(VENV)/.dev ## All tests (WORKERS=0 runs them in one process; ARGS goes to pytest)
 	$(BIN)/python -m pytest -n $(WORKERS) --maxschedchunk=1 $(ARGS)
 
-check: $(VENV)/.dev ## Format, lint, types, and who may import whom
+check: $(VENV)/.dev ## Format, lint, types, who may import whom, and the Kubernetes manifests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m tests.deploy.manifests
 
 simulate: $(VENV)/.dev ## N simulated requests, with faults (N=1000)
 	$(BIN)/python -m tests.simulation --runs $(N) $(ARGS)
