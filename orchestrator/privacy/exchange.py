@@ -7,9 +7,15 @@
   other.
 * The private key is derived from a master key, so there is one pair for each generation. It rotates with it
   and dies with it, and what is left in the requests topic dies, too.
+* A request that names the person in clear brings no key. The one that is made for it is the same each time
+  that the record is read under the same generation, so that a database which is put back from before it gets
+  back the key that all else was sealed with. It can be made again only of the whole record: who has that
+  needs no key to read whom it names.
 """
 
 import base64
+import hashlib
+import hmac
 import json
 from dataclasses import dataclass
 from typing import Any, Final
@@ -85,6 +91,11 @@ class Exchange:
         if len(key) != KEY_BYTES:
             raise SealBroken(purpose="key")
         return key
+
+    def key_for(self, request_id: str, clear: bytes) -> bytes:
+        """A key for a request that came without one, made of what it says."""
+        secret = self._keyring.derived(self._keyring.current.number, "clear")
+        return hmac.new(secret, request_id.encode() + b"\0" + clear, hashlib.sha256).digest()
 
     def _private(self, generation: int) -> X25519PrivateKey:
         return X25519PrivateKey.from_private_bytes(self._keyring.derived(generation, "exchange"))

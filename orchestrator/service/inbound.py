@@ -202,8 +202,7 @@ class Reader:
             if filed is None:
                 raise KeyUnknown(request_id)
             return filed, _opened(filed, request_id, request.sealed_identifiers), request.sealed_identifiers
-        key, items = self._from_outside(request, filed)
-        named = self._cleaned(items)
+        key, named = self._from_outside(request, filed)
         if filed is None and self._keys.insert(request_id, key) != "new":
             filed = self._keys.key_of(request_id)
         key = filed or key
@@ -215,10 +214,13 @@ class Reader:
         if request.sealed_identifiers or request.wrapped_key is not None:
             raise IdentifiersBroken
 
-    def _from_outside(self, request: Request, filed: bytes | None) -> tuple[bytes, Iterable[Identifier]]:
+    def _from_outside(self, request: Request, filed: bytes | None) -> tuple[bytes, Identifiers]:
         """The key that opens what came, or that is made for it, and whom it names."""
         if request.identifiers is not None:
-            return new_key(), [_identifier(one) for one in request.identifiers]
+            named = self._cleaned([_identifier(one) for one in request.identifiers])
+            if self._exchange is None:
+                return new_key(), named
+            return self._exchange.key_for(request.request_id, named.to_bytes()), named
         if filed is not None:
             with suppress(SealBroken):
                 return filed, self._unsealed(filed, request)
@@ -226,7 +228,8 @@ class Reader:
         return senders, self._unsealed(senders, request)
 
     def _unsealed(self, key: bytes, request: Request) -> Identifiers:
-        return Identifiers.from_json(unseal(key, request.request_id, IDENTIFIERS, request.sealed_identifiers))
+        data = unseal(key, request.request_id, IDENTIFIERS, request.sealed_identifiers)
+        return self._cleaned(Identifiers.from_json(data))
 
     def _cleaned(self, items: Iterable[Identifier]) -> Identifiers:
         """One that nobody could be found by is not left out: "nothing found" would then be said of it."""

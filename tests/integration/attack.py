@@ -106,7 +106,7 @@ def _raw_keys(keyring: Keyring) -> Iterator[bytes]:
     yield keyring.digest_key
     for generation in keyring.generations:
         yield generation.key
-        for use in ("wrap", "installation", "exchange"):
+        for use in ("wrap", "installation", "exchange", "clear"):
             yield keyring.derived(generation.number, use)
 
 

@@ -5,6 +5,7 @@ import logging
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 
@@ -221,6 +222,37 @@ def test_one_that_comes_after_the_end_revives_nothing(world: World, aviary: Avia
         [key] = connection.execute(sa.text("select destroyed_at from subject_keys")).scalars()
     assert None is not key
     assert [] == found(world, aviary)
+
+
+@pytest.mark.parametrize("world", [True], indirect=True)
+def test_read_again_into_a_database_from_before_it(world: World, aviary: Aviary) -> None:
+    """The database is put back from before the request: it gets the key that it had, and what others sealed
+    with that opens. Neither another request nor another person has it; and when its generation is over,
+    nobody can make it again.
+    """
+    request = in_clear(aviary)
+    world.take(request)
+    had = world.keys.key_of(REQUEST_ID)
+
+    def read_again(like: Request) -> bytes:
+        keys = StoredKeys(Store(open_engine("sqlite://"), lambda: NOW), world.keyring)
+        reader = Reader(
+            keys,
+            Digests(world.keyring.digest_key),
+            lambda: 0.5,
+            Exchange(world.keyring),
+            region="SE",
+            takes_clear=True,
+        )
+        [delivery] = world.bus.browse([topics.REQUESTS])
+        reader.read(replace(delivery, value=encode(like)))
+        return keys.key_of(like.request_id)
+
+    assert had == read_again(request)
+    assert had != read_again(request.model_copy(update={"request_id": REQUEST_ID.replace("0", "1")}))
+    assert had != read_again(in_clear(Aviary(random.Random())))
+    world.keyring.rotate(NOW)
+    assert had != read_again(request)
 
 
 def test_a_clear_request_shows_in_no_repr(aviary: Aviary) -> None:
