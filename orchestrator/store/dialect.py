@@ -102,18 +102,23 @@ def among(
     bind: sa.Engine | sa.Connection, column: sa.Column[Any], values: Sequence[object]
 ) -> sa.ColumnElement[bool]:
     """Whether the column has one of the values."""
-    if bind.dialect.name == "postgresql":
-        return column == sa.any_(sa.bindparam(None, _array(column.type, values), type_=sa.types.NullType()))
-    return column.in_(values)
+    return _among(bind.dialect.name, column, value=given(bind, column, values))
 
 
 def among_given(dialect_name: str, column: sa.Column[Any], key: str) -> sa.ColumnElement[bool]:
     """The same for a statement that is made once, and executed with `given` values under `key`: making one
     takes longer than running it.
     """
+    return _among(dialect_name, column, key)
+
+
+def _among(
+    dialect_name: str, column: sa.Column[Any], key: str | None = None, value: object = None
+) -> sa.ColumnElement[bool]:
+    is_later = key is not None
     if dialect_name == "postgresql":
-        return column == sa.any_(sa.bindparam(key, type_=sa.types.NullType()))
-    return column.in_(sa.bindparam(key, expanding=True))
+        return column == sa.any_(sa.bindparam(key, value, required=is_later, type_=sa.types.NullType()))
+    return column.in_(sa.bindparam(key, value, required=is_later, expanding=True))
 
 
 def given(bind: sa.Engine | sa.Connection, column: sa.Column[Any], values: Sequence[object]) -> object:
