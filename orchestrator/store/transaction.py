@@ -202,7 +202,7 @@ class Transaction:
                 dialect.shard_of(self._connection, one.key),
                 one.topic,
                 one.key,
-                _headers_to_text(one.headers),
+                headers_to_text(one.headers),
                 one.value,
                 now,
             )
@@ -462,7 +462,8 @@ def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
         yield some
 
 
-def _headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
+def headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
+    """The headers as an outbox row has them."""
     # A list in JSON, names and values in turn; each byte of a value is the character of the same number.
     parts = [f"{quoted(name)}, {quoted(value.decode('latin-1'))}" for name, value in headers]
     return f"[{', '.join(parts)}]"

@@ -21,7 +21,7 @@ from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.service.orchestrator import TOPICS
 from orchestrator.store import dialect
-from orchestrator.store.transaction import _headers_to_text
+from orchestrator.store.transaction import headers_to_text
 from schemas import topics
 from tests.bench.installation import Installation
 from tests.bench.traffic import EVENTS, Traffic
@@ -89,7 +89,7 @@ def sent(ground: Ground) -> list[Record]:
 def _outbox_bytes(record: Record) -> int:
     """The size of its row while it waited: its parts, its id, two numbers and a small one."""
     event_id = dict(record.headers)["ce_id"]
-    headers = _headers_to_text(record.headers)
+    headers = headers_to_text(record.headers)
     return len(event_id) + len(record.topic) + len(record.key) + len(headers) + len(record.value) + 18
 
 
