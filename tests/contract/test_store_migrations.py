@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,20 @@ from click.testing import CliRunner
 from sqlalchemy.engine import URL
 
 from orchestrator.cli.main import main
-from orchestrator.store import migrations
+from orchestrator.privacy import KeyDestroyed, Keyring, Wrapped, new_key
+from orchestrator.store import Store, StoredKeys, StoredSent, migrations
+from orchestrator.store.documents import write_document
 from orchestrator.store.engine import bare_engine, open_engine
 from orchestrator.store.errors import NewerSchema, NoSchema, OlderSchema
 from orchestrator.store.migrations import Upgraded, upgrade
-from orchestrator.store.tables import REVISION, metadata, schema_version
+from orchestrator.store.store import TimelineCheck
+from orchestrator.store.tables import REVISION, metadata, schema_version, timeline
+from tests.contract.store_suite import NOW, chain, saga
 from tests.integration.postgresql_server import new_database
 
 SCRIPTS = ScriptDirectory(str(Path(migrations.__file__).parent))
 REVISIONS = sorted(script.revision for script in SCRIPTS.walk_revisions())
+ENTRY = ("seq", "at", "action", "data", "previous", "hash")
 EXAMPLE = Path(__file__).parents[2] / "deploy" / "examples" / "smartdok.toml"
 
 
@@ -108,17 +114,91 @@ def test_a_difference_would_be_found(url: str) -> None:
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
-def test_from_every_schema_there_was(url: str, revision: str) -> None:
-    """A database left at any revision is told to be upgraded, and is then as a new one."""
+def test_from_every_schema_there_was(url: str, revision: str, tmp_path: Path) -> None:
+    """A database left at any revision, with a request under way in it, is told to be upgraded, and is then as
+    a new one; and the request goes on where it was.
+    """
     assert Upgraded(None, revision) == upgrade(url, revision)
     assert revision == migrations.current(url)
     if revision != REVISION:
         with pytest.raises(OlderSchema, match="radera db upgrade"):
             open_engine(url)
+    keyring = Keyring.create(tmp_path / "radera.keys", NOW)
+    key = new_key()
+    fill(url, keyring.wrap(key, "r"))
 
     assert Upgraded(revision, REVISION) == upgrade(url)
     assert REVISION == migrations.current(url)
     assert [] == differences(url)
+    engine = open_engine(url)
+    try:
+        check_filled(engine, keyring, key)
+    finally:
+        engine.dispose()
+
+
+def fill(url: str, wrapped: Wrapped) -> None:
+    """Rows in all tables that the database has, as they were written then: of the request "r", which is
+    open, and of "ended". Where the outbox knows of what was sent, it holds a record that was, and one that
+    was not.
+    """
+    entries = chain(3)
+    open_saga = replace(saga("r"), seq=3, head=entries[-1].hash)
+    outbox = {"topic": "t", "key": "r", "value": b"v", "headers": '["ce_id", "\\u00ff"]', "created_at": NOW}
+    rows: dict[str, list[dict[str, object]]] = {
+        "sagas": [
+            {"request_id": "r", "version": 7, "status": "in_progress", "received_at": 10}
+            | {"due_at": 1000, "wake_at": 100, "open_escalations": 0, "quarantined": 0}
+            | {"subject_digest": "5" * 64, "updated_at": NOW, "document": write_document(open_saga)}
+        ],
+        "timeline": [{"request_id": "r"} | {name: getattr(one, name) for name in ENTRY} for one in entries],
+        "inbox": [{"consumer": "mailbox", "event_id": "e", "seen_at": NOW}],
+        "positions": [{"group": "orchestrator", "topic": "t", "partition": 3, "next": 41}],
+        "outbox": [{"event_id": "unsent", "shard": 5, **outbox}],
+        "subject_keys": [
+            {"request_id": "r", "generation": wrapped.generation, "wrapped": wrapped.blob, "created_at": NOW},
+            {"request_id": "ended", "created_at": NOW, "destroyed_at": NOW},
+        ],
+        "correlations": [{"digest": "d", "request_id": "r", "system": "crm", "created_at": NOW}],
+        "opendsr_requests": [
+            {"request_id": "r", "system": "tenant", "subject_request_id": "s", "version": "2.0"}
+            | {"body": "b", "received_at": NOW, "expected_at": NOW}
+        ],
+        "opendsr_callbacks": [{"request_id": "r", "number": 1, "address": b"a", "tries": 0, "look_at": NOW}],
+    }
+    with connected(url) as connection:
+        there = sa.MetaData()
+        there.reflect(connection)
+        if "sent_at" in there.tables["outbox"].c:
+            rows["outbox"] += [{"event_id": "sent", "shard": 5, "sent_at": NOW, **outbox}]
+        assert set(there.tables) - {schema_version.name} <= set(rows)
+        for table in there.sorted_tables:
+            for row in rows.get(table.name, []):
+                connection.execute(sa.insert(table).values(row))
+
+
+def check_filled(engine: sa.Engine, keyring: Keyring, key: bytes) -> None:
+    """Everything is there, by the doors that the roles use; what had been sent is not."""
+    store = Store(engine, lambda: NOW)
+    keys = StoredKeys(store, keyring)
+    assert replace(saga("r"), seq=3, head=chain(3)[-1].hash) == store.saga("r")
+    assert ["r"] == [one.request_id for one in store.due(NOW, 10)]
+    assert TimelineCheck(
+        request_id="r", length=3, head=chain(3)[-1].hash, broken_at=None
+    ) == store.verify_timeline("r")
+    assert StoredSent(store, "mailbox").seen("e")
+    assert {("t", 3): 41} == store.positions("orchestrator")
+    assert [("unsent", (("ce_id", b"\xff"),))] == [(one.event_id, one.headers) for one in store.unsent(10)]
+    assert key == keys.key_of("r")
+    with pytest.raises(KeyDestroyed):
+        keys.key_of("ended")
+    with store.begin() as transaction:
+        assert {"d": ("r", "crm")} == transaction.resolve(["d"])
+    [entry] = chain(1)
+    with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+        connection.execute(
+            sa.insert(timeline).values(request_id="nobody", **{name: getattr(entry, name) for name in ENTRY})
+        )
 
 
 def test_a_new_file_is_as_if_migrated(tmp_path: Path) -> None:
