@@ -1,8 +1,8 @@
-"""A real Prometheus, with the rules and the scrape configuration that are shipped, on one target."""
+"""A real Prometheus, with the rules and the scrape configuration that are shipped, on processes of a test."""
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -48,14 +48,16 @@ class Prometheus:
 
 
 @contextmanager
-def prometheus(directory: Path, target: str, role: str) -> Iterator[Prometheus]:
-    """Starts it; returns when the target was scraped."""
+def prometheus(directory: Path, roles: Mapping[str, str]) -> Iterator[Prometheus]:
+    """Starts it on targets, each of a role; returns when every one was scraped."""
     executable = program("prometheus")
     (config,) = documents((SHIPPED / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL}
     config["alerting"] = {}
     config["rule_files"] = [_rules(directory)]
-    config["scrape_configs"][0]["static_configs"] = [{"targets": [target], "labels": {"role": role}}]
+    config["scrape_configs"][0]["static_configs"] = [
+        {"targets": [target], "labels": {"role": role}} for target, role in roles.items()
+    ]
     file = directory / "prometheus.json"
     file.write_text(json.dumps(config))
     address = f"127.0.0.1:{free_port()}"
@@ -73,7 +75,9 @@ def prometheus(directory: Path, target: str, role: str) -> Iterator[Prometheus]:
         try:
             eventually("Prometheus is ready", lambda: _is_ready(client), within=30.0)
             served = Prometheus(client)
-            eventually("the target was scraped", lambda: bool(served.query("up == 1")), within=30.0)
+            eventually(
+                "every target was scraped", lambda: len(served.query("up == 1")) == len(roles), within=90.0
+            )
             yield served
         finally:
             process.kill()

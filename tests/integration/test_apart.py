@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -32,11 +32,14 @@ from schemas import topics
 from schemas.codec import decode
 from schemas.messages import Outcome
 from tests.chaos.fleet import Process
+from tests.deploy.dashboard import queries, variables
+from tests.deploy.prometheus import Prometheus, prometheus
+from tests.deploy.tools import program
 from tests.integration.canaries import Aviary, Search
 from tests.integration.kafka_server import Node, free_port, must_run_here
 from tests.integration.people import SYSTEMS, Person
 from tests.integration.postgresql_server import connect, new_database, postgresql_server
-from tests.integration.processes import RADERA, Radera, Vendors, environment, eventually, vendors
+from tests.integration.processes import RADERA, Radera, Vendors, command, environment, eventually, vendors
 from tests.integration.processes import free_port as processes_port
 from tests.integration.settings import DOMAIN, DPO, open_accounts, write_settings
 from tests.integration.world import World
@@ -45,6 +48,7 @@ __all__ = ["postgresql_server"]
 
 SCRIPTS = Path(__file__).parents[2] / "deploy" / "postgresql"
 TOKEN = "byggab's own token"
+DAY = 86_400
 #: Who runs as whom, with which words.
 PROCESSES = {
     "orchestrator": ("radera_orchestrator", "orchestrator"),
@@ -80,6 +84,7 @@ class Apart:
     database: URL
     broker: Path
     authority: Authority
+    watched: Prometheus | None
 
     def outcomes(self) -> list[Outcome]:
         """Every outcome that was published, each event once."""
@@ -131,11 +136,15 @@ def apart(tmp_path: Path, postgresql_server: URL) -> Iterator[Apart]:
         for process in processes.values():
             stack.callback(process.kill)
             process.start()
+        watched = None
+        with suppress(pytest.skip.Exception):  # the test says so when all else has been seen
+            targets = {f"127.0.0.1:{one.port}": one.words[0] for one in processes.values()}
+            watched = stack.enter_context(prometheus(tmp_path, targets))
         for process in processes.values():
             eventually(f"{process.name} is ready", _is_ready(process), within=90, every=0.2)
         unused = Radera(config_of["radera_orchestrator"], tmp_path / "unused.log")
         world = World(0, tmp_path / "radera", served, unused, ground, port)
-        yield Apart(world, processes, database, tmp_path / "broker", authority)
+        yield Apart(world, processes, database, tmp_path / "broker", authority, watched)
 
 
 def _is_ready(process: Process) -> Callable[[], bool]:
@@ -227,7 +236,8 @@ def test_every_role_apart(apart: Apart) -> None:
     """Requests from a producer outside and from a tenant's controller are carried out in SuperOffice,
     HubSpot and Google Analytics, by an agency that answers its mail and at a tenant whose controller decides:
     each effect is there once, nobody holds anything any more, each request has one completion, mailed once,
-    and the controller heard of its own, signed. No identifier is in a log, in the database or at the broker.
+    and the controller heard of its own, signed. A Prometheus that scrapes every process answers each question
+    of the dashboard. No identifier is in a log, in the database or at the broker.
     """
     aviary, world = Aviary(random.Random()), apart.world
     anna, berit, carl = (_person(aviary, number) for number in (1, 2, 3))
@@ -279,6 +289,8 @@ def test_every_role_apart(apart: Apart) -> None:
     mailed = Counter(str(one["message-id"]) for one in world.mails() if one["to"] == DPO)
     assert dict.fromkeys(wanted, 1) == {one: mailed[one] for one in wanted}
 
+    if apart.watched:
+        _check_the_dashboard(apart.watched, world.config.with_name("radera_serve.toml"), aviary)
     for process in apart.processes.values():
         assert process.running is not None
         process.running.terminate()
@@ -291,6 +303,33 @@ def test_every_role_apart(apart: Apart) -> None:
         }
     # What may be there is found in each of them.
     assert {(place, one.request_id) for place in ("log", "record", "row") for one in world.people} <= seen
+    if apart.watched is None:
+        program("prometheus")
+
+
+def _check_the_dashboard(watched: Prometheus, config: Path, aviary: Aviary) -> None:
+    """No panel is empty, no variable has nothing to choose from, every rule can be evaluated, and the figures
+    are those of all processes together.
+    """
+    # This one waits for its person to be verified, so that something is open and a question asked.
+    waits = command(config, "submit", "--unverified", given=f"email={aviary.email('somebody else')}\n")
+    assert 0 == waits.returncode, waits.stderr
+    eventually("it was scraped", lambda: watched.value("radera:open_requests:max") == 1, within=20)
+    eventually(
+        "each rule was evaluated", lambda: {"ok"} == {rule["health"] for rule in watched.rules()}, within=30
+    )
+    assert [] == [query for query in queries() if not watched.query(query.filled())]
+    assert [] == [name for name, label, series in variables() if not watched.label_values(label, series)]
+    kinds = ["google_analytics", "hubspot", "recruitment", "superoffice", "tenant"]
+    assert kinds == watched.label_values("kind", "radera_commands_total")
+    assert [] == watched.query('ALERTS{alertstate="firing"}')
+    assert [] == watched.query('{__name__=~"radera_.+_created"}')
+    up = {one["metric"]["role"]: float(one["value"][1]) for one in watched.query("sum by (role) (up)")}
+    assert Counter(words[1] for words in PROCESSES.values()) == up
+    assert len(kinds) <= watched.value('sum(radera_commands_total{result="proved"})')
+    assert 1 == watched.value("max(radera_open_escalations)")
+    assert 27 * DAY < watched.value("radera:least_time_left_seconds:min") < 36 * DAY
+    assert 3 <= watched.value('sum(radera_mails_total{to="dpo",result="sent"})')
 
 
 def _person(aviary: Aviary, number: int) -> Person:
