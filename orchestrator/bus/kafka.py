@@ -1,4 +1,4 @@
-"""The bus between processes, on Apache Kafka (or what speaks its protocol), version 2.5 or later.
+"""The bus between processes, on Apache Kafka. It is tried with the one version in `deploy/kafka/pom.xml`.
 
 * **Publishing is durable when it returns:** every record is acknowledged by all replicas in step. The
   producer is idempotent, so its own retries neither double nor reorder. One that has failed is given up,

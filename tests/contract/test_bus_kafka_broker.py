@@ -16,8 +16,6 @@ from tests.integration.kafka_server import Node, node
 
 __all__ = ["node"]
 
-pytestmark = pytest.mark.xdist_group("node")
-
 
 @pytest.fixture
 def factory(node: Node) -> Iterator[Factory]:

@@ -13,6 +13,7 @@ from orchestrator.cli.assembly import load_settings
 from orchestrator.cli.main import main
 from orchestrator.cli.roles import ALL
 from tests.deploy.tools import DEPLOY, documents, program, run
+from tests.integration.kafka_server import IMAGE
 
 OWN = (*ALL, "upgrade", "topics")
 
@@ -43,10 +44,16 @@ def variables(file: Path) -> dict[str, str]:
 
 
 def test_it_is_valid_and_all_is_there(services: dict[str, dict[str, Any]]) -> None:
-    """The file is read without an objection, and every file that it mounts exists."""
+    """The file is read without an objection, every file that it mounts exists, and its Kafka is the one that
+    Radera is tried with, in the tests' container, too.
+    """
     around = {"grants", "postgres", "kafka", "mail", "prometheus", "alertmanager", "grafana"}
 
     assert {*OWN, *around} == set(services)
+    pom = (DEPLOY / "kafka" / "pom.xml").read_text()
+    (kafka,) = re.findall(r"<kafka.version>(.+)</kafka.version>", pom)
+    tried = f"docker.io/apache/kafka:{kafka}"
+    assert [tried] * 2 == [services["kafka"]["image"], f"docker.io/{IMAGE}"]
     assert [] == [
         name for name, one in services.items() if not re.search(r":[\w.-]*\d|:local$", one["image"])
     ]
