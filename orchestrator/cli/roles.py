@@ -41,7 +41,7 @@ from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.smtp import Mailer, SmtpMailer
-from orchestrator.store import StoredSent, StoreError, StoreUnavailable
+from orchestrator.store import SentMails, StoredSent, StoreError, StoreUnavailable
 
 _logger = logging.getLogger(__name__)
 
@@ -226,7 +226,7 @@ class Roles:
             bus=ground.bus,
             mailer=mailer,
             keys=ground.keys,
-            sent=StoredSent(ground.store, "mailbox"),
+            sent=SentMails(ground.store),
             seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
             settings=ground.settings,
             clock=ground.store.now,

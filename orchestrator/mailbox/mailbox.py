@@ -2,17 +2,21 @@
 
 * An outcome becomes one mail: to the subject if it is a notice, else to the data protection officer. A
   notice is answered by a confirmation, so that the saga knows whether the subject has been told.
-* Sent once: the mail is sent, then recorded, then confirmed, then the outcome is acknowledged. A death in
-  between repeats what was not recorded, so a mail can come twice only if it died between sending and
-  recording, or the server's answer was lost; and then with the same Message-ID.
+* Sent once: the mail is claimed, sent, recorded, confirmed, and then the outcome is acknowledged. It can come
+  twice only if the process died between sending and recording, or the server's answer was lost; and then
+  with the same Message-ID.
+* A partition can move while a mail is being handed over, and a process can be stopped and woken when its
+  share is another's. So a mail is claimed first, for longer than a hand-over takes, and who finds it claimed
+  waits until it is recorded, or the claim has ended: that of a process that died, whose mail then goes again.
+  What a claim can't prevent is that a process is stopped in the very middle of a hand-over, for longer than
+  the claim, and goes on with it when it wakes.
 * Nothing is dropped. A mail that was put off is held, unacknowledged, and tried again on time, with growing
   waits. When the server itself is away only one mail at a time finds out; the others wait with it. A mail
   to the officer that was refused for good is tried again too, since nobody else would hear of it: it is
   logged as an error.
 * So many are held at most; beyond that no more outcomes are taken until one has gone.
 * What is held and has gone to another mailbox meanwhile is the other's to send. Only the bus knows, and only
-  when it is asked: so nobody sends for long without asking. A process that was stopped and woken has sent
-  one mail before it hears that its share is another's.
+  when it is asked: so nobody sends for long without asking.
 """
 
 import logging
@@ -21,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
 from hashlib import sha256
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, Subscription
@@ -45,16 +49,24 @@ SOURCE: Final = "mailbox"
 MOST_HELD: Final = 100
 #: How long mails are sent before it is asked again whose they are, in microseconds.
 TURN: Final = 500_000
+#: For how many of the server's answers a hand-over waits at most: connection, greeting, EHLO, STARTTLS, the
+#: handshake, EHLO, two of a login, MAIL, RCPT, DATA, the text, QUIT.
+ANSWERS: Final = 13
 
 
 class Sent(Protocol):
-    """Remembers which events have had their effect."""
+    """Remembers which mails were sent, and which a mailbox has in hand."""
 
-    def seen(self, event_id: str) -> bool:
-        """Whether it was recorded."""
+    def claim(self, event_id: str, lasting: int) -> Literal["ours", "theirs", "sent"]:
+        """Asks for a mail, for so many microseconds: whether we may send it now, another mailbox may be
+        sending it, or it was recorded.
+        """
+
+    def release(self, event_id: str) -> None:
+        """Ends our claim of what was not sent."""
 
     def record(self, event_id: str) -> None:
-        """Durable when it returns."""
+        """It was sent. Durable when it returns."""
 
 
 class _Later(Exception):
@@ -69,11 +81,14 @@ class _Later(Exception):
 
 @dataclass(slots=True)
 class _Held:
-    """An outcome in hand, not yet acknowledged. `sent` says that its mail has gone, whatever failed since."""
+    """An outcome in hand, not yet acknowledged. `sent` says that its mail has gone, whatever failed since;
+    `claimed` that no other mailbox sends it.
+    """
 
     delivery: Delivery
     at: int
     tries: int = 0
+    claimed: bool = False
     sent: bool = False
 
 
@@ -102,6 +117,7 @@ class Mailbox:
         self._seal = seal
         self._settings = settings
         self._clock = clock
+        self._hand_over = ANSWERS * micros(settings.smtp.timeout)
         self._metrics = Metrics() if metrics is None else metrics
         self._most_held = most_held
         self._held: dict[tuple[int, int], _Held] = {}
@@ -226,22 +242,39 @@ class Mailbox:
             code = "unknown_schema" if isinstance(error, UnknownSchema) else "malformed_message"
             self._bury(held.delivery, code)
             return
-        if outcome.kind == "notice":
-            self._notify(held, outcome)
-        elif not self._has_gone(held, outcome):
-            self._inform(outcome)
-            self._mark(held, outcome)
+        try:
+            if outcome.kind == "notice":
+                self._notify(held, outcome)
+            elif not self._has_gone(held, outcome):
+                self._inform(outcome)
+                self._mark(held, outcome)
+        finally:
+            self._release(held, outcome)
 
     def _has_gone(self, held: _Held, outcome: Outcome) -> bool:
         if held.sent:
             # Recording it may be what failed; unrecorded, a repeat of the outcome would be mailed again.
             self._sent.record(outcome.event_id)
             return True
-        return self._sent.seen(outcome.event_id)
+        whose = self._sent.claim(outcome.event_id, self._hand_over)
+        if whose == "theirs":
+            raise _Later("in_other_hands")
+        held.claimed = whose == "ours"
+        return whose == "sent"
 
     def _mark(self, held: _Held, outcome: Outcome) -> None:
         held.sent = True  # recording may fail, and then this process at least doesn't send it again
         self._sent.record(outcome.event_id)
+
+    def _release(self, held: _Held, outcome: Outcome) -> None:
+        """What was not sent another may send at once, should it get it."""
+        if held.claimed and not held.sent:
+            try:
+                self._sent.release(outcome.event_id)
+            except Exception:
+                # The claim is ours until it ends by itself. What became of the mail counts for more.
+                _logger.warning("claim_kept", extra={"request_id": outcome.request_id})
+        held.claimed = False
 
     # --- to the officer ---
 

@@ -10,7 +10,7 @@ from orchestrator.store.housekeeping import (
 )
 from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.opendsr import Asked, AskedRequests, Listener
-from orchestrator.store.sent import StoredSent
+from orchestrator.store.sent import SentMails, StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
 from orchestrator.store.transaction import TAKEN, Correlation, Filed, Outgoing, Transaction
 
@@ -25,6 +25,7 @@ __all__ = [
     "Listener",
     "Outgoing",
     "Rewrapped",
+    "SentMails",
     "Store",
     "StoreError",
     "StoreUnavailable",

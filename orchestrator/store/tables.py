@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0003"
+REVISION = "0004"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -55,6 +55,16 @@ inbox = sa.Table(
     Column("consumer", _ID, primary_key=True),
     Column("event_id", _ID, primary_key=True),
     Column("seen_at", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The mails that a mailbox is handing to the mail server: nobody else hands them over until `until`.
+mails_in_hand = sa.Table(
+    "mails_in_hand",
+    metadata,
+    Column("event_id", _ID, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -115,6 +115,26 @@ class Transaction:
             seen = sa.delete(tables.inbox).where(c.consumer == consumer, c.event_id.in_(some))
             self._connection.execute(seen)
 
+    def has_seen(self, consumer: str, event_id: str) -> bool:
+        """Whether the event is noted as seen by `consumer`."""
+        c = tables.inbox.c
+        seen = sa.select(sa.literal(1)).where(c.consumer == consumer, c.event_id == event_id)
+        return self._connection.execute(seen).first() is not None
+
+    def take_in_hand(self, event_id: str, holder: str, until: int) -> bool:
+        """Claim a mail until then, unless another holder's claim goes on; whether it is claimed now."""
+        c = tables.mails_in_hand.c
+        ended = sa.or_(c.until <= self.now(), c.holder == holder)
+        self._connection.execute(sa.delete(tables.mails_in_hand).where(c.event_id == event_id, ended))
+        rows, names = [(event_id, holder, until)], ("event_id", "holder", "until")
+        return bool(self._put(tables.mails_in_hand, names, rows, _returning_new(c.event_id)).all())
+
+    def let_go(self, event_id: str, holder: str | None = None) -> None:
+        """End the claim of a mail, by this holder or by any."""
+        c = tables.mails_in_hand.c
+        claim = sa.delete(tables.mails_in_hand).where(c.event_id == event_id)
+        self._connection.execute(claim if holder is None else claim.where(c.holder == holder))
+
     def insert_missing_sagas(self, request_ids: Iterable[str]) -> None:
         """Make rows to lock for requests that were never heard of."""
         now = self.now()

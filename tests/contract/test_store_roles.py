@@ -20,6 +20,7 @@ from orchestrator.store import (
     AskedRequests,
     Correlation,
     Outgoing,
+    SentMails,
     Store,
     StoredKeys,
     StoredSent,
@@ -106,6 +107,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_worker", "schema_version"): "SELECT",
         ("radera_mailbox", "subject_keys"): "SELECT",
         ("radera_mailbox", "inbox"): "SELECT INSERT",
+        ("radera_mailbox", "mails_in_hand"): "SELECT INSERT DELETE",
         ("radera_mailbox", "schema_version"): "SELECT",
         ("radera_serve", "subject_keys"): "SELECT INSERT",
         ("radera_serve", "inbox"): "SELECT INSERT",
@@ -236,6 +238,7 @@ def test_a_worker(store_of: Callable[[str], Store], keyring: Keyring) -> None:
         lambda: store.unsent(1),
         lambda: store.positions("orchestrator"),
         lambda: StoredSent(store, "mailbox").seen("e"),
+        lambda: SentMails(store).claim("e", 60),
         lambda: keys.insert("s", new_key()),
         lambda: keys.destroy("r"),
     ):
@@ -250,9 +253,12 @@ def test_the_mailbox(store_of: Callable[[str], Store], keyring: Keyring) -> None
     StoredKeys(orchestrator, keyring).insert("r", key)
     StoredSent(orchestrator, "orchestrator").record("theirs")
     store = store_of("radera_mailbox")
-    sent = StoredSent(store, "mailbox")
+    sent = SentMails(store)
+    assert ["ours", "ours"] == [sent.claim("mine", 60), sent.claim("other", 60)]
     sent.record("mine")
     sent.record("mine")
+    sent.release("other")
+    assert "sent" == SentMails(store).claim("mine", 60)
 
     assert key == StoredKeys(store, keyring).key_of("r")
     assert sent.seen("mine")

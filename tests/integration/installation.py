@@ -31,7 +31,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.store import StoredSent, dialect, engine
+from orchestrator.store import SentMails, dialect, engine
 from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Command, Confirmation, Decision, Request
@@ -193,7 +193,7 @@ class Installation:
             bus=ground.bus,
             mailer=self.postman,
             keys=ground.keys,
-            sent=StoredSent(ground.store, "mailbox"),
+            sent=SentMails(ground.store),
             seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
             settings=ground.settings,
             clock=self.clock,

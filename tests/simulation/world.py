@@ -27,7 +27,7 @@ from orchestrator.saga.model import Ended, Saga, Step
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.store import StoredKeys, StoredSent, open_engine
+from orchestrator.store import SentMails, StoredKeys, open_engine
 from orchestrator.store import tables as store_tables
 from tests.simulation import installation
 from tests.simulation.bus import StubBus
@@ -200,7 +200,7 @@ class World:
             bus=self.bus.of(life),
             mailer=LivingMailer(self.sandbox, life, self.mails),
             keys=StoredKeys(store, self.keyring),
-            sent=StoredSent(store, "mailbox"),
+            sent=SentMails(store),
             seal=lambda data: self.keyring.seal_installation(DEAD_LETTER, data),
             settings=installation.settings(),
             clock=self.clock,

@@ -18,7 +18,7 @@ from orchestrator.privacy.sealing import IDENTIFIERS, new_key, seal
 from orchestrator.settings import Dpo, Installation, Notices, Settings, Smtp, System
 from orchestrator.smtp import MailDeferred, MailRefused
 from orchestrator.smtp.message import wire
-from orchestrator.store import Store, StoredSent, open_engine
+from orchestrator.store import SentMails, Store, open_engine
 from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Confirmation, Outcome
@@ -71,7 +71,7 @@ class World:
         self.engine = open_engine("sqlite://")
         self.bus = SqliteBus(self.engine, lambda: self.now)
         self.store = Store(self.engine, lambda: self.now)
-        self.sent = StoredSent(self.store, "mailbox")
+        self.sent = SentMails(self.store)
         self.keys = Keys()
         self.postman = Postman()
         self.metrics = Metrics()
@@ -258,7 +258,7 @@ def test_no_more_are_taken_than_can_be_held() -> None:
     assert 5 == world.step(MINUTE) + world.step() + world.step()
 
 
-class Unrecorded(StoredSent):
+class Unrecorded(SentMails):
     """Fails to record for the first `failures` times: the database is away."""
 
     failures = 0
@@ -276,7 +276,7 @@ def test_a_mail_that_was_sent_and_not_recorded_is_recorded_before_anything_is_ac
     again.
     """
     world = World()
-    world.sent = sent = Unrecorded(world.store, "mailbox")
+    world.sent = sent = Unrecorded(world.store)
     sent.failures = 1
     world.restarted()
     world.publish(outcome())

@@ -22,9 +22,10 @@ GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
 -- A worker opens what a command brings.
 GRANT SELECT ON subject_keys TO radera_worker;
 
--- The mailbox opens a notice, and remembers what it has sent.
+-- The mailbox opens a notice, remembers what it has sent, and says what it has in hand.
 GRANT SELECT ON subject_keys TO radera_mailbox;
 GRANT SELECT, INSERT ON inbox TO radera_mailbox;
+GRANT SELECT, INSERT, DELETE ON mails_in_hand TO radera_mailbox;
 
 -- HTTP files the key of a request that comes in, remembers the links that were used, and shows what there is.
 GRANT SELECT, INSERT ON subject_keys TO radera_serve;
