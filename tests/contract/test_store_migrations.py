@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from orchestrator.cli.main import main
 from orchestrator.privacy import KeyDestroyed, Keyring, Wrapped, new_key
-from orchestrator.store import Store, StoredKeys, StoredSent, migrations
+from orchestrator.store import SentMails, Store, StoredKeys, StoredSent, migrations
 from orchestrator.store.documents import write_document
 from orchestrator.store.engine import bare_engine, open_engine
 from orchestrator.store.errors import NewerSchema, NoSchema, OlderSchema
@@ -132,7 +132,7 @@ def test_from_every_schema_there_was(url: str, revision: str, tmp_path: Path) ->
     assert [] == differences(url)
     engine = open_engine(url)
     try:
-        check_filled(engine, keyring, key)
+        check_filled(engine, keyring, key, claimed=revision >= "0004")
     finally:
         engine.dispose()
 
@@ -153,6 +153,7 @@ def fill(url: str, wrapped: Wrapped) -> None:
         ],
         "timeline": [{"request_id": "r"} | {name: getattr(one, name) for name in ENTRY} for one in entries],
         "inbox": [{"consumer": "mailbox", "event_id": "e", "seen_at": NOW}],
+        "mails_in_hand": [{"event_id": "m", "holder": "h", "until": NOW + 1}],
         "positions": [{"group": "orchestrator", "topic": "t", "partition": 3, "next": 41}],
         "outbox": [{"event_id": "unsent", "shard": 5, **outbox}],
         "subject_keys": [
@@ -177,7 +178,7 @@ def fill(url: str, wrapped: Wrapped) -> None:
                 connection.execute(sa.insert(table).values(row))
 
 
-def check_filled(engine: sa.Engine, keyring: Keyring, key: bytes) -> None:
+def check_filled(engine: sa.Engine, keyring: Keyring, key: bytes, *, claimed: bool) -> None:
     """Everything is there, by the doors that the roles use; what had been sent is not."""
     store = Store(engine, lambda: NOW)
     keys = StoredKeys(store, keyring)
@@ -187,6 +188,7 @@ def check_filled(engine: sa.Engine, keyring: Keyring, key: bytes) -> None:
         request_id="r", length=3, head=chain(3)[-1].hash, broken_at=None
     ) == store.verify_timeline("r")
     assert StoredSent(store, "mailbox").seen("e")
+    assert ("theirs" if claimed else "ours") == SentMails(store, holder="another").claim("m", 1)
     assert {("t", 3): 41} == store.positions("orchestrator")
     assert [("unsent", (("ce_id", b"\xff"),))] == [(one.event_id, one.headers) for one in store.unsent(10)]
     assert key == keys.key_of("r")
