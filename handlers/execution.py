@@ -362,9 +362,12 @@ class Execution:
             topic=topics.dead_letters(delivery.topic),
             # A stranger's record may be keyed by a name.
             key=delivery.key if _UUID.fullmatch(delivery.key) else "",
-            value=self._installation.seal_installation(DEAD_LETTER, delivery.value),
-            headers=dead_letter_headers(delivery, code),
+            value=self._sealed(delivery.value),
+            headers=dead_letter_headers(delivery, code, self._sealed),
         )
+
+    def _sealed(self, data: bytes) -> bytes:
+        return self._installation.seal_installation(DEAD_LETTER, data)
 
 
 async def _verb(handler: Handler, task: Task) -> Result:

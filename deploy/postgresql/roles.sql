@@ -14,7 +14,7 @@ BEGIN
         'radera_orchestrator',  -- radera orchestrator, radera keys rotate
         'radera_worker',        -- radera worker
         'radera_mailbox',       -- radera mailbox
-        'radera_serve'          -- radera serve, radera submit, status, timeline, decide
+        'radera_serve'          -- radera serve, radera submit, status, timeline, decide, dlq
     ] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
             EXECUTE format('CREATE ROLE %I LOGIN NOINHERIT', name);

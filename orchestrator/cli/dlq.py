@@ -1,9 +1,9 @@
 """`radera dlq`: the records that nobody could read or apply, for the operator.
 
 A dead letter is sealed to the installation and says in its headers where it came from and why it is here.
-Its payload is never printed. `replay` opens it and publishes it to the topic it came from, once what was
-wrong is mended; `discard` says that nothing is to be done. Either way it is dealt with and no longer
-listed; the record itself goes with its topic's retention.
+Its payload is never printed. `replay` opens it and publishes it to the topic it came from, with the headers
+that it had and how often that was done, once what was wrong is mended; `discard` says that nothing is to be
+done. Either way it is dealt with and no longer listed; the record itself goes with its topic's retention.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Column, Table
 
-from orchestrator.bus.dead_letters import REPLAYED
-from orchestrator.bus.port import Delivery, Record
+from orchestrator.bus.dead_letters import REPLAYED, headers_of_its_record
+from orchestrator.bus.port import Delivery, Headers, Record
 from orchestrator.cli.assembly import Ground, open_ground, topics_of
 from orchestrator.cli.report import iso
 from orchestrator.privacy import GenerationForgotten, SealBroken
@@ -96,10 +96,8 @@ def run_replay(config: Path, name: str) -> int:
     target = letter.said("radera-topic")
     if target not in topics_of(ground.settings):
         return _no(f"it came from a topic that nobody reads here: {target}")
-    attempt = str(letter.attempt + 1).encode()
-    ground.bus.publish(
-        [Record(topic=target, key=letter.delivery.key, value=payload, headers=((REPLAYED, attempt),))]
-    )
+    headers = (*_headers(ground, letter), (REPLAYED, str(letter.attempt + 1).encode()))
+    ground.bus.publish([Record(topic=target, key=letter.delivery.key, value=payload, headers=headers)])
     StoredSent(ground.store, DEALT_WITH).record(letter.name)
     click.echo(f"replayed to {target}")
     return 0
@@ -134,9 +132,21 @@ def _find(ground: Ground, name: str) -> _Letter | None:
 
 def _payload(ground: Ground, letter: _Letter) -> bytes | None:
     try:
-        return ground.keyring.unseal_installation(DEAD_LETTER, letter.delivery.value)
+        return _opened(ground, letter.delivery.value)
     except (SealBroken, GenerationForgotten):
         return None
+
+
+def _headers(ground: Ground, letter: _Letter) -> Headers:
+    """Those that the record had; it can be read without them."""
+    try:
+        return headers_of_its_record(letter.delivery, lambda sealed: _opened(ground, sealed))
+    except (SealBroken, GenerationForgotten, ValueError):
+        return ()
+
+
+def _opened(ground: Ground, sealed: bytes) -> bytes:
+    return ground.keyring.unseal_installation(DEAD_LETTER, sealed)
 
 
 def _no(text: str) -> int:

@@ -418,7 +418,7 @@ class Mailbox:
                     topic=topics.dead_letters(delivery.topic),
                     key="",
                     value=self._seal(delivery.value),
-                    headers=dead_letter_headers(delivery, code),
+                    headers=dead_letter_headers(delivery, code, self._seal),
                 )
             ]
         )

@@ -343,8 +343,10 @@ class Orchestrator:
             self._unshredded = True
 
     def _dead(self, one: Inbound, code: str) -> Outgoing:
-        sealed = self._keyring.seal_installation(DEAD_LETTER, one.delivery.value)
-        return dead_letter(one.delivery, code, sealed, key_for_dead_letter(one))
+        return dead_letter(one.delivery, code, self._sealed, key_for_dead_letter(one))
+
+    def _sealed(self, data: bytes) -> bytes:
+        return self._keyring.seal_installation(DEAD_LETTER, data)
 
     def _count(self, batch: _Batch) -> None:
         for (type_, repeated), count in Counter(batch.handled).items():

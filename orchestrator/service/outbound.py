@@ -4,6 +4,8 @@ The core sends bare messages; here they get what the saga knows (who, since when
 and headers. An outcome shows the saga as it is after the decision.
 """
 
+from collections.abc import Callable
+
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery
 from orchestrator.saga import escalations
@@ -129,13 +131,13 @@ def system_outcome(step: Step) -> SystemOutcome:
     )
 
 
-def dead_letter(delivery: Delivery, code: str, sealed: bytes, key: str) -> Outgoing:
+def dead_letter(delivery: Delivery, code: str, seal: Callable[[bytes], bytes], key: str) -> Outgoing:
     """A record that could not be applied, kept beside its topic: sealed, with where it came from and why."""
     place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
     return Outgoing(
         event_id=f"dead:{place}:{code}",
         topic=topics.dead_letters(delivery.topic),
         key=key,
-        value=sealed,
-        headers=dead_letter_headers(delivery, code),
+        value=seal(delivery.value),
+        headers=dead_letter_headers(delivery, code, seal),
     )

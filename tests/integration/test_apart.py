@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,13 +17,17 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from click.testing import CliRunner
 from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import URL, make_url
 
 from handlers.sandbox.asking import AskingController
 from handlers.sandbox.certificates import Authority, new_key, private_pem
 from handlers.sandbox.server import now
+from orchestrator.bus.port import Record
+from orchestrator.cli import dlq
 from orchestrator.cli.assembly import open_ground
+from orchestrator.cli.main import main
 from orchestrator.intake import Producer
 from orchestrator.privacy import Identifier as Given
 from orchestrator.privacy.exchange import PublicKey
@@ -238,6 +242,7 @@ def test_every_role_apart(apart: Apart) -> None:
     each effect is there once, nobody holds anything any more, each request has one completion, mailed once,
     and the controller heard of its own, signed. A Prometheus that scrapes every process answers each question
     of the dashboard. No identifier is in a log, in the database or at the broker.
+    What nobody can read is a dead letter, which the operator deals with under serve's account.
     """
     aviary, world = Aviary(random.Random()), apart.world
     anna, berit, carl = (_person(aviary, number) for number in (1, 2, 3))
@@ -291,6 +296,8 @@ def test_every_role_apart(apart: Apart) -> None:
 
     if apart.watched:
         _check_the_dashboard(apart.watched, world.config.with_name("radera_serve.toml"), aviary)
+    # Not before: each is an alert.
+    _check_dead_letters(apart)
     for process in apart.processes.values():
         assert process.running is not None
         process.running.terminate()
@@ -330,6 +337,37 @@ def _check_the_dashboard(watched: Prometheus, config: Path, aviary: Aviary) -> N
     assert 1 == watched.value("max(radera_open_escalations)")
     assert 27 * DAY < watched.value("radera:least_time_left_seconds:min") < 36 * DAY
     assert 3 <= watched.value('sum(radera_mails_total{to="dpo",result="sent"})')
+
+
+def _check_dead_letters(apart: Apart) -> None:
+    """There is one; sent again it comes back, as one that was sent again, and is let go."""
+    browse, dead = apart.world.ground.bus.browse, topics.dead_letters(topics.DECISIONS)
+    apart.world.ground.bus.publish(
+        [Record(topic=topics.DECISIONS, key="", value=b"no avro", headers=(("ce_id", b"stranger:1"),))]
+    )
+    eventually("it is there", lambda: len(list(browse([dead]))) == 1, within=20)
+    with (
+        closing(open_ground(apart.processes["serve"].config)) as ground,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        # In this process, and opened once: four more take four seconds of a processor.
+        patch.setattr(dlq, "open_ground", lambda _: ground)
+        assert f"{dead}/0/0" in _said("list")
+        assert "malformed_message" in _said("show", f"{dead}/0/0")
+        assert f"replayed to {topics.DECISIONS}\n" == _said("replay", f"{dead}/0/0")
+        eventually("it comes back", lambda: len(list(browse([dead]))) == 2, within=20)
+        assert f"discarded {dead}/0/1\n" == _said("discard", f"{dead}/0/1")
+        assert dead not in _said("list")
+    attempts = [letter.header("radera-attempt") for letter in browse([dead])]
+    assert [b"0", b"1"] == attempts
+    [again] = [one for one in browse([topics.DECISIONS]) if one.header("radera-attempt") is not None]
+    assert (b"no avro", (("ce_id", b"stranger:1"), ("radera-attempt", b"1"))) == (again.value, again.headers)
+
+
+def _said(*words: str) -> str:
+    done = CliRunner().invoke(main, ["dlq", *words, "--config", "unread"])
+    assert 0 == done.exit_code, done.output
+    return done.output
 
 
 def _person(aviary: Aviary, number: int) -> Person:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.bus.port import Record
 from schemas import topics
 from schemas.codec import encode
 from tests.integration.installation import PERSON, Installation, installed
@@ -56,6 +57,47 @@ def test_a_replay_applies_what_was_set_aside(installation: Installation) -> None
 
     assert 3 == installation.saga(request.request_id).steps[0].found
     assert 1 == installation.cli("dlq", "replay", name).exit_code
+
+
+def test_what_is_sent_again_is_as_it_came(installation: Installation) -> None:
+    """With the headers by which it is read, CloudEvents' and its trace, and how often it was sent again: each
+    time it comes back. In the dead letter they can't be read, since a stranger may have put a name there; and
+    what nobody reads by is left out.
+    """
+    own = (
+        ("ce_id", PERSON.encode()),
+        ("ce_specversion", b"1.0"),
+        ("content-type", b"application/avro"),
+        ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
+    )
+    more = (("x-forwarded-for", PERSON.encode()), ("ce_long", b"\xff"))
+    installation.ground.bus.publish(
+        [Record(topic=topics.DECISIONS, key="", value=b"rubbish", headers=own + more)]
+    )
+    installation.settle()
+    for attempt in (b"0", b"1"):
+        *_, letter = installation.records(topics.dead_letters(topics.DECISIONS))
+        assert attempt == letter.header("radera-attempt")
+        assert not installation.has_leaked(PERSON)
+        assert 0 == installation.cli("dlq", "replay", only_letter(installation)).exit_code
+        *_, again = installation.records(topics.DECISIONS)
+        assert (b"rubbish", {*own, ("ce_long", b"\xff"), ("radera-attempt", b"%d" % (int(attempt) + 1))}) == (
+            again.value,
+            set(again.headers),
+        )
+        installation.settle()
+
+
+def test_headers_that_are_too_long_to_keep(installation: Installation) -> None:
+    """The record is kept and sent again without them: it can be read without."""
+    installation.ground.bus.publish(
+        [Record(topic=topics.DECISIONS, key="", value=b"rubbish", headers=(("ce_id", b"x" * 9000),))]
+    )
+    installation.settle()
+
+    assert 0 == installation.cli("dlq", "replay", only_letter(installation)).exit_code
+    *_, again = installation.records(topics.DECISIONS)
+    assert (b"rubbish", (("radera-attempt", b"1"),)) == (again.value, again.headers)
 
 
 def test_a_replay_that_fails_again_can_be_replayed_again(installation: Installation) -> None:
