@@ -16,7 +16,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench import embedded, growth, latency, memory, pipe, report, throughput
+from tests.bench import embedded, growth, latency, logic, memory, pipe, report, throughput
 from tests.bench.installation import embedded as on_sqlite
 from tests.bench.installation import folder, on_servers, postgresql_version
 from tests.bench.report import Line
@@ -30,7 +30,7 @@ class Sizes:
     """How much is measured."""
 
     throughput: int = 3_000
-    growth: int = 1_000
+    growth: int = 2_000
     open_sagas: tuple[int, ...] = (1_000, 100_000, 1_000_000)
     latency_seconds: float = 30.0
     embedded: int = 600
@@ -71,11 +71,23 @@ def _throughput(sizes: Sizes) -> Measured:
             (f"{name}, against as many raw pipes", f"{ratio:.2f}", "≥ 0.6", ratio >= 0.6),
             (f"raw pipe beside it ({count}), sagas/s", f"{raw.sagas_per_second:.0f}", "", None),
             (f"{name}, processor's time a saga", f"{run.cpu / run.requests * 1000:.1f} ms", "", None),
+            *(
+                (
+                    f"{server} beside it, processor's time a saga",
+                    f"{spent / run.requests * 1000:.1f} ms",
+                    "",
+                    None,
+                )
+                for server, spent in run.servers.items()
+            ),
             ("raw pipe, processor's time a saga", f"{raw.cpu / raw.requests * 1000:.1f} ms", "", None),
         ]
     one, two = (figures[f"replicas_{count}"]["run"] for count in (1, 2))
     gain = sum(one["seconds"].values()) / sum(two["seconds"].values())
     lines.append(("two orchestrators against one", f"{gain:.2f}", "", None))
+    with folder() as home, on_sqlite(home) as made:
+        figures["logic"] = alone = logic.measure(made.config)
+    lines.append(("what is read, decided and said, by itself, a saga", f"{alone:.1f} ms", "", None))
     return figures, lines
 
 
@@ -100,6 +112,7 @@ def _growth(sizes: Sizes) -> Measured:
             last.due_median < 5,
         )
     )
+    lines.append(("  the slowest of them", f"{last.due_slowest:.1f} ms", "", None))
     return [asdict(one) for one in seen], lines
 
 

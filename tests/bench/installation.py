@@ -1,7 +1,9 @@
 """An installation to measure: a Kafka and a PostgreSQL on this machine, and Radera's roles as processes.
 
 The servers are started for one measurement, with records and tables in a folder that goes with it. PostgreSQL
-waits for the disk at each commit, as in use; otherwise both have the settings that they come with.
+has the settings that it comes with, and waits for the disk at each commit; Radera is its superuser there, so
+that row security is not part of what is measured. Kafka is the small node of `deploy/kafka`: half a gigabyte,
+and compiled without the last optimisations.
 """
 
 import os
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 
 from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import Ground, open_ground
-from tests.bench.footprint import cpu, resident
+from tests.bench.footprint import cpu, cpu_with_children, resident
 from tests.bench.traffic import Traffic
 from tests.integration.kafka_server import Node, free_port
 from tests.integration.postgresql_server import LocalServer, new_database
@@ -148,6 +150,13 @@ class Installation:
     config: Path
     ground: Ground
     replicas: list[Replica] = field(default_factory=list)
+    # By their names, the numbers of their processes.
+    servers: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def servers_cpu(self) -> dict[str, float]:
+        """The processor's time that each server has used, in seconds."""
+        return {name: cpu_with_children(pid) for name, pid in self.servers.items()}
 
     def start(self, count: int) -> None:
         """So many orchestrators."""
@@ -216,6 +225,8 @@ def folder() -> Iterator[Path]:
 def on_servers(home: Path) -> Iterator[Installation]:
     """A new installation on a Kafka and a PostgreSQL of its own."""
     with _servers(home) as where, _installed(home, _SETTINGS + where) as made:
+        for name, file in (("PostgreSQL", "data/postmaster.pid"), ("Kafka", "kafka/pid")):
+            made.servers[name] = int((home / file).read_text().split()[0])
         yield made
 
 

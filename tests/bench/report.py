@@ -7,6 +7,8 @@ apart. The prose around the table stays.
 import json
 import os
 import platform
+import shutil
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -32,6 +34,7 @@ def circumstances(sizes: Mapping[str, object], postgresql: str) -> dict[str, Any
         "processors": os.cpu_count(),
         "memory_gb": round(memory, 1),
         "load_before": round(os.getloadavg()[0], 2),
+        "commit": _commit(),
         "python": platform.python_version(),
         "kafka": pom.partition("<kafka.version>")[2].partition("<")[0],
         "postgresql": postgresql,
@@ -40,6 +43,21 @@ def circumstances(sizes: Mapping[str, object], postgresql: str) -> dict[str, Any
         },
         "sizes": dict(sizes),
     }
+
+
+def _commit() -> str:
+    """What was measured."""
+    if _git("rev-parse", "--is-inside-work-tree").returncode:
+        return "of no repository"
+    changed = _git("diff", "--quiet", "HEAD", "--", "../../orchestrator", "../../handlers", "../../schemas")
+    return _git("rev-parse", "--short", "HEAD").stdout.strip() + (
+        " and changes" if changed.returncode else ""
+    )
+
+
+def _git(*words: str) -> subprocess.CompletedProcess[str]:
+    git = shutil.which("git") or "false"
+    return subprocess.run([git, *words], cwd=_HERE, capture_output=True, text=True, check=False)
 
 
 def keep(part: str, around: Mapping[str, Any], figures: Any, lines: list[Line]) -> None:
@@ -66,7 +84,7 @@ def page(results: Mapping[str, Any]) -> str:
         libraries = ", ".join(f"{name} {number}" for name, number in around["libraries"].items())
         said.append(
             f"\n{around['date']}; {around['processors']} processors, {around['memory_gb']} GB, load"
-            f" before {around['load_before']}; {sizes}. Python {around['python']}, Kafka {around['kafka']},"
-            f" PostgreSQL {around['postgresql']}, {libraries}.\n"
+            f" before {around['load_before']}; {sizes}. Radera {around['commit']}, Python {around['python']},"
+            f" Kafka {around['kafka']}, PostgreSQL {around['postgresql']}, {libraries}.\n"
         )
     return "\n".join(said)

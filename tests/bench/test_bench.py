@@ -24,6 +24,7 @@ def test_the_page_says_what_was_measured_and_where() -> None:
         "processors": 2,
         "memory_gb": 23.5,
         "load_before": 0.1,
+        "commit": "abc1234",
         "python": "3.11.7",
         "kafka": "4.3.1",
         "postgresql": "15.9",

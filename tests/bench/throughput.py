@@ -7,7 +7,7 @@ by the database's clock; what nobody waits for in between (the publishing) is le
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.service.orchestrator import TOPICS
 from schemas import topics
@@ -20,12 +20,13 @@ _SETTLING = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What was seen. `cpu` is the orchestrators' own time on the processors."""
+    """What was seen. `cpu` is the orchestrators' own time on the processors; `servers` has that of each."""
 
     requests: int
     seconds: dict[str, float]
     cpu: float
     megabytes: float
+    servers: dict[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -47,7 +48,7 @@ def run(made: Installation, traffic: Traffic) -> Run:
     began = made.applied()
     made.file_keys(traffic)
     seconds: dict[str, float] = {}
-    used = sum(one.cpu for one in made.replicas)
+    used, servers = sum(one.cpu for one in made.replicas), made.servers_cpu
     for stage in STAGES:
         for one in made.replicas:
             one.signal(signal.SIGSTOP)
@@ -64,6 +65,7 @@ def run(made: Installation, traffic: Traffic) -> Run:
         seconds=seconds,
         cpu=sum(one.cpu for one in made.replicas) - used,
         megabytes=max(one.megabytes for one in made.replicas),
+        servers={name: spent - servers[name] for name, spent in made.servers_cpu.items()},
     )
 
 

@@ -76,7 +76,7 @@ class Life:
     states: list[Saga] = field(repr=False)
 
 
-class _Keys:
+class OneKey:
     """The one key that there is."""
 
     def __init__(self, key: bytes) -> None:
@@ -141,7 +141,7 @@ def _life(rules: Rules, digests: Digests) -> Life:
         sealed_identifiers=seal(key, request_id, IDENTIFIERS, person.to_bytes()),
     )
     first = _record(topics.REQUESTS, request_id, request, request.event_id, now)
-    reader = Reader(_Keys(key), digests, lambda: 0.5)
+    reader = Reader(OneKey(key), digests, lambda: 0.5)
     records: dict[str, list[Record]] = {"request": [first]}
     saga, commands = _applied(rules, reader, None, first, now)
     states = [saga]
@@ -160,10 +160,9 @@ def _life(rules: Rules, digests: Digests) -> Life:
     return Life(request_id, key, records, states)
 
 
-def _applied(
-    rules: Rules, reader: Reader, saga: Saga | None, record: Record, now: int
-) -> tuple[Saga, list[Command]]:
-    delivery = Delivery(
+def delivered(record: Record, now: int) -> Delivery:
+    """The record as it comes off its topic."""
+    return Delivery(
         topic=record.topic,
         key=record.key,
         value=record.value,
@@ -172,7 +171,12 @@ def _applied(
         offset=0,
         timestamp=now,
     )
-    event = reader.read(delivery).event
+
+
+def _applied(
+    rules: Rules, reader: Reader, saga: Saga | None, record: Record, now: int
+) -> tuple[Saga, list[Command]]:
+    event = reader.read(delivered(record, now)).event
     if event is None:
         raise AssertionError("the record can't be read")
     decision = decide(saga, event, now, rules)
