@@ -95,12 +95,13 @@ class Codec:
         """The message's bytes; in Confluent framing when given the registry's id of the current schema."""
         current = self._current[type(message).__name__]
         data = message.model_dump(warnings=False)  # a warning would quote the value
-        body, items = _write(current, data), _items([data[name] for name in current.many])
+        body = _write(current, data)
+        too_many = body is not None and _too_many(current, data, len(body))
         del data, message  # from the frames of the errors below
         if body is None:
             raise UnfitMessage(f"It is a {current.name}.")
         header = current.header if schema_id is None else _CONFLUENT + struct.pack(">I", schema_id)
-        if len(header) + len(body) > MAX_BYTES or items > MAX_ITEMS:
+        if len(header) + len(body) > MAX_BYTES or too_many:
             raise MessageTooLarge(f"The limits are {MAX_BYTES} bytes and {MAX_ITEMS} items.")
         return header + body
 
@@ -223,7 +224,8 @@ def _read(data: bytes, start: int, written: _Version, current: _Version, expecte
         return MalformedMessage(f"The body of the {written.name} can't be read.")
     if not isinstance(values, dict) or buffer.tell() != len(data):
         return MalformedMessage(f"Something follows the {written.name}.")
-    if _items([values[name] for name in current.many]) > MAX_ITEMS:
+    # What another schema leaves out may take no bytes.
+    if _too_many(current, values, len(data) if written is current else None):
         return MessageTooLarge(f"The limit is {MAX_ITEMS} items.")
     try:
         return expected.model_validate(values)
@@ -233,6 +235,14 @@ def _read(data: bytes, start: int, written: _Version, current: _Version, expecte
         return MalformedMessage(f"The {written.name}'s {first['loc'][0]} is wrong: {first['type']}.")
     except Exception:  # a validator that stumbles must not let the payload out either
         return MalformedMessage(f"The {written.name} can't be checked.")
+
+
+def _too_many(current: _Version, values: Mapping[str, Any], size: int | None) -> bool:
+    """Whether there are more items than allowed. They are counted only where so many can be in `size` bytes,
+    since each takes at least one (see `_least_bytes`); None if that isn't known.
+    """
+    can_be = size is None or size > MAX_ITEMS
+    return can_be and _items([values[name] for name in current.many]) > MAX_ITEMS
 
 
 def _items(values: Iterable[Any]) -> int:

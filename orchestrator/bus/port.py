@@ -75,7 +75,10 @@ class Delivery(Record):
 
     def header(self, name: str) -> bytes | None:
         """The first header of that name."""
-        return next((value for key, value in self.headers if key == name), None)
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
 
 class Subscription(Protocol):

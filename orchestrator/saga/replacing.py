@@ -9,16 +9,16 @@ from typing import Any, TypeVar
 
 _T = TypeVar("_T")
 
+_new = object.__new__
+_set = object.__setattr__
+
 
 def replace(value: _T, /, **changes: Any) -> _T:
     """The same value with some fields changed. Its class has no slots and nothing to do after it was made."""
-    made: _T = object.__new__(type(value))
-    state = made.__dict__
-    state.update(value.__dict__)
-    known = len(state)
-    state.update(changes)
-    if len(state) != known:
-        raise TypeError(
-            f"{type(value).__name__} has no field {', '.join(changes.keys() - value.__dict__.keys())}"
-        )
+    before = value.__dict__
+    after = before | changes
+    if len(after) != len(before):
+        raise TypeError(f"{type(value).__name__} has no field {', '.join(changes.keys() - before.keys())}")
+    made = _new(type(value))
+    _set(made, "__dict__", after)
     return made

@@ -33,7 +33,11 @@ class _Noted(dict[str, str]):
 
 def link(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> str:
     """The hash of one entry: SHA-256 (hex) over its canonical JSON, `previous` included."""
-    entry = f"[{quoted(previous)},{seq},{at},{quoted(action)},{canonical(data)}]"
+    return _linked(previous, seq, at, action, canonical(data))
+
+
+def _linked(previous: str, seq: int, at: int, action: str, text: str) -> str:
+    entry = f"[{quoted(previous)},{seq},{at},{quoted(action)},{text}]"
     return hashlib.sha256(entry.encode()).hexdigest()
 
 
@@ -52,5 +56,5 @@ class Entry:
 def append(previous: str, seq: int, at: int, action: str, data: Mapping[str, str]) -> Entry:
     """The entry that follows the one whose hash is `previous`."""
     noted = _Noted(data)
-    noted.text = canonical(data)
-    return Entry(seq, at, action, noted, previous, link(previous, seq, at, action, noted))
+    noted.text = text = canonical(data)
+    return Entry(seq, at, action, noted, previous, _linked(previous, seq, at, action, text))
