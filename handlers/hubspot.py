@@ -54,7 +54,7 @@ from handlers.results import (
 from handlers.times import EPOCH, SECOND, from_datetime, from_iso, micros, to_iso
 from orchestrator.http import Answer, Client, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Duration, Zone
+from orchestrator.settings.values import Duration, Zone
 
 PROPERTIES = "createdate,email,hs_additional_emails"
 LOCKED = 423

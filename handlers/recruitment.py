@@ -51,7 +51,7 @@ from handlers.times import micros
 from orchestrator.http import Guard, StaticAuthority
 from orchestrator.privacy import InvalidLink
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Address, Duration, Line
+from orchestrator.settings.values import Address, Duration, Line
 from orchestrator.smtp import HeaderRefused, MailDeferred, MailRefused
 from schemas.messages import Language
 

@@ -19,7 +19,7 @@ from handlers.port import CallbackBody, Clock, Task
 from handlers.results import Received, Result
 from orchestrator.http import Clients
 from orchestrator.privacy import PartyLinks
-from orchestrator.settings.sections import Section
+from orchestrator.settings.values import Section
 from orchestrator.smtp import Mailer
 
 GROUP = "radera.handlers"

@@ -22,7 +22,7 @@ from handlers.superoffice_login import SystemUser, Tenant, discover
 from handlers.times import from_iso
 from orchestrator.http import Answer, Client, Limits
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Duration, Line
+from orchestrator.settings.values import Duration, Line
 from schemas.messages import Token
 
 MAX_PAGES = 1000

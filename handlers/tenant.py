@@ -48,7 +48,7 @@ from orchestrator.http import Client, Guard, StaticAuthority
 from orchestrator.privacy import Identifiers, InvalidLink
 from orchestrator.privacy.signatures import SignatureRefused, check_signature
 from orchestrator.secret import SecretRef
-from orchestrator.settings.sections import Address, Domain, Duration
+from orchestrator.settings.values import Address, Domain, Duration
 from schemas.messages import Token
 
 TokenHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

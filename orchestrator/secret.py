@@ -6,6 +6,7 @@ counts at once, and it appears in no repr, no error and no dump of the settings.
 """
 
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,12 @@ class SecretRef(BaseModel):
             raise ValueError('give exactly one of { env = "NAME" } and { file = "/path" }')
         return self
 
-    def read(self) -> str:
-        """The secret, without the line feed that editors and `kubectl` leave at the end of a file."""
+    def read(self, *, private: bool = False) -> str:
+        """The secret, without the line feed that editors and `kubectl` leave at the end of a file.
+
+        A `private` one is refused where everybody on the machine can read it. Its owner may be another than
+        we, and its group may read it, as with a Secret that Kubernetes mounts.
+        """
         if self.env is not None:
             value = os.environ.get(self.env, "")
             if not value:
@@ -51,7 +56,14 @@ class SecretRef(BaseModel):
             return value
         assert self.file is not None  # noqa: S101 - the validator above leaves no third case
         try:
-            value = self.file.read_text(encoding="utf-8").rstrip("\r\n")
+            with self.file.open(encoding="utf-8") as file:
+                if private and os.fstat(file.fileno()).st_mode & stat.S_IRWXO:
+                    raise SecretUnavailable(
+                        f"everybody on this machine can read the secret file {self.file}: run `chmod o=`, on"
+                        " Kubernetes set the volume's defaultMode to 0440, and change what is in it: somebody"
+                        " may have copied it"
+                    )
+                value = file.read().rstrip("\r\n")
         except OSError as error:
             raise SecretUnavailable(
                 f"cannot read the secret file {self.file} ({error.strerror}): create it, readable by us"

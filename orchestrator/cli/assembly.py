@@ -125,7 +125,7 @@ def open_store(config: Path) -> Store:
     settings = load_settings(config)
     if _is_new(settings):
         raise NoInstallation(f"{config}: there is no database yet; `radera up` makes it")
-    return Store(open_engine(settings.database.url))
+    return Store(open_engine(settings.database.url, password=settings.database.password))
 
 
 def open_ground(config: Path) -> Ground:
@@ -139,7 +139,7 @@ def ground_of(settings: Settings) -> Ground:
         raise ConfigError(["kafka: missing; the embedded bus needs SQLite, so PostgreSQL goes with [kafka]"])
     is_new = _is_new(settings)
     keyring = _keyring(settings, create=is_new)
-    engine = open_engine(settings.database.url)
+    engine = open_engine(settings.database.url, password=settings.database.password)
     store = Store(engine)
     bus, registry = _bus(settings, engine, store)
     return Ground(
@@ -176,12 +176,14 @@ def _is_new(settings: Settings) -> bool:
 
 
 def _keyring(settings: Settings, *, create: bool) -> Keyring:
-    """The keys from the environment, or from the file, which is made for a new installation and never for
-    an old one: new keys beside an old database would open nothing in it.
+    """The keys from the secrets that the settings name, from the environment, or from the file, which is made
+    for a new installation and never for an old one: new keys beside an old database would open nothing in it.
     """
     import os
     import time
 
+    if settings.keys.master is not None and settings.keys.digest is not None:
+        return Keyring.from_secrets(settings.keys.master, settings.keys.digest, os.environ)
     from_environment = Keyring.from_environment(os.environ)
     if from_environment is not None:
         return from_environment

@@ -17,8 +17,9 @@ from orchestrator.store.tables import REVISION
 
 def upgrade(config: Path) -> int:
     """Applies what is missing. Raises one of `store.errors`, and then nothing was changed."""
-    url = load_settings(config).database.url
-    done = migrations.upgrade(url)
+    database = load_settings(config).database
+    url = database.url
+    done = migrations.upgrade(url, password=database.password)
     name = database_name(make_url(url))
     if done.before == done.after:
         click.echo(f"{name}: schema {done.after}; nothing to do")
@@ -29,7 +30,8 @@ def upgrade(config: Path) -> int:
 
 def current(config: Path) -> int:
     """Says where the database is; 1 if that is not where this version has to have it."""
-    url = load_settings(config).database.url
-    found = migrations.current(url)
+    database = load_settings(config).database
+    url = database.url
+    found = migrations.current(url, password=database.password)
     click.echo(f"{database_name(make_url(url))}: schema {found or 'none'}; this version needs {REVISION}")
     return 0 if found == REVISION else 1

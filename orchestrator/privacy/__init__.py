@@ -27,7 +27,8 @@ from orchestrator.privacy.keyring import (
     GenerationUnknown,
     Keyring,
     KeysElsewhere,
-    KeysInEnvironmentBroken,
+    KeysGivenBroken,
+    KeysTwice,
     Wrapped,
 )
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
@@ -67,7 +68,8 @@ __all__ = [
     "KeyUnknown",
     "Keyring",
     "KeysElsewhere",
-    "KeysInEnvironmentBroken",
+    "KeysGivenBroken",
+    "KeysTwice",
     "Kind",
     "Link",
     "PartyLinks",

@@ -12,8 +12,10 @@
   from the current generation, whose number is in the header. They die with it.
 * The digest key is separate and stays: digests must compare over years. It opens
   nothing of a person's.
-* Keys come from a file (the embedded default) or from the environment, where another system keeps and rotates
-  them: RADERA_MASTER_KEYS="1:base64,2:base64", the last one current, and RADERA_DIGEST_KEY. Each is 32 bytes.
+* Keys come from a file of ours (the embedded default), or from where another system keeps and rotates them:
+  secrets that the settings name, or the variables RADERA_MASTER_KEYS and RADERA_DIGEST_KEY. There the master
+  keys are "1:base64,2:base64", the last one current. Each is 32 bytes. Given in both ways they are refused:
+  nobody can tell which were meant.
 """
 
 import base64
@@ -31,6 +33,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from orchestrator.privacy.errors import PrivacyError
 from orchestrator.privacy.keyfile import Forgotten, Generation, KeyFile, Material
 from orchestrator.privacy.sealing import KEY_BYTES, SealBroken, new_key, open_with, seal_with
+from orchestrator.secret import SecretRef
 
 MASTER_KEYS: Final = "RADERA_MASTER_KEYS"
 DIGEST_KEY: Final = "RADERA_DIGEST_KEY"
@@ -40,16 +43,20 @@ _INSTALLATION: Final = b"\x02"
 _INSTALLATION_HEADER: Final = 5
 
 
-class KeysInEnvironmentBroken(PrivacyError):
-    """The environment variable {variable} {problem}. Write RADERA_MASTER_KEYS as "1:base64,2:base64" with
-    rising numbers, the current generation last, and RADERA_DIGEST_KEY as base64; each key is 32 random
-    bytes."""
+class KeysGivenBroken(PrivacyError):
+    """{place} {problem}. Write the master keys as "1:base64,2:base64" with rising numbers, the current
+    generation last, and the digest key as base64; each key is 32 random bytes."""
+
+
+class KeysTwice(PrivacyError):
+    """The master keys come both from the environment variable RADERA_MASTER_KEYS and from the secret that the
+    settings name in keys.master. Take one of them away."""
 
 
 class KeysElsewhere(PrivacyError):
-    """The master keys come from the environment, so they can't be changed from here. Add a generation to
-    RADERA_MASTER_KEYS where the variable is set, restart the processes, run `radera keys rewrap`, and take
-    away the old one."""
+    """The master keys come from the environment or from a secret that the settings name, so they can't be
+    changed from here. Add a generation there, restart the processes, run `radera keys rewrap`, and take away
+    the old one."""
 
 
 class GenerationUnknown(PrivacyError):
@@ -104,16 +111,17 @@ class Keyring:
         """The keyring in the environment, or None if there is none."""
         if MASTER_KEYS not in environ:
             return None
-        generations = []
-        for part in environ[MASTER_KEYS].split(","):
-            number, _, key = part.strip().partition(":")
-            if not (number.isascii() and number.isdecimal() and len(number) < 10):
-                raise KeysInEnvironmentBroken(variable=MASTER_KEYS, problem="has a part without a number")
-            generations.append(Generation(int(number), None, _key_from(key, MASTER_KEYS)))
-        material = Material(_key_from(environ.get(DIGEST_KEY, ""), DIGEST_KEY), tuple(generations))
-        if not material.is_sound():
-            raise KeysInEnvironmentBroken(variable=MASTER_KEYS, problem="has numbers that don't rise")
-        return cls(material)
+        master, digest = environ[MASTER_KEYS], environ.get(DIGEST_KEY, "")
+        variable = "The environment variable"
+        return cls(_given(master, digest, f"{variable} {MASTER_KEYS}", f"{variable} {DIGEST_KEY}"))
+
+    @classmethod
+    def from_secrets(cls, master: SecretRef, digest: SecretRef, environ: Mapping[str, str]) -> "Keyring":
+        """The keyring in the secrets that the settings name. Raises SecretUnavailable, too."""
+        if MASTER_KEYS in environ and master.env != MASTER_KEYS:
+            raise KeysTwice
+        keys, key = master.read(private=True), digest.read(private=True)
+        return cls(_given(keys, key, "The secret in keys.master", "The secret in keys.digest"))
 
     def __repr__(self) -> str:
         return f"<keyring: generations {', '.join(str(one.number) for one in self.generations)}>"
@@ -245,13 +253,27 @@ def _installed(header: bytes, purpose: str) -> bytes:
     return b"radera/installation/1\0" + header + purpose.encode()
 
 
-def _key_from(text: str, variable: str) -> bytes:
+def _given(master: str, digest: str, place: str, digest_place: str) -> Material:
+    """The keys as another system hands them over; `place` says where they were."""
+    generations = []
+    for part in master.split(","):
+        number, _, key = part.strip().partition(":")
+        if not (number.isascii() and number.isdecimal() and len(number) < 10):
+            raise KeysGivenBroken(place=place, problem="has a part without a number")
+        generations.append(Generation(int(number), None, _key_from(key, place)))
+    material = Material(_key_from(digest, digest_place), tuple(generations))
+    if not material.is_sound():
+        raise KeysGivenBroken(place=place, problem="has numbers that don't rise")
+    return material
+
+
+def _key_from(text: str, place: str) -> bytes:
     try:
         key = base64.b64decode(text.strip(), validate=True)
     except (ValueError, binascii.Error):
         key = b""
     if len(key) != KEY_BYTES:
-        raise KeysInEnvironmentBroken(variable=variable, problem="has a key that is not base64 of 32 bytes")
+        raise KeysGivenBroken(place=place, problem="has a key that is not base64 of 32 bytes")
     return key
 
 

@@ -23,9 +23,9 @@ from orchestrator.settings.sections import (
     System,
     Waits,
     Worker,
-    is_loopback,
     micros,
 )
+from orchestrator.settings.values import is_loopback
 
 __all__ = [
     "HOLDS_NOTHING",

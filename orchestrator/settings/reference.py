@@ -13,7 +13,8 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from orchestrator.secret import SecretRef
 from orchestrator.settings.meaning import meanings
-from orchestrator.settings.sections import Section, Settings, System, table_of
+from orchestrator.settings.sections import Settings, System, table_of
+from orchestrator.settings.values import Section
 
 
 def reference(kinds: Mapping[str, type[BaseModel]]) -> str:

@@ -7,109 +7,36 @@
 * The text under each field is its description; the reference in `deploy/README.md` is made from it.
 """
 
-import ipaddress
 import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import holidays
 from holidays.registry import EntityLoader
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     model_validator,
 )
 
 from orchestrator.secret import SecretRef
+from orchestrator.settings.values import (
+    Address,
+    Domain,
+    Duration,
+    Line,
+    Port,
+    Section,
+    Site,
+    Zone,
+    beside_the_file,
+    is_loopback,
+)
 from schemas.messages import Language, Token
-
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})+|localhost")
-_LOCAL_PART = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
-
-
-def _domain(value: str) -> str:
-    if len(value) > 253 or _DOMAIN.fullmatch(value) is None:
-        raise ValueError("not a domain name; write it as in radera.example.com")
-    return value.lower()
-
-
-def _address(value: str) -> str:
-    local, at, domain = value.rpartition("@")
-    if not at or len(local) > 64 or _LOCAL_PART.fullmatch(local) is None or _DOMAIN.fullmatch(domain) is None:
-        raise ValueError("not a mail address; write one plain address, as in dpo@example.com")
-    return value
-
-
-def _duration(value: object) -> object:
-    if isinstance(value, timedelta) or (isinstance(value, str) and value.startswith("P")):
-        return value
-    raise ValueError(
-        'not a duration; write it in ISO 8601, as in "P14D" for 14 days or "PT30S" for 30 seconds'
-    )
-
-
-def _beside_the_file(value: Path, info: ValidationInfo) -> Path:
-    base = (info.context or {}).get("base")
-    return value if base is None else Path(base) / value
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise ValueError(
-            'not the address of a site; write it as in "https://radera.example.com", with no path'
-        )
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ValueError(
-            "answers would travel readable by anyone; use https (http is for this machine alone)"
-        )
-    return value.rstrip("/")
-
-
-def is_loopback(host: str) -> bool:
-    """True when `host` cannot be anything but this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError('no such time zone; use an IANA name, as in "Europe/Stockholm"') from None
-    return value
-
-
-Domain = Annotated[str, AfterValidator(_domain)]
-Address = Annotated[str, AfterValidator(_address)]
-Duration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=timedelta(0))]
-Zone = Annotated[str, AfterValidator(_zone)]
-Site = Annotated[str, AfterValidator(_url)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Line = Annotated[str, Field(min_length=1, max_length=200)]
-
-
-class Section(BaseModel):
-    """A table of the settings file; immutable, strict about its keys, and silent about what it was given."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        hide_input_in_errors=True,
-        validate_default=True,
-    )
 
 
 class Installation(Section):
@@ -150,12 +77,12 @@ def _database_url(value: str, info: ValidationInfo) -> str:
         path = value.removeprefix(sqlite)
         if path in ("", ":memory:"):
             raise ValueError("a database in memory forgets every request on a restart; name a file")
-        return sqlite + str(_beside_the_file(Path(path), info))
+        return sqlite + str(beside_the_file(Path(path), info))
     parts = urlsplit(value)
     if not parts.scheme.startswith("postgresql") or not parts.hostname:
         raise ValueError('write "sqlite:///radera.db" or "postgresql+psycopg://user@host/name"')
     if parts.password is not None:
-        raise ValueError("holds a password; take it out and give it in PGPASSFILE or PGPASSWORD")
+        raise ValueError("holds a password; take it out and name where it is in database.password")
     return value
 
 
@@ -164,13 +91,33 @@ class Database(Section):
 
     url: Annotated[str, AfterValidator(_database_url)] = "sqlite:///radera.db"
     """SQLAlchemy URL; the file of an SQLite one is looked for beside the settings file."""
+    password: SecretRef | None = None
+    """The password of our account on a server, read for each new connection. Without it, PGPASSWORD or
+    PGPASSFILE."""
+
+    @model_validator(mode="after")
+    def _of_a_server(self) -> Self:
+        if self.password is not None and self.url.startswith("sqlite"):
+            raise ValueError("password: SQLite has none; take it away, or name a server in url")
+        return self
 
 
 class Keys(Section):
     """The master keys that seal every request's key."""
 
-    file: Annotated[Path, AfterValidator(_beside_the_file)] = Path("radera.keys")
+    file: Annotated[Path, AfterValidator(beside_the_file)] = Path("radera.keys")
     """The keyring (mode 0600), looked for beside the settings file; never in one backup with the database."""
+    master: SecretRef | None = None
+    """Instead of the keyring, where another system keeps and rotates the master keys: "1:base64,2:base64",
+    with rising numbers, the current one last. A file must not be readable by everybody."""
+    digest: SecretRef | None = None
+    """With master: the digest key, in base64. Instead of both, RADERA_MASTER_KEYS and RADERA_DIGEST_KEY."""
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.master is None) != (self.digest is None):
+            raise ValueError("master and digest come together; give both or neither")
+        return self
 
 
 class Http(Section):
@@ -199,12 +146,12 @@ class MutualTls(Section):
     """The address to listen on."""
     port: Port = 8443
     """The port to listen on."""
-    certificate: Annotated[Path, AfterValidator(_beside_the_file)]
+    certificate: Annotated[Path, AfterValidator(beside_the_file)]
     """The certificate and chain, PEM, for the host of `installation.public_url`. A renewed file counts for
     the next connection."""
-    key: Annotated[Path, AfterValidator(_beside_the_file)]
+    key: Annotated[Path, AfterValidator(beside_the_file)]
     """Its key, PEM, without a password."""
-    authorities: Annotated[Path, AfterValidator(_beside_the_file)]
+    authorities: Annotated[Path, AfterValidator(beside_the_file)]
     """The authorities, PEM, that issue the controllers' client certificates. Name only those of which you
     know that they give a name to nobody but its owner."""
 
@@ -252,7 +199,7 @@ class Smtp(Section):
     """587 for STARTTLS, 465 for TLS from the first byte."""
     security: Literal["starttls", "tls", "none"] = "starttls"
     """How the connection is protected. "none" is only for a server on this machine."""
-    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    ca_file: Annotated[Path, AfterValidator(beside_the_file)] | None = None
     """The certificates to trust instead of the system's, for a mail server with a private authority."""
     username: Line | None = None
     """The account to log in with; none for a server that knows us by address."""
@@ -396,7 +343,7 @@ class SchemaRegistry(Section):
     """The account's password, by reference."""
     token: SecretRef | None = None
     """A bearer token instead, by reference; read for each call, so a file may be renewed."""
-    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    ca_file: Annotated[Path, AfterValidator(beside_the_file)] | None = None
     """The certificates to trust instead of the system's, for a registry with a private authority."""
     auto_register: bool = True
     """Whether our schemas are registered, as `<topic>-value`; else they are looked up, and must be there."""
@@ -425,11 +372,11 @@ class Kafka(Section):
     """Brokers to ask first, each as host:port; the others are found through them."""
     security: Literal["tls", "none"] = "tls"
     """How connections are protected. With "none", passwords go only to a broker on this machine."""
-    ca_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    ca_file: Annotated[Path, AfterValidator(beside_the_file)] | None = None
     """The certificates to trust instead of the system's, for brokers with a private authority."""
-    certificate_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    certificate_file: Annotated[Path, AfterValidator(beside_the_file)] | None = None
     """Our certificate with its chain (PEM), for brokers that know clients by theirs."""
-    key_file: Annotated[Path, AfterValidator(_beside_the_file)] | None = None
+    key_file: Annotated[Path, AfterValidator(beside_the_file)] | None = None
     """The key of our certificate (PEM, mode 0600)."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     """How we log in (SASL); none for brokers that know clients by certificate or network."""

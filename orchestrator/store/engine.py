@@ -20,6 +20,7 @@ And to PostgreSQL, through psycopg:
 * **Nobody is waited for without end**: not for a lock, not for a server that has gone silent. Nor does
   anyone keep others waiting: the server ends the transaction of a process that was stopped in the middle.
 * Only single rows are locked (READ COMMITTED, `FOR UPDATE`).
+* The password is neither in the URL nor kept: it is read, where the settings say, for each new connection.
 
 Parameters of statements are kept out of errors. What the driver says about the database's condition comes
 out as one of `store.errors`.
@@ -38,7 +39,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import QueuePool
 from sqlalchemy.schema import CreateIndex, CreateTable
 
-from orchestrator.store.errors import NewerSchema, NoSchema, OlderSchema, Unreachable, typed
+from orchestrator.secret import SecretRef, SecretUnavailable
+from orchestrator.store.errors import NewerSchema, NoPassword, NoSchema, OlderSchema, Unreachable, typed
 from orchestrator.store.tables import REVISION, metadata, schema_version
 
 LOCK_TIMEOUT = 10.0
@@ -62,12 +64,14 @@ _PATIENCE = {
 }
 
 
-def open_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
+def open_engine(
+    url: str, *, lock_timeout: float = LOCK_TIMEOUT, password: SecretRef | None = None
+) -> sa.Engine:
     """An engine on the database at `url`, with our tables in it. Raises one of `store.errors`.
 
     SQLite gets the tables here when it has none. A server's are made by its owner, with `radera db upgrade`.
     """
-    engine = bare_engine(url, lock_timeout=lock_timeout)
+    engine = bare_engine(url, lock_timeout=lock_timeout, password=password)
     try:
         _prepare(engine)
     except BaseException:
@@ -76,11 +80,15 @@ def open_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
     return engine
 
 
-def bare_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
+def bare_engine(
+    url: str, *, lock_timeout: float = LOCK_TIMEOUT, password: SecretRef | None = None
+) -> sa.Engine:
     """The same, whatever tables there are: for migrations, and for roles that may not look."""
     target = make_url(url)
     make = _sqlite if target.get_backend_name() == "sqlite" else _postgresql
     engine = make(target, lock_timeout)
+    if password is not None:
+        sa.event.listen(engine, "do_connect", partial(_log_in, password, database_name(target)))
     sa.event.listen(engine, "handle_error", partial(typed, database=database_name(target)), retval=True)
     return engine
 
@@ -88,6 +96,15 @@ def bare_engine(url: str, *, lock_timeout: float = LOCK_TIMEOUT) -> sa.Engine:
 def database_name(url: URL) -> str:
     """How errors call the database: the file, or host and name; never a password."""
     return f"{url.host}/{url.database}" if url.host else url.database or ":memory:"
+
+
+def _log_in(password: SecretRef, database: str, *connection: Any) -> None:
+    """Gives each new connection the password as it is now: a file that was changed counts at once."""
+    *_, parameters = connection
+    try:
+        parameters["password"] = password.read()
+    except SecretUnavailable as error:
+        raise NoPassword(database=database, said=error) from None
 
 
 def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:

@@ -63,6 +63,10 @@ class ServerAway(StoreUnavailable):
     """
 
 
+class NoPassword(StoreUnavailable):
+    """The password for the database {database} can't be had: {said}. It is tried again."""
+
+
 class StoreUnusable(StoreError):
     """The database {database} can't be used as it is."""
 

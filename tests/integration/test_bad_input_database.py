@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits for a lock for longer than a moment."""
     usual = engine.open_engine
-    monkeypatch.setattr("orchestrator.cli.assembly.open_engine", lambda url: usual(url, lock_timeout=0.05))
+    monkeypatch.setattr("orchestrator.cli.assembly.open_engine", partial(usual, lock_timeout=0.05))
 
 
 def until(met: Callable[[], object], limit: float = 10.0) -> None:

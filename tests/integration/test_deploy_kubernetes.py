@@ -135,8 +135,9 @@ def test_everything_that_is_referred_to_exists(example: Built) -> None:
     there = {(one["kind"], one["metadata"]["name"]) for one in example.manifests}
     for pod in example.pods().values():
         text = repr(pod)
-        secrets = set(re.findall(r"'secretRef': \{'name': '([^']+)'", text))
-        secrets |= set(re.findall(r"'secret': \{'name': '([^']+)'", text))
+        secrets = set(re.findall(r"'secretKeyRef': \{'key': '\w+', 'name': '([^']+)'", text))
+        sources = (one["projected"]["sources"] for one in pod["spec"]["volumes"] if "projected" in one)
+        secrets |= {one["secret"]["name"] for those in sources for one in those}
         assert {("Secret", name) for name in secrets} <= there
         maps = set(re.findall(r"'configMap(?:Ref)?': \{'name': '([^']+)'", text))
         assert {("ConfigMap", name) for name in maps} <= there
@@ -147,13 +148,13 @@ def test_each_role_gets_the_secrets_that_it_needs_and_no_others(example: Built) 
     """Whoever breaks into what is open to the world finds no vendor's token."""
     files = set(re.findall(rf'"{SECRETS}([^"]+)"', example.settings.read_text()))
     mounted = {name: _files(example, pod) for name, pod in example.pods().items()}
-    kafka = {"kafka-ca.pem", "kafka-password"}
+    kafka, account = {"kafka-ca.pem", "kafka-password"}, {"database-password"}
+    every_role = kafka | account | {"master-keys", "digest-key"}
 
     assert files == mounted["worker"]
-    assert kafka | {"smtp-password"} == mounted["mailbox"]
-    assert [kafka] * 4 == [
-        mounted[name] for name in ("serve", "orchestrator", "topics-apply", "database-upgrade")
-    ]
+    assert every_role | {"smtp-password"} == mounted["mailbox"]
+    assert [every_role] * 2 == [mounted[name] for name in ("serve", "orchestrator")]
+    assert [kafka, kafka | account] == [mounted[name] for name in ("topics-apply", "database-upgrade")]
     accounts = {role: _account(example.pods()[role]) for role in (*ALL, "database-upgrade")}
     expected: dict[str, str] = {role: role for role in ALL}
     assert expected | {"database-upgrade": "owner"} == accounts
@@ -161,8 +162,27 @@ def test_each_role_gets_the_secrets_that_it_needs_and_no_others(example: Built) 
 
 def _files(built: Built, pod: dict[str, Any]) -> set[str]:
     (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "secrets"]
-    names = [source["secret"]["name"] for source in volume["projected"]["sources"]]
-    return {key for name in names for key in built.named("Secret", name)["data"]}
+    found = set[str]()
+    for secret in (source["secret"] for source in volume["projected"]["sources"]):
+        there = built.named("Secret", secret["name"])["data"]
+        paths = {item["key"]: item["path"] for item in secret.get("items", [])}
+        assert set(paths) <= set(there)
+        found |= set(paths.values()) or set(there)
+    return found
+
+
+def test_no_secret_is_a_variable(example: Built, per_kind: Built) -> None:
+    """Variables are shown by many a tool and inherited by every child; files are for our group alone. The
+    name of the database's account is no secret.
+    """
+    for pod in [*example.pods().values(), *per_kind.pods().values()]:
+        for container in containers(pod):
+            assert all("secretRef" not in source for source in container.get("envFrom", []))
+            named = [one["valueFrom"]["secretKeyRef"]["key"] for one in container.get("env", [])]
+            assert named in ([], ["PGUSER"])
+        (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "secrets"]
+        assert 0o440 == volume["projected"]["defaultMode"]
+        assert pod["spec"]["securityContext"]["runAsGroup"] == pod["spec"]["securityContext"]["fsGroup"]
 
 
 def _account(pod: dict[str, Any]) -> str:

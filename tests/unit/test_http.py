@@ -25,7 +25,7 @@ from orchestrator.http import (
     StaticAuthority,
 )
 from orchestrator.secret import SecretRef, SecretUnavailable
-from orchestrator.settings.sections import Section
+from orchestrator.settings.values import Section
 
 pytestmark = pytest.mark.anyio
 NOW = 1_788_220_800_000_000  # 2026-09-01T00:00:00Z

@@ -22,12 +22,13 @@ from orchestrator.privacy import (
     KeyFileUnreadable,
     Keyring,
     KeysElsewhere,
-    KeysInEnvironmentBroken,
-    PrivacyError,
+    KeysGivenBroken,
+    KeysTwice,
     SealBroken,
     Wrapped,
     new_key,
 )
+from orchestrator.secret import SecretRef, SecretUnavailable
 
 REQUEST = "3f1c7a52-9d8e-4b60-8a11-2f5e6d7c8b90"
 OTHER = "00000000-9d8e-4b60-8a11-2f5e6d7c8b90"
@@ -404,7 +405,7 @@ def test_a_damaged_file_is_refused_in_silence(path: Path, damage: Callable[[byte
     assert text == path.read_bytes()
 
 
-def assert_silent(error: PrivacyError, keys: tuple[bytes, ...]) -> None:
+def assert_silent(error: Exception, keys: tuple[bytes, ...]) -> None:
     assert (None, None) == (error.__cause__, error.__context__)
     for key in keys:
         for written in (base64_of(key), key.hex(), repr(key)):
@@ -444,14 +445,57 @@ def test_no_keys_in_the_environment_is_no_keyring() -> None:
 )
 def test_a_broken_environment_is_named_in_silence(variable: str, value: str) -> None:
     """The variable and its form are said, the keys are not."""
-    with pytest.raises(KeysInEnvironmentBroken, match=f"environment variable {variable}") as caught:
+    with pytest.raises(KeysGivenBroken, match=f"environment variable {variable}") as caught:
         Keyring.from_environment(environment(1) | {variable: value})
     assert_silent(caught.value, (KEY, bytes([1]) * 32))
 
 
-def test_keys_of_the_environment_are_rotated_there() -> None:
+def secrets(folder: Path, given: dict[str, str], mode: int = 0o440) -> tuple[SecretRef, SecretRef]:
+    """Files as Kubernetes mounts them: for the group to read."""
+    for name, text in given.items():
+        (folder / name).write_text(text + "\n")
+        (folder / name).chmod(mode)
+    return SecretRef(file=folder / "RADERA_MASTER_KEYS"), SecretRef(file=folder / "RADERA_DIGEST_KEY")
+
+
+def test_keys_come_from_secrets_that_the_settings_name(tmp_path: Path) -> None:
+    """A mounted Secret may be read by its group. It opens what the same keys in variables sealed."""
+    sealed = from_environment(environment(3, 7)).seal_installation("callback-body", b"anna@example.com")
+    keyring = Keyring.from_secrets(*secrets(tmp_path, environment(3, 7)), environ={})
+
+    assert [3, 7] == [one.number for one in keyring.generations]
+    assert b"anna@example.com" == keyring.unseal_installation("callback-body", sealed)
+
+
+@pytest.mark.parametrize("mode", [0o444, 0o441, 0o604])
+def test_keys_that_everybody_can_read_are_refused(tmp_path: Path, mode: int) -> None:
+    """0444 is what Kubernetes mounts where nothing else is said."""
+    with pytest.raises(SecretUnavailable, match="everybody on this machine can read") as caught:
+        Keyring.from_secrets(*secrets(tmp_path, environment(1), mode), environ={})
+    assert_silent(caught.value, (KEY, bytes([1]) * 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("RADERA_MASTER_KEYS", "keys.master"), ("RADERA_DIGEST_KEY", "keys.digest")]
+)
+def test_a_broken_secret_is_named_in_silence(tmp_path: Path, name: str, place: str) -> None:
+    """The setting and the form are said, the keys are not."""
+    with pytest.raises(KeysGivenBroken, match=f"The secret in {place} has") as caught:
+        Keyring.from_secrets(*secrets(tmp_path, environment(1) | {name: base64_of(KEY)[:-4]}), environ={})
+    assert_silent(caught.value, (KEY, bytes([1]) * 32))
+
+
+def test_keys_that_come_in_two_ways_are_refused(tmp_path: Path) -> None:
+    """Of two that differ, the wrong ones would seal what nobody else opens."""
+    with pytest.raises(KeysTwice):
+        Keyring.from_secrets(*secrets(tmp_path, environment(1)), environ=environment(1))
+
+
+@pytest.mark.parametrize("by_file", [False, True])
+def test_keys_of_somebody_else_are_rotated_there(tmp_path: Path, by_file: bool) -> None:
     """A generation that only this process knew would be lost with it."""
-    keyring = from_environment(environment(1, 2))
+    given = secrets(tmp_path, environment(1, 2))
+    keyring = Keyring.from_secrets(*given, environ={}) if by_file else from_environment(environment(1, 2))
     with pytest.raises(KeysElsewhere):
         keyring.rotate(NOW)
     with pytest.raises(KeysElsewhere):

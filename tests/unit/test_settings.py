@@ -216,7 +216,17 @@ after = ["cmr"]
         (
             "[dpo]",
             '[database]\nurl = "postgresql://radera:hunter2@db.example.com/radera"\n[dpo]',
-            "database.url: holds a password; take it out and give it in PGPASSFILE or PGPASSWORD",
+            "database.url: holds a password; take it out and name where it is in database.password",
+        ),
+        (
+            "[dpo]",
+            '[database]\npassword = { env = "DB_PASSWORD" }\n[dpo]',
+            "database.password: SQLite has none; take it away, or name a server in url",
+        ),
+        (
+            "[dpo]",
+            '[keys]\nmaster = { file = "/run/secrets/master-keys" }\n[dpo]',
+            "keys: master and digest come together; give both or neither",
         ),
         (
             "[dpo]",

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
+from orchestrator.secret import SecretRef
 from orchestrator.store.engine import bare_engine, database_name, revision_of
 from orchestrator.store.errors import NewerSchema
 from orchestrator.store.tables import REVISION
@@ -31,9 +32,9 @@ class Upgraded:
     after: str
 
 
-def current(url: str) -> str | None:
+def current(url: str, *, password: SecretRef | None = None) -> str | None:
     """The revision that the database is at; None where there are no tables."""
-    engine = bare_engine(url)
+    engine = bare_engine(url, password=password)
     try:
         with engine.connect().execution_options(read_only=True) as connection:
             return revision_of(connection)
@@ -41,9 +42,9 @@ def current(url: str) -> str | None:
         engine.dispose()
 
 
-def upgrade(url: str, to: str = REVISION) -> Upgraded:
+def upgrade(url: str, to: str = REVISION, *, password: SecretRef | None = None) -> Upgraded:
     """Bring the database to the revision `to`. Raises one of `store.errors`; then nothing was changed."""
-    engine = bare_engine(url)
+    engine = bare_engine(url, password=password)
     try:
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
