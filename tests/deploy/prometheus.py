@@ -1,6 +1,7 @@
 """A real Prometheus, with the rules and the scrape configuration that are shipped, on processes of a test."""
 
 import json
+import math
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,9 +31,10 @@ class Prometheus:
         return found
 
     def value(self, expression: str) -> float:
-        """The one value of a query."""
-        (series,) = self.query(expression)
-        return float(series["value"][1])
+        """The one value of a query, or NaN while there is none."""
+        found = self.query(expression)
+        assert len(found) <= 1, (expression, found)
+        return float(found[0]["value"][1]) if found else math.nan
 
     def label_values(self, label: str, match: str) -> list[str]:
         return [str(one) for one in self._get(f"label/{label}/values", **{"match[]": match})]
