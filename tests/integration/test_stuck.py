@@ -26,9 +26,9 @@ def hangs(*_):
     threading.Event().wait()
 
 kafka.made = hangs
-kafka_subscription._SILENCE = kafka_subscription._STORE_LIMIT = 0.1
+kafka_subscription._SILENCE = kafka_subscription._STORE_LIMIT = kafka_subscription._SLICE = 0.1
 kafka_watch.Watch.__init__.__defaults__ = (0.1,)
-Roles.stop.__defaults__ = (0.5,)
+Roles.stop.__defaults__ = (0.2,)
 sys.exit(up.run(Path(sys.argv[1]), ("mailbox",)))
 """
 
