@@ -31,6 +31,7 @@ FIELDS = frozenset(
         "code",
         "correlation",
         "count",
+        "end",
         "event_id",
         "failures",
         "generation",

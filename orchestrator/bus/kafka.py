@@ -158,6 +158,7 @@ class KafkaBus:
         topics: Collection[str],
         *,
         positions: Positions | Callable[[], Positions] | None = None,
+        on_stray: Callable[[Positions], object] | None = None,
     ) -> KafkaSubscription:
         """A reader of `topics`. It joins the group when it first polls, and again after a failure."""
         names = tuple(dict.fromkeys(topics))
@@ -172,6 +173,7 @@ class KafkaBus:
                 watch=self._watch,
                 on_fenced=self._was_fenced,
                 on_closed=self._was_closed,
+                on_stray=on_stray,
                 schemas=self._registry,
             )
             self._open[subscription] = (group, number)

@@ -140,10 +140,12 @@ class Admin:
                 time.sleep(_ASK_AGAIN)
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
-        """How many records of these topics the group has not behind it."""
+        """How many records of these topics the group has not behind it. One whose position lies beyond the
+        end has read none of those that are there, and will read them all.
+        """
         stored = self.stored(group)
         return sum(
-            max(0, end - max(first, stored.get(place, 0)))
+            end - (at if first <= (at := stored.get(place, 0)) <= end else first)
             for place, (first, end) in self.extent(topics).items()
         )
 

@@ -259,6 +259,22 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
             time.sleep(_STORE_RETRY)
         raise KafkaTimeoutError("the positions were not stored in time")
 
+    def stored(self, places: Collection[Place], limit: float) -> dict[Place, int]:
+        """The group's positions, on those partitions where it has one."""
+        partitions = [TopicPartition(*place) for place in places]
+        found = self._coordinator.fetch_committed_offsets(partitions, timeout_ms=int(limit * 1000))
+        return {tuple(partition): at.offset for partition, at in found.items() if at.offset >= 0}
+
+    def extent(self, places: Collection[Place], limit: float) -> dict[Place, tuple[int, int]]:
+        """The oldest offset of each partition, and the one after its newest; a partition that no broker leads
+        now can't be asked, and is left out.
+        """
+        leader = self._cluster.leader_for_partition
+        led = [one for one in (TopicPartition(*place) for place in places) if leader(one) not in (None, -1)]
+        firsts = self.beginning_offsets(led, timeout_ms=int(limit * 1000))
+        ends = self.end_offsets(led, timeout_ms=int(limit * 1000))
+        return {tuple(one): (firsts[one], ends[one]) for one in led}
+
     def begin_storing(self, offsets: Mapping[Place, int]) -> None:
         """The same without waiting, for the library's own thread: it is sent before whatever is sent next."""
         self._coordinator.send_positions(_committed(offsets))

@@ -3,7 +3,8 @@
 * **Cooperative rebalances.** A partition that stays with a member keeps its records in flight. Eagerly, each
   deployment would give all of them back, and each vendor call in flight would be made again.
 * **What came is placed before it is read.** A partition that comes is paused by the library's thread, then
-  sought, in the caller's, to the consumer's own position or else the group's, and only then read.
+  sought, in the caller's, to the consumer's own position or else the group's, and only then read. A position
+  that can't be this bus's is not followed: see the port.
 * **What went is forgotten.** Acknowledgements of records from before a partition was lost do nothing, also
   if it has come back. What was acknowledged before a partition goes is stored before others get it.
 * **The group is asked after a silence.** A process that was stopped for longer than a session delivers
@@ -21,7 +22,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -72,6 +73,7 @@ class KafkaSubscription:
         watch: Watch,
         on_fenced: Callable[[], None],
         on_closed: Callable[["KafkaSubscription"], None],
+        on_stray: Callable[[Positions], object] | None = None,
         schemas: Schemas | None = None,
     ) -> None:
         self._schemas = schemas
@@ -83,6 +85,7 @@ class KafkaSubscription:
         self._watch = watch
         self._on_fenced = on_fenced
         self._on_closed = on_closed
+        self._on_stray = on_stray
         self._consumer: Consumer | None = None
         self._member = ""
         # Held by the one call that uses the consumer.
@@ -90,7 +93,7 @@ class KafkaSubscription:
         # Guards what follows it: the library's thread takes partitions away.
         self._lock = threading.Lock()
         self._shelves: dict[Place, Shelf] = {}
-        self._arrived: dict[Place, bool] = {}
+        self._arrived: set[Place] = set()
         self._seen: set[Place] = set()
         self._order: deque[Place] = deque()
         self._paused: set[Place] = set()
@@ -216,7 +219,7 @@ class KafkaSubscription:
         with self._lock:
             for place in places:
                 consumer.pause(TopicPartition(*place))
-                self._arrived[place] = False
+                self._arrived.add(place)
 
     def goes(self, consumer: Consumer, places: Iterable[Place]) -> None:
         """In the library's thread: these go to others, who begin where we end."""
@@ -245,7 +248,7 @@ class KafkaSubscription:
     def _forget(self, places: Iterable[Place]) -> None:
         for place in places:
             self._shelves.pop(place, None)
-            self._arrived.pop(place, None)
+            self._arrived.discard(place)
             self._paused.discard(place)
             with suppress(ValueError):
                 self._order.remove(place)
@@ -259,25 +262,50 @@ class KafkaSubscription:
             self._member = member
         if not self._arrived:
             return
-        arrived = dict(self._arrived)
-        wanted = self._wanted(arrived)
-        for place, distrusted in arrived.items():
+        for place, (start, is_stray) in self._starts(consumer, tuple(self._arrived)).items():
             partition = TopicPartition(*place)
-            start = wanted.get(place)
-            if start is None and distrusted:
-                start = consumer.committed(partition, timeout_ms=int(_STORE_LIMIT * 1000)) or 0
-            if start is not None:
-                # Beyond the end, or before what is kept, the library goes to the oldest record there is.
-                consumer.seek(partition, max(start, 0))
+            consumer.seek(partition, start)
             consumer.resume(partition)
             with self._lock:
-                self._arrived.pop(place, None)
+                self._arrived.discard(place)
                 self._seen.add(place)
                 shelf = Shelf() if self._schemas is None else Shelf(self._schemas.knows)
-                if callable(self._positions) and start:
+                if is_stray or (callable(self._positions) and start):
                     shelf.begin_at(start)
                 self._shelves[place] = shelf
                 self._order.append(place)
+
+    def _starts(self, consumer: Consumer, arrived: Collection[Place]) -> dict[Place, tuple[int, bool]]:
+        """Where reading begins on each partition that some broker leads, and whether that is in place of a
+        position that is none of this bus's.
+        """
+        wanted = self._wanted(arrived)
+        stored = consumer.stored(arrived, _STORE_LIMIT)
+        starts: dict[Place, tuple[int, bool]] = {}
+        for place, (first, end) in consumer.extent(arrived, _STORE_LIMIT).items():
+            position = wanted.get(place, stored.get(place, first))
+            stray = self._is_stray(place, position, end, stored)
+            if 0 < position < first and not stray:
+                _tell("records_gone_unread", place, position, first)
+            starts[place] = (first if stray else max(position, first)), stray
+        strays = {place: start for place, (start, is_stray) in starts.items() if is_stray}
+        if strays and self._on_stray is not None:
+            # Before anything is read: what fails here is tried again with the next poll.
+            self._on_stray(strays)
+        return starts
+
+    def _is_stray(self, place: Place, position: int, end: int, stored: Positions) -> bool:
+        """Whether the position can't be this bus's. A partition may have grown past one since; the group,
+        which is told of each position in a moment, has none on a bus where it never was.
+        """
+        if position > end:
+            _tell("position_beyond_end", place, position, end)
+            return True
+        if callable(self._positions) and position and place not in stored:
+            # Or somebody died before the first moment was over, or the group's positions have expired.
+            _tell("position_of_another_bus", place, position, end, level=logging.WARNING)
+            return True
+        return False
 
     def _distrust(self, consumer: Consumer) -> None:
         """Thrown out and back in within one call, which the library does not tell: what it kept may have
@@ -288,7 +316,7 @@ class KafkaSubscription:
             self._forget(kept)
             for place in kept:
                 consumer.pause(TopicPartition(*place))
-                self._arrived[place] = True
+                self._arrived.add(place)
 
     def _wanted(self, arrived: Iterable[Place]) -> Positions:
         positions = looked_up(self._positions)
@@ -436,3 +464,10 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library
             # Raised in there, it would come out of some later poll.
             _logger.warning("bus_rebalance_failed", extra={"type": type(error).__name__})
             self._subscription.is_confused = True
+
+
+def _tell(what: str, place: Place, position: int, other: int, *, level: int = logging.ERROR) -> None:
+    """Of records that went unread, or are read again; `deploy/README.md` says what to do."""
+    topic, partition = place
+    extra = {"topic": topic, "partition": partition, "offset": position, "end": other}
+    _logger.log(level, what, extra=extra)

@@ -20,6 +20,11 @@ What every adapter promises:
   a function they are looked up, in the subscription's thread, each time that partitions come to it, and are
   the whole truth: a partition that they don't name begins at the oldest record there is, since the backup
   may be from before its first.
+* **A position that is none of this bus's is not followed.** It lies beyond the end of its partition, or is
+  looked up in a database though the bus has none of the group's for that partition: the bus has lost
+  records, or is another one than the position was of, and what comes next would be passed over. Reading
+  begins at the oldest record there is. `on_stray` hears of it before anything is read, so that a database
+  forgets the position: it would count again once the partition has grown past it.
 * **A busy reader stays a reader.** Who has its hands full polls for 0 records now and then: that delivers
   nothing, stores the position and keeps the reader in its group. Who doesn't poll at all counts as dead
   after a while, and others get its records.
@@ -127,8 +132,12 @@ class Bus(Protocol):
         topics: Collection[str],
         *,
         positions: Positions | Callable[[], Positions] | None = None,
+        on_stray: Callable[[Positions], object] | None = None,
     ) -> Subscription:
-        """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty."""
+        """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty.
+        `on_stray` hears where reading begins in place of positions that are none of this bus's, in the
+        subscription's thread.
+        """
         ...
 
     def backlog(self, group: str, topics: Collection[str]) -> int:

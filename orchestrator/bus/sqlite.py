@@ -212,6 +212,7 @@ class SqliteBus:
         topics: Collection[str],
         *,
         positions: Positions | Callable[[], Positions] | None = None,
+        on_stray: Callable[[Positions], object] | None = None,
     ) -> "SqliteSubscription":
         """Join `group`; `positions` move no topic that an open subscription of the group reads already."""
         topics = tuple(dict.fromkeys(topics))
@@ -228,7 +229,16 @@ class SqliteBus:
             for topic in topics:
                 shared.lines[group, topic].readers.add(subscription)
             shared.open.add(subscription)
-            return subscription
+        places = {(topic, PARTITION): start for topic, start in starts.items()}
+        stray = {place: start for place, start in places.items() if start < wanted.get(place, 0)}
+        if stray and on_stray is not None:
+            # After the lock, for the same reason.
+            try:
+                on_stray(stray)
+            except BaseException:
+                subscription.close()
+                raise
+        return subscription
 
     def trim(self, before: int, *, unread: Collection[str] = ()) -> int:
         """Delete the records that are older than `before` and that every group of their topic has behind it.

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
-from orchestrator.bus.port import Bus, Delivery, Subscription
+from orchestrator.bus.port import Bus, Delivery, Positions, Subscription
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.keyring import Keyring
 from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
@@ -114,7 +114,7 @@ class Orchestrator:
         """
         if self._subscription is None:
             self._subscription = self._bus.subscribe(
-                GROUP, TOPICS, positions=lambda: self._store.positions(GROUP)
+                GROUP, TOPICS, positions=lambda: self._store.positions(GROUP), on_stray=self._begin_anew
             )
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
@@ -130,6 +130,13 @@ class Orchestrator:
             applied += self.fire_timers()
         self._shred()
         return applied
+
+    def _begin_anew(self, positions: Positions) -> None:
+        """What the database knows of these partitions was of another bus, or of records that this one lost.
+        What is read twice is in the inbox.
+        """
+        with self._store.begin() as tx:
+            tx.set_positions(GROUP, positions)
 
     def close(self) -> None:
         """Gives back what was polled and not applied."""

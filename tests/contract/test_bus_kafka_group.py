@@ -10,6 +10,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection
 
 import pytest
+from kafka import TopicPartition
 
 from orchestrator.bus.kafka import KafkaBus
 from orchestrator.bus.kafka_subscription import KafkaSubscription
@@ -44,6 +45,12 @@ def halved(one: KafkaSubscription, other: KafkaSubscription) -> bool:
 
 def places(deliveries: list[Delivery]) -> list[tuple[int, int]]:
     return sorted((one.partition, one.offset) for one in deliveries)
+
+
+def begun(bus: KafkaBus, group: str, topic: str) -> None:
+    """The group has been here: it has read the first record."""
+    with bus.subscribe(group, [topic]) as subscription:
+        subscription.ack(receive(subscription, 1)[0])
 
 
 class TestRebalance:
@@ -189,6 +196,7 @@ class TestPositions:
         topic, group = unique("t"), unique("g")
         bus = line.open()
         bus.publish([record(topic, "k", str(n)) for n in range(10)])
+        begun(bus, group, topic)
         with bus.subscribe(group, [topic], positions=lambda: {(topic, 0): 7}) as subscription:
             assert ["7", "8", "9"] == values(receive(subscription, 3))
             assert [] == subscription.poll(0.3, 10)
@@ -198,6 +206,7 @@ class TestPositions:
         topic, group = unique("t"), unique("g")
         bus = line.open()
         bus.publish([record(topic, "k", str(n)) for n in range(10)])
+        begun(bus, group, topic)
         with bus.subscribe(group, [topic], positions=lambda: {(topic, 0): 10}) as subscription:
             poll_until(lambda: committed(line, group, topic) == {0: 10}, subscription)
         assert 0 == bus.backlog(group, [topic])
@@ -217,19 +226,69 @@ class TestPositions:
         assert [] == again + one.poll(0.3, 100)
         one.close()
 
+    def test_positions_beyond_the_end_are_put_right(self, line: Factory) -> None:
+        """Nothing is read before they are, and what comes later below them is not passed over, whether they
+        are the database's or the group's own. Until it is read it waits, whoever asks.
+        """
+        topic, group = unique("t"), unique("g")
+        bus = line.open()
+        line.make([topic])
+        database: dict[tuple[str, int], int] = {(topic, 0): 5}
+        answers = [ConnectionError]
+
+        def put_right(positions: Positions) -> None:
+            if answers:
+                raise answers.pop()
+            database.update(positions)
+
+        with bus.subscribe(group, [topic], positions=lambda: database, on_stray=put_right) as subscription:
+            with pytest.raises(ConnectionError):
+                receive(subscription, 1)
+            poll_until(lambda: committed(line, group, topic) == {0: 0}, subscription)
+            assert {(topic, 0): 0} == database
+            # As a broker has it that kept the group's position and lost the records.
+            assert subscription._consumer is not None
+            subscription._consumer.store({(topic, 0): 5}, 5)
+        bus.publish([record(topic, "k", str(n)) for n in range(3)])
+        assert 3 == bus.backlog(group, [topic])
+        database[topic, 0] = 4
+        with bus.subscribe(group, [topic], positions=lambda: database, on_stray=put_right) as subscription:
+            assert ["0", "1", "2"] == values(receive(subscription, 3))
+        assert {(topic, 0): 0} == database
+
     def test_positions_of_another_bus_lose_nothing(self, line: Factory) -> None:
-        """Positions beyond the end are of a bus that was used before; all of the topic is read."""
+        """Where the group never was, a database's position is of another bus, though this one has grown past
+        it: all of the topic is read.
+        """
         topic = unique("t")
         bus = line.open()
-        bus.publish([record(topic, "k", "1")])
-        with bus.subscribe(unique("g"), [topic], positions={(topic, 0): 50_000}) as subscription:
-            assert ["1"] == values(receive(subscription, 1))
+        bus.publish([record(topic, "k", str(n)) for n in range(8)])
+        database = {(topic, 0): 5}
+        with bus.subscribe(
+            unique("g"), [topic], positions=lambda: database, on_stray=database.update
+        ) as subscription:
+            assert [str(n) for n in range(8)] == values(receive(subscription, 8))
+        assert {(topic, 0): 0} == database
+
+    def test_records_that_went_unread_are_told_of(
+        self, line: Factory, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The topic's retention has taken them: reading goes on after the gap, and not in silence."""
+        topic = unique("t")
+        bus = line.open()
+        bus.publish([record(topic, "k", str(n)) for n in range(4)])
+        line.admin._client.delete_records({TopicPartition(topic, 0): 3})
+        with bus.subscribe(unique("g"), [topic], positions={(topic, 0): 1}) as subscription:
+            assert ["3"] == values(receive(subscription, 1))
+        told = [one for one in caplog.records if one.message == "records_gone_unread"]
+        assert [(0, 1, 3)] == [(one.partition, one.offset, one.end) for one in told]  # type: ignore[attr-defined]  # `extra`
 
     def test_a_database_that_cannot_be_asked(self, line: Factory) -> None:
         """Its error is the caller's to handle, and the next poll asks again; nothing is read before."""
         topic, group = unique("t"), unique("g")
         bus = line.open()
         bus.publish([record(topic, "k", "1"), record(topic, "k", "2")])
+        begun(bus, group, topic)
         away = True
 
         def positions() -> Positions:

@@ -218,12 +218,16 @@ def test_reading_ahead_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_positions_of_another_bus_lose_nothing(bus: SqliteBus) -> None:
-    """Positions beyond the end are of a bus that was used before this one; the topic is read from its
-    beginning.
+    """Positions beyond the end are of a bus that was used before this one. They are put right where they
+    come from, and the topic is read from its beginning; while they can't be, it is not read at all.
     """
     bus.publish([record("t", "k", "1")])
+    positions = {("t", 0): 50_000}
 
-    with bus.subscribe("g", ["t"], positions={("t", 0): 50_000}) as subscription:
+    with pytest.raises(ZeroDivisionError):
+        bus.subscribe("g", ["t"], positions=lambda: positions, on_stray=lambda _: 1 // 0)
+    with bus.subscribe("g", ["t"], positions=lambda: positions, on_stray=positions.update) as subscription:
+        assert {("t", 0): 0} == positions
         assert ["1"] == values(receive(subscription, 1))
 
 

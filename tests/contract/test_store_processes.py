@@ -81,6 +81,7 @@ class View:
         topics: Collection[str],
         *,
         positions: Positions | Callable[[], Positions] | None = None,
+        on_stray: Callable[[Positions], object] | None = None,
     ) -> Subscription:
         at = [after for (_, partition), after in looked_up(positions).items() if partition == self._partition]
         self._next = max(at, default=0)

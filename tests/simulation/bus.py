@@ -110,6 +110,7 @@ class ProcessBus:
         topics: Collection[str],
         *,
         positions: Positions | Callable[[], Positions] | None = None,
+        on_stray: Callable[[Positions], object] | None = None,
     ) -> "StubSubscription":
         self._life.check()
         return StubSubscription(self._bus, self._life, group, tuple(topics), looked_up(positions))

@@ -213,6 +213,15 @@ def test_a_database_from_a_backup_replays_what_it_missed(world: World) -> None:
     assert BEGUN == world.actions(request.request_id)
 
 
+def test_positions_of_another_bus_are_forgotten(world: World) -> None:
+    """Left in the database, they would count again once the bus has grown past them."""
+    with world.store.begin() as transaction:
+        transaction.set_positions(GROUP, {(topics.DECISIONS, 0): 5000, (topics.REQUESTS, 0): 5000})
+    world.publish(topics.REQUESTS, encode(world.request()))
+    assert 1 == world.restarted().step(0.0)
+    assert {topics.DECISIONS: 0, topics.REQUESTS: 2} == positions(world)
+
+
 def test_a_confirmation_that_overtakes_its_request_waits_for_it(world: World) -> None:
     """Topics have no order among themselves: after a restore all of them are read anew, and an answer may be
     read first.
