@@ -84,7 +84,7 @@ def rotate(
 def rewrap(config: Path) -> int:
     """Wraps every open request's key under the current generation; 1 if one can't be read.
 
-    For master keys from the environment, where somebody else adds the new one and takes away the old.
+    For master keys that somebody else keeps, who adds the new one and takes away the old.
     """
     ground = open_ground(config)
     done = ground.keys.rewrap()

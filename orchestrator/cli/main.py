@@ -360,7 +360,7 @@ def keys_public(config: Path) -> None:
 @keys.command("rewrap")
 @CONFIG
 def keys_rewrap(config: Path) -> None:
-    """Wraps the open requests' keys under the current master key, where the environment holds those."""
+    """Wraps the open requests' keys under the current master key, where others keep those."""
     with loading():
         from orchestrator.cli.keys import rewrap
 

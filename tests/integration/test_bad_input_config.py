@@ -173,6 +173,19 @@ def test_a_missing_secret_is_found_by_the_check(tmp_path: Path, reference: str, 
     assert f"radera: {file}: systems.crm.token: {said}" in result.stderr
 
 
+def test_master_keys_that_everybody_can_read_are_found_by_the_check(tmp_path: Path) -> None:
+    """They are refused at the start, so the check says it before."""
+    (tmp_path / "keys").write_text("a key")
+    (tmp_path / "keys").chmod(0o444)
+    reference = f'{{ file = "{tmp_path}/keys" }}'
+    keys = f"[keys]\nmaster = {reference}\ndigest = {reference}\n\n[dpo]"
+    file = write_settings(tmp_path, SETTINGS, ("[dpo]", keys))
+    result = radera("config", "check", "--config", str(file))
+    assert 2 == result.exit_code
+    for name in ("master", "digest"):
+        assert f"radera: {file}: keys.{name}: everybody on this machine can read" in result.stderr
+
+
 # --- starting ---
 
 
