@@ -281,7 +281,7 @@ class TestPositions:
         with bus.subscribe(unique("g"), [topic], positions={(topic, 0): 1}) as subscription:
             assert ["3"] == values(receive(subscription, 1))
         told = [one for one in caplog.records if one.message == "records_gone_unread"]
-        assert [(0, 1, 3)] == [(one.partition, one.offset, one.end) for one in told]  # type: ignore[attr-defined]  # `extra`
+        assert [(0, 1, 3)] == [(one.partition, one.offset, one.end) for one in told]  # type: ignore[attr-defined]  # what the log was given as `extra`
 
     def test_a_database_that_cannot_be_asked(self, line: Factory) -> None:
         """Its error is the caller's to handle, and the next poll asks again; nothing is read before."""
