@@ -136,8 +136,8 @@ class Worker:
             try:
                 await self._run_blocking(lambda: self._bus.publish(records))
                 return
-            except BusUnavailable:
-                _logger.warning("publish_failed", extra={"seconds": wait})
+            except BusUnavailable as error:
+                _logger.warning("publish_failed", extra={"code": error.code, "seconds": wait})
                 await anyio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
@@ -170,8 +170,8 @@ class Worker:
             return 0
         try:
             deliveries = subscription.poll(0.0, free.value)
-        except BusUnavailable:
-            _logger.warning("poll_failed")
+        except BusUnavailable as error:
+            _logger.warning("poll_failed", extra={"code": error.code})
             return 0
         for delivery in deliveries:
             free.acquire_nowait()
@@ -229,8 +229,8 @@ class Worker:
                         ):
                             begin(delivery)
                         wait = FIRST_WAIT
-                    except BusUnavailable:
-                        _logger.warning("poll_failed", extra={"seconds": wait})
+                    except BusUnavailable as error:
+                        _logger.warning("poll_failed", extra={"code": error.code, "seconds": wait})
                         stop.wait(wait)
                         wait = min(wait * 2, LONGEST_WAIT)
                 until = monotonic() + self._drain

@@ -20,6 +20,7 @@ from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.kafka_browse import browse
 from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
+from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_spread import SpreadAssignor
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
@@ -108,10 +109,11 @@ class KafkaBus:
             for one in sent:
                 one.get(timeout=max(0.0, deadline - time.monotonic()))
         except Exception as error:
+            why = producer.refusal or error
             self._give_up(producer)
             if isinstance(error, MessageSizeTooLargeError):
                 raise RecordTooLarge("the bus refused a record for its size") from None
-            raise _unavailable(error) from None
+            raise _unavailable(why) from None
 
     def _sending(self, deadline: float) -> Producer:
         if not self._lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
@@ -138,10 +140,7 @@ class KafkaBus:
             "delivery_timeout_ms": int(self._limit * 1000),
             "metrics_enabled": False,
         }
-        try:
-            producer: Producer = made(Producer, config)
-        except Exception as error:
-            raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+        producer: Producer = made(Producer, config)
         return producer
 
     def _give_up(self, producer: Producer) -> None:
@@ -204,10 +203,7 @@ class KafkaBus:
             "bootstrap_timeout_ms": int(max(limit, _SHORTEST_CONNECT) * 1000),
             "metrics_enabled": False,
         }
-        try:
-            consumer: Consumer = made(Consumer, config)
-        except Exception as error:
-            raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+        consumer: Consumer = made(Consumer, config)
         listener.consumer = consumer
         consumer.subscribe(list(topics), listener=listener)
         return consumer
@@ -250,7 +246,7 @@ class KafkaBus:
 
 def _unavailable(error: Exception) -> BusUnavailable:
     """The library's text may quote records; its type tells enough."""
-    return BusUnavailable(f"the bus did not take the records: {type(error).__name__}")
+    return unavailable("the bus did not take the records", error)
 
 
 def _size(record: Record) -> int:

@@ -17,6 +17,7 @@ from kafka.errors import (
 )
 
 from orchestrator.bus.kafka_client import Place, connection, made
+from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.settings import Kafka
@@ -38,14 +39,11 @@ def opened_admin(settings: Kafka, token: Callable[[], str] | None = None) -> Ite
     Raises:
         BusUnavailable: no broker answers, or not to us.
     """
-    try:
-        client = made(KafkaAdminClient, connection(settings, token) | {"bootstrap_timeout_ms": _CONNECT_MS})
-    except KafkaError as error:
-        raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+    client = made(KafkaAdminClient, connection(settings, token) | {"bootstrap_timeout_ms": _CONNECT_MS})
     try:
         yield Admin(client)
     except KafkaError as error:
-        raise BusUnavailable(f"the bus did not answer: {type(error).__name__}") from error
+        raise unavailable("the bus did not answer", error) from error
     finally:
         client.close()
 

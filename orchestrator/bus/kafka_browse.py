@@ -9,6 +9,7 @@ from kafka.errors import KafkaError
 
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.kafka_client import Consumer, Place, connection, delivery_of, made
+from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.port import BusUnavailable, Delivery
 from orchestrator.settings import Kafka
 
@@ -31,14 +32,11 @@ def browse(
         "isolation_level": "read_committed",
         "metrics_enabled": False,
     }
-    try:
-        consumer: Consumer = made(Consumer, config)
-    except KafkaError as error:
-        raise BusUnavailable(f"the bus can't be reached: {type(error).__name__}") from error
+    consumer: Consumer = made(Consumer, config)
     try:
         yield from _read(consumer, ends)
     except KafkaError as error:
-        raise BusUnavailable(f"the bus failed: {type(error).__name__}") from error
+        raise unavailable("the bus failed", error) from error
     finally:
         consumer.abandon(1.0)
 

@@ -6,6 +6,10 @@ What is known of versions 3.0.9 to 3.0.12, from their source and from trying:
   set there.
 * A client whose construction fails leaves its thread and sockets behind, and a connection that is refused
   leaves its socket; here they are closed.
+* It waits without end for a broker that says nothing while TLS is agreed on, and leaves the socket of one
+  with which it can't be (`_Encrypted`).
+* What comes together with the end of a connection is thrown away: the reason, where a broker refuses a login
+  (`_Whole`).
 * A consumer reads raw bytes. Reading a record that can't be parsed raises, and the poll after that would
   never return: the broken part must be let go first (`unwedge`).
 * A poll that ends while the group is being joined forgets that it was: the answer, when it comes, is thrown
@@ -30,14 +34,16 @@ from typing import Any
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.consumer import ConsumerCoordinator
-from kafka.errors import KafkaTimeoutError, SaslAuthenticationFailedError
+from kafka.errors import InvalidReceiveError, KafkaConnectionError, KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
-from kafka.net.inet import KafkaNetSocket
+from kafka.net.inet import KafkaNetSocket, create_connection
 from kafka.net.sasl.oauth import AbstractTokenProvider
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.partitioner.default import murmur2
 from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.util import WeakMethod
 
+from orchestrator.bus.kafka_failures import HungUp, NoToken, is_refusal, is_telling, unavailable
 from orchestrator.bus.port import BusUnavailable, Delivery
 from orchestrator.secret import SecretUnavailable
 from orchestrator.settings import Kafka
@@ -63,9 +69,9 @@ def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[
         "reconnect_backoff_max_ms": _LONGEST_RECONNECT_MS,
         "proxy_url": f"{_Direct.SCHEMES[0]}://",
     }
+    if settings.security == "tls":
+        config["ssl_context"] = _tls(settings)
     try:
-        if settings.security == "tls":
-            config["ssl_context"] = _tls(settings)
         if settings.mechanism == "OAUTHBEARER":
             read = token or (settings.token.read if settings.token is not None else None)
             config["sasl_oauth_token_provider"] = _Token(read)
@@ -73,9 +79,7 @@ def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[
             config["sasl_plain_username"] = settings.username
             config["sasl_plain_password"] = settings.password.read()
     except SecretUnavailable as error:
-        raise BusUnavailable(str(error)) from None
-    except OSError as error:
-        raise BusUnavailable(f"a certificate of [kafka] can't be used: {error.strerror}") from error
+        raise BusUnavailable(str(error), code="secret_unavailable") from None
     encrypted = settings.security == "tls"
     if settings.mechanism is None:
         config["security_protocol"] = "SSL" if encrypted else "PLAINTEXT"
@@ -86,10 +90,33 @@ def connection(settings: Kafka, token: Callable[[], str] | None = None) -> dict[
 
 
 def _tls(settings: Kafka) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=settings.ca_file)
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)
+    except OSError as error:
+        raise _unusable("kafka.ca_file", error, "not PEM") from None
     if settings.certificate_file is not None:
-        context.load_cert_chain(settings.certificate_file, settings.key_file)
+        try:
+            context.load_cert_chain(settings.certificate_file, settings.key_file, _no_password)
+        except (OSError, _Locked) as error:
+            why = "not PEM, a key with a password, or the key of another certificate"
+            raise _unusable("kafka.certificate_file or kafka.key_file", error, why) from None
     return context
+
+
+class _Locked(Exception):
+    """A key is protected by a password, which nobody is there to type."""
+
+
+def _no_password() -> str:
+    raise _Locked
+
+
+def _unusable(setting: str, error: Exception, otherwise: str) -> BusUnavailable:
+    # OpenSSL's errors are of this type, too, and then say nothing that helps.
+    why = otherwise
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        why = error.strerror or why
+    return BusUnavailable(f"{setting} can't be used ({why}): mend the file", code="certificate_unusable")
 
 
 class _Token(AbstractTokenProvider):  # type: ignore[misc]  # the library has no types
@@ -100,9 +127,12 @@ class _Token(AbstractTokenProvider):  # type: ignore[misc]  # the library has no
         self._read = read
 
     def token(self) -> str:
-        if self._read is None:
-            raise SecretUnavailable("no token for OAUTHBEARER: set kafka.token")
-        return self._read()
+        try:
+            if self._read is None:
+                raise SecretUnavailable("no token for OAUTHBEARER: set kafka.token")
+            return self._read()
+        except SecretUnavailable as error:
+            raise NoToken from error
 
 
 class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
@@ -119,6 +149,40 @@ class _Direct(KafkaNetSocket):  # type: ignore[misc]  # the library has no types
         return sock
 
 
+class _Whole:
+    """A connection of which the last words are heard."""
+
+    def _sock_recv(self) -> tuple[bytes, Exception | None]:
+        heard: tuple[bytes, Exception | None] = super()._sock_recv()  # type: ignore[misc]  # of the other base
+        data, end = heard
+        # The end is there to be read again.
+        return data, None if data else end
+
+
+class _Plain(_Whole, KafkaTCPTransport):  # type: ignore[misc]  # the library has no types
+    """A connection without TLS."""
+
+
+class _Encrypted(_Whole, KafkaSSLTransport):  # type: ignore[misc]  # the library has no types
+    """A connection with TLS."""
+
+    async def agree(self, timeout_at: float | None) -> None:
+        """Returns when both sides have agreed on TLS. One that can't be had is closed."""
+        try:
+            while True:
+                try:
+                    self._sock.do_handshake()
+                except ssl.SSLWantReadError:
+                    await self._net.wait_read(self._sock, timeout_at=timeout_at)
+                except ssl.SSLWantWriteError:
+                    await self._net.wait_write(self._sock, timeout_at=timeout_at)
+                else:
+                    return
+        except BaseException:
+            self.close()
+            raise
+
+
 class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types
     """The library's connections to the brokers."""
 
@@ -127,19 +191,41 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types
         self.cluster.config["allow_auto_create_topics"] = False
         self.cluster.config["retry_backoff_ms"] = _METADATA_RETRY_MS
         self.failure: Exception | None = None
-        connect = self._manager.get_connection
+        self._connect = self._manager.get_connection
+        self._manager.get_connection = self._watched
+        self._manager._build_transport = self._transport  # noqa: SLF001 - there is no other way
 
-        def watched(*args: Any, **more: Any) -> Any:
-            made = connect(*args, **more)
-            made.init_future.add_errback(self._failed)
-            return made
+    def _watched(self, node: Any, *args: Any, **more: Any) -> Any:
+        known = self._manager._conns.get(node)  # noqa: SLF001 - told in no other way
+        made = self._connect(node, *args, **more)
+        if made is not known:
+            made.init_future.add_callback(self._began)
+            made.close_future.add_errback(lambda error: self._ended(made, error))
+        return made
 
-        self._manager.get_connection = watched
+    def _began(self, _: Any) -> None:
+        self.failure = None
 
-    def _failed(self, error: Exception) -> None:
-        # A broker that knows us not hangs up a moment later, which says less.
-        if not isinstance(self.failure, SaslAuthenticationFailedError):
+    def _ended(self, connection: Any, error: Exception) -> None:
+        was_open = connection.parser is not None
+        if was_open and isinstance(error, KafkaConnectionError | InvalidReceiveError):
+            error = error if is_telling(error) else HungUp()
+        # A broker that refuses us may hang up the next time, which says less.
+        if is_telling(error) or not is_telling(self.failure):
             self.failure = error
+
+    async def _transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        config = self._manager.config
+        way = (config["socket_options"], config["proxy_url"])
+        sock = await create_connection(self._net, node.host, node.port, *way, timeout_at=timeout_at)
+        if not self._manager.ssl_enabled:
+            return _Plain(self._net, sock, host=node.host)
+        made = _Encrypted(self._net, sock, host=node.host, ssl_context=config["ssl_context"])
+        try:
+            await made.agree(timeout_at)
+        except (OSError, KafkaError) as error:
+            raise KafkaConnectionError("TLS could not be agreed on") from error
+        return made
 
 
 class _Made:
@@ -161,16 +247,21 @@ class _Made:
 
 
 def made(make: Callable[..., Any], config: Mapping[str, Any]) -> Any:
-    """A client of the library's; one that can't be made leaves nothing behind."""
+    """A client of the library's; one that can't be made leaves nothing behind.
+
+    Raises:
+        BusUnavailable: no broker answers, or not to us.
+    """
     clients = _Made()
     try:
         return make(kafka_client=clients, **config)
     except BaseException as error:
         failure = clients.close()
-        # A wrong password, say, which would otherwise pass for a broker that does not answer.
-        if failure is not None and isinstance(error, KafkaTimeoutError):
-            raise failure from None
-        raise
+        if not isinstance(error, Exception):
+            raise
+        # A wrong password, say, would otherwise pass for a broker that does not answer.
+        why = failure if failure is not None and isinstance(error, KafkaTimeoutError) else error
+        raise unavailable("the bus can't be reached", why) from error
 
 
 class _Member(ConsumerCoordinator):  # type: ignore[misc]  # the library has no types
@@ -221,6 +312,11 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
     def knows_group(self) -> bool:
         """Whether some broker answers for the group."""
         return not self._coordinator.coordinator_unknown()
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why the brokers let us in no longer, if a consumer that is made anew may be let in."""
+        return _refusal(self._client)
 
     @property
     def is_fenced(self) -> bool:
@@ -305,6 +401,10 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
             self._client.close()
 
 
+def _refusal(client: Client) -> Exception | None:
+    return client.failure if is_refusal(client.failure) else None
+
+
 def _committed(offsets: Mapping[Place, int]) -> dict[TopicPartition, OffsetAndMetadata]:
     return {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
 
@@ -359,6 +459,11 @@ class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types
         finally:
             self._holds = False
             self._wake()
+
+    @property
+    def refusal(self) -> Exception | None:
+        """Why the brokers let us in no longer, if a producer that is made anew may be let in."""
+        return _refusal(self._sender._client)  # noqa: SLF001 - told in no other way
 
     def partition_of(self, topic: str, key: bytes | None) -> int | None:
         """The partition for a record of this key; None where the library may choose.

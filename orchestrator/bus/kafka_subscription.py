@@ -13,6 +13,8 @@
 * **A record that can't be parsed is delivered empty**, so that whoever reads it treats it as unreadable,
   and the partition goes on. One that can't be read for reasons of ours (a codec, a checksum) is not passed
   over: polling says that the bus is unavailable.
+* **Who is refused comes again with what counts by then.** A consumer keeps the password and the certificates
+  that it was made with. When the brokers have taken them no longer for a while, it is made anew.
 * **A record waits for its schema.** While the registry that has it is away it is not delivered, nor is what
   lies behind it on its partition.
 """
@@ -31,6 +33,7 @@ from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, RebalanceInProgressError
 
 from orchestrator.bus.kafka_client import Consumer, Place, delivery_of
+from orchestrator.bus.kafka_failures import is_refusal, unavailable
 from orchestrator.bus.kafka_shelf import Shelf
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
@@ -121,7 +124,9 @@ class KafkaSubscription:
                 self._on_fenced()
                 raise BusUnavailable("another process has taken this one's place in the group") from None
             except KafkaError as error:
-                raise BusUnavailable(f"the bus failed: {type(error).__name__}") from error
+                if is_refusal(error) and self._is_silent:
+                    self._discard()
+                raise unavailable("the bus failed", error) from error
             finally:
                 self._polled_at = time.monotonic()
 
@@ -344,9 +349,14 @@ class KafkaSubscription:
                 return taken
             if time.monotonic() >= deadline:
                 # Is it that there is nothing?
-                if time.monotonic() - self._heard_at > _SILENCE:
-                    raise BusUnavailable("no broker answers for the group")
+                if self._is_silent:
+                    raise consumer.refusal or BusUnavailable("no broker answers for the group")
                 return []
+
+    @property
+    def _is_silent(self) -> bool:
+        """No broker has answered for the group for too long."""
+        return time.monotonic() - self._heard_at > _SILENCE
 
     def _look_up(self) -> None:
         """Asks for the schemas that records wait for; not under a lock that the library's thread takes."""
@@ -376,7 +386,7 @@ class KafkaSubscription:
             got = self._in_place_of_broken(consumer)
         except Exception as error:
             self._discard()
-            raise BusUnavailable(f"the bus's client failed: {type(error).__name__}") from error
+            raise unavailable("the bus's client failed", error) from error
         finally:
             self._called_at = time.monotonic()
         # First of all, since the library has passed over them.

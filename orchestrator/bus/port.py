@@ -49,7 +49,13 @@ def looked_up(positions: "Positions | Callable[[], Positions] | None") -> Positi
 
 
 class BusUnavailable(Exception):
-    """The bus cannot be reached or did not take the records; nothing is lost, try again later."""
+    """The bus cannot be reached or did not take the records; nothing is lost, try again later. `code` is for
+    the log: what somebody has to mend, where that is known.
+    """
+
+    def __init__(self, text: str = "", *, code: str | None = None) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class RecordTooLarge(Exception):

@@ -93,8 +93,9 @@ class Loop:
                     return
                 except (StoreUnavailable, BusUnavailable, PrivacyError) as error:
                     self._failing = True
-                    code = type(error).__name__
-                    _logger.warning("role_waits", extra={"role": self.name, "code": code, "seconds": pause})
+                    told = {"role": self.name, "code": type(error).__name__, "seconds": pause}
+                    reason = error.code if isinstance(error, BusUnavailable) else None
+                    _logger.warning("role_waits", extra=told | {"reason": reason})
                 except Exception:
                     self._failing = True
                     _logger.exception("role_failed", extra={"role": self.name})

@@ -1,10 +1,12 @@
 """What of the bus on Kafka can be told without a broker."""
 
+import socket
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka import OffsetSpec
 from kafka.partitioner.default import DefaultPartitioner
 
+from handlers.sandbox.certificates import Authority, new_key
 from orchestrator.bus.kafka import KafkaBus
 from orchestrator.bus.kafka_admin import Admin
 from orchestrator.bus.kafka_client import connection, partition_among
@@ -186,7 +190,15 @@ class TestConnection:
                 {"mechanism": "PLAIN", "username": "u", "password": {"env": "NOT_SET_ANYWHERE"}},
                 "environment variable NOT_SET_ANYWHERE is not set",
             ),
-            ({"ca_file": "/nowhere/ca.pem"}, r"a certificate of \[kafka\] can't be used: No such file"),
+            (
+                {"ca_file": "/nowhere/ca.pem"},
+                r"^kafka.ca_file can't be used \(No such file or directory\): mend the file",
+            ),
+            ({"ca_file": __file__}, r"^kafka.ca_file can't be used \(not PEM\): mend the file"),
+            (
+                {"certificate_file": "/nowhere/c.pem", "key_file": "/nowhere/k.pem"},
+                r"^kafka.certificate_file or kafka.key_file can't be used \(No such file or directory\)",
+            ),
         ],
     )
     def test_what_is_missing_is_named(self, given: dict[str, Any], said: str) -> None:
@@ -195,9 +207,56 @@ class TestConnection:
         with pytest.raises(BusUnavailable, match=said):
             bus.subscribe("g", ["t"]).poll(0, 1)
 
+    def test_a_key_with_a_password(self, tmp_path: Path) -> None:
+        """Nobody is there to type it; OpenSSL would ask the terminal, and wait."""
+        key = new_key("client")
+        locked = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a password"))
+        (tmp_path / "c.pem").write_text(Authority(0).issue("client.example.com", key, client=True))
+        (tmp_path / "k.pem").write_bytes(locked)
+        given = settings(certificate_file=tmp_path / "c.pem", key_file=tmp_path / "k.pem")
+        with pytest.raises(BusUnavailable, match="key with a password") as caught:
+            connection(given)
+        assert "certificate_unusable" == caught.value.code
+
+
+def accepted(server: socket.socket) -> Iterator[socket.socket]:
+    """The connections that wait to be taken."""
+    server.settimeout(0.1)
+    with suppress(TimeoutError):
+        while True:
+            yield server.accept()[0]
+
+
+def is_over(connection: socket.socket) -> bool:
+    """Whether the other side has closed it."""
+    connection.settimeout(1)
+    with connection, suppress(TimeoutError):
+        while connection.recv(4096):
+            pass
+        return True
+    return False
+
 
 class TestAway:
     """Without a broker."""
+
+    def test_one_that_hangs_before_tls(self) -> None:
+        """It takes connections and says nothing: publishing and polling end in their time, and leave no
+        connection behind.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            port = silent.getsockname()[1]
+            given = settings(servers=[f"127.0.0.1:{port}"], publish_limit=timedelta(seconds=1))
+            bus = KafkaBus(given, lambda: 0)
+            started = time.monotonic()
+            with pytest.raises(BusUnavailable, match="can't be reached"):
+                bus.publish([delivery(0)])
+            with pytest.raises(BusUnavailable, match="can't be reached"):
+                bus.subscribe("g", ["t"]).poll(0, 1)
+            assert time.monotonic() - started < 5
+            over = [is_over(connection) for connection in accepted(silent)]
+            assert [True, True] == over
+            bus.close()
 
     def test_polling(self) -> None:
         """Says so in time, again and again, and closing ends it."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator import log
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.privacy import KeyFileMissing
 from orchestrator.service import loops
@@ -71,6 +72,19 @@ def test_a_role_goes_on_after_trouble(error: Exception) -> None:
     loop.stop()
     assert loop.join(5)
     assert ([], ["radera-test"]) == (role.fatal, role.ended_in)
+
+
+def test_the_log_says_what_to_mend(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a bus that is away for a reason: its code, and none of the text."""
+    role = Role(BusUnavailable("see to kafka.password", code="login_refused"))
+    loop = role.loop()
+    loop.start()
+    assert role.worked.wait(5)
+    loop.stop()
+    assert loop.join(5)
+    [told] = [log.entry(record) for record in caplog.records if record.message == "role_waits"]
+    assert ("BusUnavailable", "login_refused") == (told["code"], told["reason"])
+    assert "kafka.password" not in str(told)
 
 
 def test_a_role_in_trouble_is_not_ready() -> None:
