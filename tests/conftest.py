@@ -37,7 +37,7 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 #: Whose tests wait: for what a server or a process does, for a session to time out, for a start.
-WAITED_FOR = frozenset({"kafka", "node", "own_postgresql", "postgresql_server", "world"})
+WAITED_FOR = frozenset({"kafka", "node", "own_postgresql", "postgresql_server", "protected", "world"})
 COMPUTING = Path(__file__).parent / "simulation"
 #: What a test that was given no time of its own is reckoned to take, where those that were take them.
 SHORT = 10.0

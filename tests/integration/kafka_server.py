@@ -17,8 +17,8 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -71,12 +71,14 @@ class Server:
 
 
 class Node:
-    """A node of `deploy/kafka`, for a test that does things to its broker."""
+    """A node of `deploy/kafka`, for a test that does things to its broker; `more` are variables that its
+    script takes.
+    """
 
-    def __init__(self, data: Path, port: int) -> None:
+    def __init__(self, data: Path, port: int, **more: str) -> None:
         self.server = Server(f"127.0.0.1:{port}", 3.0)
         self._data = data
-        self._environ = os.environ | {"KAFKA_DATA": str(data), "KAFKA_PORT": str(port)}
+        self._environ = os.environ | {"KAFKA_DATA": str(data), "KAFKA_PORT": str(port)} | more
 
     def _run(self, verb: str) -> None:
         done = subprocess.run([SCRIPT, verb], env=self._environ, capture_output=True, text=True, check=False)
@@ -147,7 +149,7 @@ def can_run_here() -> bool:
 def must_run_here() -> None:
     """Skips a test whose broker has to be a process of this machine where there can be none."""
     if not can_run_here():
-        cannot_run("no broker to stop: no named one will do, nor a container; install a JDK and Maven")
+        cannot_run("no broker of its own: no named one will do, nor a container; install a JDK and Maven")
 
 
 def _keep(process: int, *stop: str | Path) -> None:
@@ -192,8 +194,12 @@ def _of_this_machine(folder: Path, process: int) -> Server:
         raise CannotStart(
             f"no Kafka: name one in {NAMED} (host:port), start Docker, or install a JDK and Maven"
         )
-    data = folder / "kafka"
-    node = Node(data, free_port())
+    return kept_node(folder / "kafka", process, free_port())
+
+
+def kept_node(data: Path, process: int, port: int, **more: str) -> Server:
+    """A node of `deploy/kafka`, started, that ends with `process`."""
+    node = Node(data, port, **more)
     node.start()
     # Through a shell, since the records go only when nobody writes them any more.
     stop = 'KAFKA_DATA="$1" "$2" stop; rm -rf "$1"'
@@ -201,11 +207,20 @@ def _of_this_machine(folder: Path, process: int) -> Server:
     return node.server
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with (folder / "kafka.lock").open("w") as lock:
+def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for all of its workers."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def once(folder: Path, name: str, start: Callable[[], str]) -> str:
+    """What `start` says of what it has started: done by the first of a run's workers, and heard by all."""
+    with (folder / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        note = folder / f"{name}.address"
+        if not note.exists():
+            note.write_text(start())
+        return note.read_text()
 
 
 def answers(server: Server) -> bool:
@@ -236,23 +251,20 @@ def shared_server(folder: Path) -> Server:
     if named:
         # The shortest session that brokers take by default.
         return _awaited(Server(named, 6.0))
-    with _alone(folder):
-        note = folder / "kafka.address"
-        if note.exists():
-            return Server(note.read_text(), 3.0)
-        server = containers.first(
+
+    def start() -> str:
+        return containers.first(
             lambda: _in_container(folder), lambda: _awaited(_of_this_machine(folder, keepers.owner()))
-        )
-        note.write_text(server.address)
-        return server
+        ).address
+
+    return Server(once(folder, "kafka", start), 3.0)
 
 
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A broker that all tests share; groups and topics are each test's own."""
-    base = tmp_path_factory.getbasetemp()
     try:
-        return shared_server(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+        return shared_server(folder_of_the_run(tmp_path_factory))
     except CannotStart as error:
         cannot_run(str(error))
 
