@@ -371,6 +371,11 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
         ends = self.end_offsets(led, timeout_ms=int(limit * 1000))
         return {tuple(one): (firsts[one], ends[one]) for one in led}
 
+    def reads_at(self, place: Place) -> int | None:
+        """The offset that is read next; None while the library looks for it."""
+        state = self._subscription.assignment.get(TopicPartition(*place))
+        return state.position.offset if state is not None and state.position is not None else None
+
     def begin_storing(self, offsets: Mapping[Place, int]) -> None:
         """The same without waiting, for the library's own thread: it is sent before whatever is sent next."""
         self._coordinator.send_positions(_committed(offsets))

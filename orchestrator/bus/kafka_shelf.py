@@ -49,6 +49,11 @@ class Shelf:
         return self._acked and self.position != self.stored
 
     @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits and nothing is out."""
+        return not self._waiting and not self._out
+
+    @property
     def is_full(self) -> bool:
         return len(self._waiting) >= _MOST_WAITING or self._bytes >= _MOST_WAITING_BYTES
 

@@ -117,6 +117,7 @@ class KafkaSubscription:
             consumer = self._consumer or self._connected(timeout)
             try:
                 if self._is_time_to_store():
+                    self._go_back(consumer)
                     self._store(consumer)
                 return self._delivered(consumer, deadline, max_records)
             except FencedInstanceIdError:
@@ -311,6 +312,27 @@ class KafkaSubscription:
             _tell("position_of_another_bus", place, position, end, level=logging.WARNING)
             return True
         return False
+
+    def _go_back(self, consumer: Consumer) -> None:
+        """The same while a partition is here: where the broker has lost what was read, the library goes back
+        by itself, and says nothing.
+        """
+        with self._lock:
+            ends = {place: one.position for place, one in self._shelves.items() if one.is_empty}
+        back: dict[Place, int] = {}
+        for place, position in ends.items():
+            at = consumer.reads_at(place)
+            if position is not None and at is not None and at < position:
+                _tell("position_beyond_end", place, position, at)
+                back[place] = at
+        if not back:
+            return
+        if self._on_stray is not None:
+            self._on_stray(back)
+        with self._lock:
+            for place, at in back.items():
+                if place in self._shelves:
+                    self._shelves[place].begin_at(at)
 
     def _distrust(self, consumer: Consumer) -> None:
         """Thrown out and back in within one call, which the library does not tell: what it kept may have

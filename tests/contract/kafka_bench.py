@@ -67,6 +67,12 @@ class Factory:
             self.admin.make(Topic(name, self._partitions, 1, config or {}))
             self._made.add(name)
 
+    def remake(self, name: str) -> None:
+        """The topic loses its records, and its offsets begin anew."""
+        self.admin._client.delete_topics([name])
+        self._made.discard(name)
+        self.make([name])
+
     def open(self, registry: Registry | None = None, **settings: object) -> MakingBus:
         bus = MakingBus(self.server.settings(**settings), self.make, registry)
         self._buses.append(bus)

@@ -270,6 +270,23 @@ class TestPositions:
             assert [str(n) for n in range(8)] == values(receive(subscription, 8))
         assert {(topic, 0): 0} == database
 
+    def test_a_partition_that_grows_shorter_while_it_is_read(self, line: Factory) -> None:
+        """The records are gone, and others will have their numbers: database and group are put right though
+        nothing new comes yet.
+        """
+        topic, group = unique("t"), unique("g")
+        bus = line.open()
+        bus.publish([record(topic, "k", str(n)) for n in range(5)])
+        database = {(topic, 0): 0}
+        with bus.subscribe(
+            group, [topic], positions=lambda: database, on_stray=database.update
+        ) as subscription:
+            settle(subscription, receive(subscription, 5))
+            database[topic, 0] = 5
+            line.remake(topic)
+            poll_until(lambda: committed(line, group, topic) == {0: 0}, subscription)
+            assert {(topic, 0): 0} == database
+
     def test_records_that_went_unread_are_told_of(
         self, line: Factory, caplog: pytest.LogCaptureFixture
     ) -> None:
