@@ -121,7 +121,7 @@ class Protected:
             (folder / name).write_bytes((self.folder / name).read_bytes())
         file = folder / f"{unique('radera')}.toml"
         file.write_text(
-            f'{_INSTALLATION}\n[kafka]\nreplication = 1\nsession = "PT6S"\npublish_limit = "PT10S"\n{table}'
+            f'{_INSTALLATION}\n[kafka]\nreplication = 1\nsession = "PT6S"\npublish_limit = "PT6S"\n{table}'
         )
         return file
 

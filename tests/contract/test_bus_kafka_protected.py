@@ -249,7 +249,7 @@ def test_a_password_is_changed(protected: Protected, tmp_path: Path, monkeypatch
     settings = protected.settings(
         protected.at("SASL_PLAINTEXT", "127.0.0.1") + NO_TLS + SCRAM + login, tmp_path
     )
-    settings = settings.model_copy(update={"publish_limit": timedelta(seconds=4)})
+    settings = settings.model_copy(update={"publish_limit": timedelta(seconds=2)})
     topic = protected.topic()
     with opened(settings) as bus, bus.subscribe(unique("g"), [topic]) as subscription:
         bus.publish([record(topic, "k", "1")])
