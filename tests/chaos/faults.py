@@ -6,6 +6,9 @@ the history says it.
 
 What takes its time ends by itself later: a stopped process is woken, a role that was scaled out is scaled
 in. `heal` ends everything at once.
+
+Some come once in a run, in the first deck: the broker stays away for minutes. Until it is back nothing else
+is broken, so that what is seen then is what the roles do about it by themselves.
 """
 
 import heapq
@@ -39,6 +42,8 @@ DECK = {
     "copies": 4,
 }
 ONE_OF_EACH = dict.fromkeys(DECK, 1)
+#: What is in the first deck of a long run, too.
+ONCE = {"broker_for_minutes": 1}
 
 _MAIL: tuple[dict[str, Any], ...] = (
     {"vendor": "mail", "kind": "451", "times": 6},
@@ -50,18 +55,17 @@ _MAIL: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A time in which a mail may have gone twice: a mailbox was killed or stopped, or what it needs to
-    record a mail was away. Seconds since the epoch.
-    """
+    """A time without a broker, in seconds since the epoch."""
 
     began: float
     ended: float
 
 
-def dealt(rng: random.Random, deck: dict[str, int]) -> Iterator[str]:
-    """Faults without end, a shuffled deck after another."""
-    cards = [name for name, times in deck.items() for _ in range(times)]
-    while True:
+def dealt(rng: random.Random, deck: dict[str, int], once: dict[str, int]) -> Iterator[str]:
+    """Faults without end, a shuffled deck after another; the first one with what is dealt once."""
+    first = deck | once
+    for one in itertools.chain([first], itertools.repeat(deck)):
+        cards = [name for name, times in one.items() for _ in range(times)]
         rng.shuffle(cards)
         yield from cards
 
@@ -74,11 +78,12 @@ class Trouble:
     rng: random.Random
     traffic: Traffic
     deck: dict[str, int] = field(default_factory=lambda: dict(DECK))
+    once: dict[str, int] = field(default_factory=dict)
     #: Seconds between two faults.
     pause: tuple[float, float] = (0.5, 4.0)
     done: Counter[str] = field(default_factory=Counter)
-    spells: list[Spell] = field(default_factory=list)
-    lost_mails: int = 0
+    away: list[Spell] = field(default_factory=list)
+    is_broker_away: bool = False
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: Iterator[int] = field(default_factory=itertools.count)
     _next_at: float = 0.0
@@ -90,8 +95,8 @@ class Trouble:
         now = time.monotonic()
         while self._agenda and self._agenda[0][0] <= now:
             heapq.heappop(self._agenda)[2]()
-        if more and now >= self._next_at:
-            self._faults = self._faults or dealt(self.rng, self.deck)
+        if more and now >= self._next_at and not self.is_broker_away:
+            self._faults = self._faults or dealt(self.rng, self.deck, self.once)
             name = next(self._faults)
             self.strike(name)
             self._next_at = time.monotonic() + self.rng.uniform(*self.pause)
@@ -108,6 +113,7 @@ class Trouble:
             "stop": self._stop,
             "scale": self._scale,
             "broker": self._broker,
+            "broker_for_minutes": self._broker_for_minutes,
             "database": self._database,
             "slow": self._slow,
             "vendor_fails": self._vendor_fails,
@@ -118,8 +124,7 @@ class Trouble:
 
     def heal(self) -> None:
         """Ends what still goes on."""
-        while self._agenda:
-            heapq.heappop(self._agenda)[2]()
+        self._end_all()
         self.installation.outside.clear_faults()
         for vendor in self.installation.vendors.values():
             vendor.clear()
@@ -138,8 +143,6 @@ class Trouble:
             self._note(f"nobody to kill of {', '.join(roles)}")
             return
         self._note(f"SIGKILL {victim.name}, back after {back:.1f} s")
-        if victim.role == "mailbox":
-            self._spell(2.0)
         victim.kill()
         self._later(back, lambda: self._back(victim))
 
@@ -154,8 +157,6 @@ class Trouble:
         if victim is None:
             return
         self._note(f"SIGSTOP {victim.name} for {while_:.1f} s")
-        if victim.role == "mailbox":
-            self._spell(while_ + 5.0)
         victim.stop()
         self._later(while_, lambda: self._wake(victim))
 
@@ -189,16 +190,30 @@ class Trouble:
     def _broker(self) -> None:
         away = self.rng.uniform(0.0, 6.0)
         self._note(f"SIGKILL of the broker, back after {away:.1f} s")
-        self._spell(away + 20.0)
+        began = time.time()
         self.installation.node.kill()
         time.sleep(away)
+        self._broker_back(began)
+
+    def _broker_for_minutes(self) -> None:
+        """Longer than anybody tries to publish, while requests go on coming in."""
+        self._end_all()
+        away = self.rng.uniform(120.0, 180.0)
+        self._note(f"SIGKILL of the broker, back after {away:.0f} s")
+        began = time.time()
+        self.installation.node.kill()
+        self.is_broker_away = True
+        self._later(away, lambda: self._broker_back(began))
+
+    def _broker_back(self, began: float) -> None:
         self.installation.node.start()
+        self.is_broker_away = False
+        self.away.append(Spell(began, time.time()))
         self._note("the broker is back")
 
     def _database(self) -> None:
         away = self.rng.uniform(0.0, 5.0)
         self._note(f"immediate stop of the database, back after {away:.1f} s")
-        self._spell(away + 15.0)
         self.installation.database.stop()
         time.sleep(away)
         self.installation.database.start()
@@ -224,8 +239,6 @@ class Trouble:
     def _mail_fails(self) -> None:
         fault = self.rng.choice(_MAIL)
         self._note(f"the mail server: {fault}")
-        if fault["kind"] == "lost_response":
-            self.lost_mails += int(fault["times"])
         self.installation.outside.fault(**fault)
 
     def _copies(self) -> None:
@@ -237,10 +250,9 @@ class Trouble:
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._agenda, (time.monotonic() + seconds, next(self._number), action))
 
-    def _spell(self, seconds: float) -> None:
-        now = time.time()
-        # A mail that was sent just before may not be recorded.
-        self.spells.append(Spell(now - 2.0, now + seconds))
+    def _end_all(self) -> None:
+        while self._agenda:
+            heapq.heappop(self._agenda)[2]()
 
     def _note(self, text: str) -> None:
         self.installation.note(text)

@@ -3,16 +3,19 @@
 * A process that ends by itself is started again after a moment, and it is noted with its exit code.
 * One that was told to end by SIGTERM has to end with 0, in time; one that was not up yet may just end.
 * What a process writes goes into one file, through all its lives.
+* Every life has a name of its own, and what it mails comes from an address that says whose it is.
 """
 
+import itertools
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
@@ -20,6 +23,19 @@ from tests.integration.processes import RADERA, environment, free_port
 
 _AGAIN_AFTER = 1.0
 _STOP_LIMIT = 30.0
+_LIVES = itertools.count(1)
+
+What = Literal["started", "killed", "stopped", "woken", "told to end", "ended by itself"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to a life, and when, in seconds since the epoch."""
+
+    at: float
+    role: str
+    life: str
+    what: What
 
 
 @dataclass(slots=True)
@@ -32,6 +48,10 @@ class Process:
     config: Path
     log: Path
     port: int = field(default_factory=free_port)
+    #: Of the address that its mail comes from; without, it is the configured one.
+    domain: str | None = None
+    changes: list[Change] = field(default_factory=list)
+    life: str = ""
     running: subprocess.Popen[bytes] | None = None
     is_wanted: bool = False
     is_stopped: bool = False
@@ -51,6 +71,9 @@ class Process:
 
     def start(self) -> None:
         self.is_wanted = True
+        self.life = f"{self.name}.{next(_LIVES)}"
+        self.changed("started")
+        sender = {} if self.domain is None else {"RADERA_SMTP__SENDER": f"{self.life}@{self.domain}"}
         self.log.touch()
         self._began = self.log.stat().st_size
         with self.log.open("ab") as log:
@@ -59,24 +82,30 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(RADERA_HTTP__PORT=str(self.port), PYTHONFAULTHANDLER="1"),
+                env=environment(RADERA_HTTP__PORT=str(self.port), PYTHONFAULTHANDLER="1", **sender),
             )
+
+    def changed(self, what: What) -> None:
+        self.changes.append(Change(time.time(), self.role, self.life, what))
 
     def kill(self) -> None:
         """SIGKILL; it stays down until it is started."""
         self.is_wanted = self.is_stopped = False
         if self.running is not None:
+            self.changed("killed")
             self.running.kill()
             self.running.wait()
 
     def stop(self) -> None:
         """SIGSTOP: alive, and does nothing, not even die."""
         assert self.running is not None
+        self.changed("stopped")
         self.running.send_signal(signal.SIGSTOP)
         self.is_stopped = True
 
     def wake(self) -> None:
         assert self.running is not None
+        self.changed("woken")
         self.running.send_signal(signal.SIGCONT)
         self.is_stopped = False
 
@@ -107,13 +136,20 @@ class _Ending:
 
 
 class Fleet:
-    """All processes of an installation. `note` hears of what nobody ordered."""
+    """All processes of an installation, each with the settings of its command's account and mail from its own
+    address at `domain`. `note` hears of what nobody ordered.
+    """
 
-    def __init__(self, config: Path, logs: Path, note: Callable[[str], None]) -> None:
-        self._config = config
+    def __init__(
+        self, configs: Mapping[str, Path], logs: Path, domain: str, note: Callable[[str], None]
+    ) -> None:
+        self._configs = configs
         self._logs = logs
+        self._domain = domain
         self._note = note
         self.processes: dict[str, Process] = {}
+        #: All that happened to any of them, in order.
+        self.changes: list[Change] = []
         #: Ends that were asked for and did not come as they should.
         self.bad_ends: list[str] = []
         self._ending: list[_Ending] = []
@@ -124,7 +160,15 @@ class Fleet:
         name = next(name for n in range(1, 100) if (name := f"{role}-{n}") not in taken)
         process = self.processes.get(name)
         if process is None or process.is_alive:
-            process = Process(name, role, words, self._config, self._logs / f"{name}.log")
+            process = Process(
+                name,
+                role,
+                words,
+                self._configs[words[0]],
+                self._logs / f"{name}.log",
+                domain=self._domain,
+                changes=self.changes,
+            )
             self.processes[name] = process
         process.port = port or process.port
         process.start()
@@ -146,6 +190,7 @@ class Fleet:
         # The process may be started again before its end is seen.
         self._ending.append(_Ending(process.name, process.running, process.has_been_up))
         process.is_wanted = False
+        process.changed("told to end")
         process.running.send_signal(signal.SIGTERM)
 
     def supervise(self) -> None:
@@ -157,6 +202,7 @@ class Fleet:
             if not process.again_at:
                 assert process.running is not None
                 self._note(f"{process.name} ended by itself with {process.running.returncode}")
+                process.changed("ended by itself")
                 process.again_at = now + _AGAIN_AFTER
             elif now >= process.again_at:
                 process.again_at = 0.0

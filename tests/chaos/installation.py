@@ -1,7 +1,8 @@
 """An installation on servers of its own: a broker, a PostgreSQL, the vendors, and every role as processes.
 
-Set up as the deployment guide says, by the commands that it names. The servers are the test's to stop, kill
-and start again; nobody else uses them.
+Set up as the deployment guide says, by the commands that it names, with an account for each role that may do
+what the role does and no more. The servers are the test's to stop, kill and start again; nobody else uses
+them.
 """
 
 import os
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import URL
 
 from handlers.registry import GROUP
 from orchestrator.bus.port import BusUnavailable
@@ -50,6 +52,16 @@ READ = (
     topics.OUTCOMES,
     *(name(kind) for kind in (*KINDS, "recruitment") for name in (topics.commands, topics.callbacks)),
 )
+#: As whom each command works, and the owner and the administrator, who is the test itself.
+ACCOUNTS = {
+    "orchestrator": "radera_orchestrator",
+    "worker": "radera_worker",
+    "mailbox": "radera_mailbox",
+    "serve": "radera_serve",
+    "owner": "radera_owner",
+    "administrator": None,
+}
+_SCRIPTS = Path(__file__).parents[2] / "deploy" / "postgresql"
 #: Who reads what.
 GROUPS = {
     "orchestrator": (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS),
@@ -57,7 +69,8 @@ GROUPS = {
     "worker": READ[4:],
 }
 DOMAIN = "radera.controller.example"
-DPO = "dpo@controller.example"
+SENDERS = "controller.example"
+DPO = f"dpo@{SENDERS}"
 NORD = "radering@agency-nord.example"
 SESSION = 3.0
 _TEXT = """
@@ -76,7 +89,8 @@ address = "{dpo}"
 host = "127.0.0.1"
 port = {smtp_port}
 security = "none"
-sender = "radera@controller.example"
+sender = "radera@{senders}"
+timeout = "PT2S"
 retry_first = "PT0.3S"
 retry_cap = "PT1S"
 
@@ -131,16 +145,20 @@ T = TypeVar("T")
 
 @dataclass
 class Installation:
-    """The processes and the servers, and what can be seen of them from outside."""
+    """The processes and the servers, and what can be seen of them from outside. `ground` sees everything;
+    `desk` takes requests in, as the one whose work that is.
+    """
 
     directory: Path
     config: Path
+    configs: dict[str, Path]
     node: Node
     database: LocalServer
     vendors: dict[str, Vendor]
     outside: Vendors
     fleet: Fleet
     ground: Ground
+    desk: Ground
     http_port: int
     people: list[Person] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -182,7 +200,7 @@ class Installation:
         """Submits the person's request; whether it was taken. Tried again, it is the same request."""
         try:
             submit_to(
-                self.ground,
+                self.desk,
                 [identifier_of("email", person.email)],
                 request_id=person.request_id,
                 scope=SYSTEMS,
@@ -304,15 +322,15 @@ def installed(
         outside = stack.enter_context(vendors(directory / "vendors"))
         outside.seed({"agencies": [_AGENCY]})
         http_port = free_port()
-        config = home / "radera.toml"
         text = _TEXT.format(
             domain=DOMAIN,
+            senders=SENDERS,
             dpo=DPO,
             nord=NORD,
             agency=AGENCY,
             http_port=http_port,
             smtp_port=outside.smtp_port,
-            database=database.url.set(database="radera").render_as_string(hide_password=False),
+            database="{database}",
             kafka=node.server.address,
             session=SESSION,
         )
@@ -326,26 +344,56 @@ def installed(
         for old, new in changes:
             assert old in text, old
             text = text.replace(old, new)
-        config.write_text(text)
-        for words in (("keys", "create"), ("db", "upgrade"), ("topics", "apply")):
-            told(config, *words)
-        ground = open_ground(config)
+        configs = _configs(home, text, database)
+        run_script(database, "roles.sql")
+        for whose, *words in (
+            ("owner", "keys", "create"),
+            ("owner", "db", "upgrade"),
+            ("orchestrator", "topics", "apply"),
+        ):
+            told(configs[whose], *words)
+        run_script(database, "grants.sql", ACCOUNTS["owner"])
+        ground, desk = open_ground(configs["administrator"]), open_ground(configs["serve"])
         stack.callback(ground.close)
+        stack.callback(desk.close)
         notes: list[str] = []
         installation = Installation(
             directory=directory,
-            config=config,
+            config=configs["administrator"],
+            configs=configs,
             node=node,
             database=database,
             vendors=instant,
             outside=outside,
-            fleet=Fleet(config, logs, lambda text: installation.note(text)),
+            fleet=Fleet(configs, logs, SENDERS, lambda text: installation.note(text)),
             ground=ground,
+            desk=desk,
             http_port=http_port,
             notes=notes,
         )
         stack.callback(installation.fleet.discard)
         yield installation
+
+
+def _configs(home: Path, text: str, database: LocalServer) -> dict[str, Path]:
+    """The settings of each account: the same but for the account."""
+    made = {}
+    for whose, role in ACCOUNTS.items():
+        made[whose] = home / f"{whose}.toml"
+        url = _as(database, role).render_as_string(hide_password=False)
+        made[whose].write_text(text.replace("{database}", url))
+    return made
+
+
+def _as(database: LocalServer, role: str | None) -> URL:
+    url = database.url.set(database="radera")
+    return url if role is None else url.update_query_dict({"options": f"-crole={role}"})
+
+
+def run_script(database: LocalServer, name: str, role: str | None = None) -> None:
+    """One of the deployment's."""
+    with connect(_as(database, role)) as connection:
+        connection.execute((_SCRIPTS / name).read_bytes())
 
 
 @contextmanager

@@ -4,39 +4,30 @@ the topics as they are. Each rule gives what is wrong, in lines.
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.parser import BytesHeaderParser
-from itertools import pairwise
 
 from orchestrator.smtp import message_id
 from schemas import topics
 from schemas.codec import schema_id_of
 from schemas.messages import Outcome
-from tests.chaos.faults import Spell, Trouble
+from tests.chaos.disorder import Disorder
+from tests.chaos.faults import Trouble
 from tests.chaos.installation import DOMAIN, DPO, GROUPS, READ, Installation, patiently
+from tests.chaos.mails import Mails
 from tests.chaos.people import Person
 from tests.chaos.records import MARK
 
 _SHOWN = 12
+#: The outcomes that a request has, and those that one which came in disorder may have as well.
+_KINDS = {"completed", "acted", "notice"}
+_MORE = {"decided": {"escalated"}, "supplemented": {"escalated", "corrected"}}
 #: Log records that only a fault of ours can make.
 _OURS = re.compile(
     r"saga_quarantined|batch_failed|event_failed|timers_failed|worker_error|handler_error|"
     r"role_failed_at_the_end|outcome_without_words|Fatal Python error"
 )
-
-
-@dataclass
-class Mail:
-    """A mail as the server took it: its Message-ID, recipient, moment (seconds), and text without its
-    date.
-    """
-
-    message: str
-    to: str
-    at: float
-    text: bytes
 
 
 @dataclass
@@ -46,6 +37,7 @@ class Judgement:
     installation: Installation
     trouble: Trouble
     bystanders: list[Person]
+    disorder: Disorder
 
     def wrong(self) -> list[str]:
         """Every rule that does not hold, in lines."""
@@ -57,6 +49,7 @@ class Judgement:
             self.mails,
             self.poison,
             self.framing,
+            self.disorder.wrong,
             self.timelines,
             self.rest,
             self.processes,
@@ -108,7 +101,9 @@ class Judgement:
 
     def outcomes(self) -> Iterator[str]:
         """One completion for each request, and nothing that calls for the officer but what is unreadable."""
-        of_people = {person.request_id for person in self.installation.people}
+        of_people = {
+            person.request_id: _KINDS | _MORE.get(person.comes, set()) for person in self.installation.people
+        }
         said = self._outcomes()
         completed = Counter(one.request_id for one in said if one.kind == "completed")
         for request_id in of_people:
@@ -116,7 +111,8 @@ class Judgement:
                 yield f"{request_id} has {completed[request_id]} completions"
         yield from (f"completion of a stranger: {one}" for one in completed if one not in of_people)
         for one in said:
-            if one.request_id in of_people and one.kind not in ("completed", "acted", "notice"):
+            expected = of_people.get(one.request_id)
+            if expected is not None and one.kind not in expected:
                 yield f"{one.request_id}: an outcome {one.kind}, {one.code}"
 
     def completions(self) -> Iterator[str]:
@@ -136,42 +132,20 @@ class Judgement:
                 yield f"{one.request_id} was completed before the last of it was erased"
 
     def mails(self) -> Iterator[str]:
-        """Each outcome one mail; a second is the same, and had a reason."""
-        copies: dict[str, list[Mail]] = defaultdict(list)
-        for mail in self.taken():
-            copies[mail.message].append(mail)
+        """Each outcome one mail; a second is the same, and had a reason. So had a second to the agency."""
+        mails = Mails(self.installation, self.trouble.away)
         wanted = {message_id(DOMAIN, one.request_id, one.event_id): one for one in self._outcomes()}
         for message, outcome in wanted.items():
-            if message not in copies:
+            if message not in mails.copies:
                 yield f"{outcome.request_id}: no mail of its {outcome.kind}"
-        to_dpo = {mail.message for mails in copies.values() for mail in mails if mail.to == DPO}
-        yield from (f"a mail to the officer of no outcome: {one}" for one in to_dpo - set(wanted))
-        unexplained = 0
-        for message, mails in copies.items():
+            else:
+                yield from mails.repeats(message, outcome.event_id)
+        for message, copies in mails.copies.items():
             if message not in wanted:
-                continue  # an agency's: a command that is repeated may mail it again
-            if len({mail.text for mail in mails}) != 1:
-                yield f"{message} came with different texts"
-            for first, again in pairwise(mails):
-                if not _has_reason(self.trouble.spells, first.at, again.at):
-                    unexplained += 1
-        if unexplained > self.trouble.lost_mails:
-            yield f"{unexplained} mails came again, and {self.trouble.lost_mails} answers were lost at most"
-
-    def taken(self) -> Iterator[Mail]:
-        """Every mail that the server took, in order."""
-        parser = BytesHeaderParser()
-        for file in sorted((self.installation.directory / "vendors" / "mail").glob("*.eml")):
-            data = file.read_bytes()
-            head, _, body = data.partition(b"\r\n\r\n")
-            parsed = parser.parsebytes(head)
-            lines = [line for line in head.split(b"\r\n") if not line.startswith(b"Date:")]
-            yield Mail(
-                str(parsed["message-id"]),
-                str(parsed["to"]),
-                file.stat().st_mtime,
-                b"\r\n".join(lines) + body,
-            )
+                if copies[0].to == DPO:
+                    yield f"a mail to the officer of no outcome: {message}"
+                else:
+                    yield from mails.repeats_to_agency(message)
 
     def _outcomes(self) -> list[Outcome]:
         if self._said is None:
@@ -263,10 +237,6 @@ class Judgement:
         for name, line in self.installation.fleet.said():
             if _OURS.search(line):
                 yield f"{name}: {_short(line)}"
-
-
-def _has_reason(spells: list[Spell], first: float, again: float) -> bool:
-    return any(spell.began <= again and first <= spell.ended for spell in spells)
 
 
 def _short(line: str) -> str:

@@ -8,15 +8,19 @@ from pathlib import Path
 
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.store import StoreError
-from tests.chaos.faults import DECK, ONE_OF_EACH, Trouble
+from tests.chaos.disorder import Disorder
+from tests.chaos.faults import DECK, ONCE, ONE_OF_EACH, Trouble
 from tests.chaos.installation import Installation, installed, patiently
 from tests.chaos.judgement import Judgement
+from tests.chaos.mails import Mails
 from tests.chaos.people import Person, people, settle
 from tests.chaos.records import Traffic
 from tests.integration.processes import tail
 
 _TICK = 0.05
 _BYSTANDERS = 5
+#: How often somebody asks while the broker is away, in seconds.
+_ASKS_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +88,15 @@ class _Run:
             random.Random(rng.random()),
             self._traffic,
             deck=DECK if plan.is_long else ONE_OF_EACH,
+            once=ONCE if plan.is_long else {},
             pause=plan.pause,
         )
-        crowd = people(rng, plan.requests + _BYSTANDERS)
+        self._disorder = Disorder(installation)
+        crowd = people(rng, plan.requests + _BYSTANDERS, in_disorder=True)
         installation.people, self._bystanders = crowd[:-_BYSTANDERS], crowd[-_BYSTANDERS:]
         self._waiting: list[Person] = []
         self._open = 0
-        self._looked_at = 0.0
+        self._looked_at = self._asked_at = 0.0
         self._said_at = time.monotonic()
 
     def played(self) -> Result:
@@ -107,14 +113,14 @@ class _Run:
         took = time.monotonic() - began
         installation.note("at rest")
         spent = installation.fleet.seconds()
-        judgement = Judgement(installation, self._trouble, self._bystanders)
+        judgement = Judgement(installation, self._trouble, self._bystanders, self._disorder)
         wrong = judgement.wrong()
         installation.fleet.end_all()
         wrong += [line for line in judgement.processes() if line not in wrong]
         self._traffic.close()
         if wrong:
             raise AssertionError("\n".join(wrong))
-        return Result(took, dict(self._trouble.done), self._figures(judgement) | {"processor": spent})
+        return Result(took, dict(self._trouble.done), self._figures() | {"processor": spent})
 
     # --- trouble ---
 
@@ -123,10 +129,13 @@ class _Run:
         while self._more(deals):
             self._submit()
             self._traffic.read_along()
-            self._traffic.poison_up_to(self._plan.poison)
+            if not self._trouble.is_broker_away:
+                self._traffic.poison_up_to(self._plan.poison)
             dealt = sum(self._trouble.done.values())
             self._trouble.turn(more=not self._plan.is_calm and (self._plan.is_long or dealt < deals))
             self._tell()
+            if not self._trouble.is_broker_away:
+                self._disorder.turn()
             time.sleep(_TICK)
         self._installation.note("all requests are in, and most of them have ended")
 
@@ -146,14 +155,30 @@ class _Run:
         due = min(self._plan.requests, int(self._plan.requests * share) + 1)
         asked = self._plan.requests - len(self._waiting)
         room = min(self._plan.at_once - self._open, due - asked)
+        if self._trouble.is_broker_away:
+            # Nothing ends meanwhile, and people go on asking.
+            room = int(time.monotonic() - self._asked_at >= _ASKS_EVERY)
         for _ in range(min(room, 20)):
             if not self._waiting:
                 return
-            person = self._waiting[-1]
-            if not self._installation.submit(person):
+            person = self._next()
+            if not self._take(person):
                 return
-            self._waiting.pop()
+            self._waiting.remove(person)
             self._open += 1
+            self._asked_at = time.monotonic()
+
+    def _next(self) -> Person:
+        """Who asks next. Who goes to the broker without us can't while it is away."""
+        likely = reversed(self._waiting)
+        if self._trouble.is_broker_away:
+            return next((one for one in likely if one.comes == "plain"), self._waiting[-1])
+        return next(likely)
+
+    def _take(self, person: Person) -> bool:
+        if person.comes == "plain":
+            return self._installation.submit(person)
+        return self._disorder.submit(person)
 
     def _look(self) -> None:
         if time.monotonic() - self._looked_at < 0.5:
@@ -181,6 +206,7 @@ class _Run:
         while (now := self._state()) != (0, 0, 0):
             self._installation.fleet.supervise()
             self._traffic.read_along()
+            self._disorder.turn()
             self._open = now[0]
             self._tell()
             if (*now, sum(self._traffic.seen.values())) != state:
@@ -201,12 +227,13 @@ class _Run:
         except (StoreError, BusUnavailable):
             return -1, -1, -1
 
-    def _figures(self, judgement: Judgement) -> dict[str, object]:
+    def _figures(self) -> dict[str, object]:
         ledger = [line for vendor in self._installation.vendors.values() for line in vendor.ledger()]
-        mails = [mail.message for mail in judgement.taken()]
+        mails = [mail.message for mail in Mails(self._installation, self._trouble.away).taken]
         return {
             "records": dict(self._traffic.seen),
             "copies": self._traffic.copies,
+            "in disorder": self._disorder.figures(),
             "poison": sum(self._traffic.poison.values()),
             "vendor effects": sum(not repeated for _, _, repeated in ledger),
             "vendor effects repeated": sum(repeated for _, _, repeated in ledger),

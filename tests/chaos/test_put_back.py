@@ -87,12 +87,12 @@ def _await_rest(installation: Installation) -> None:
 
 
 def _mails(installation: Installation) -> dict[str, list[bytes]]:
-    """What the mail server took for the officer and the people, by Message-ID, without its date."""
+    """What the mail server took for officer and people, by Message-ID, without its date and sender."""
     texts: dict[str, list[bytes]] = {}
     for data in installation.outside.mails():
         head = BytesHeaderParser().parsebytes(data)
         if head["to"] != NORD:
-            text = re.sub(rb"(?m)^Date:.*$", b"", data)
+            text = re.sub(rb"(?m)^(Date|From):.*$", b"", data)
             texts.setdefault(str(head["message-id"]), []).append(text)
     return texts
 
@@ -147,6 +147,7 @@ def _backed_up(installation: Installation, folder: Path) -> Path:
 
 def _put_back(installation: Installation, backup: Path) -> None:
     installation.ground.engine.dispose()
+    installation.desk.engine.dispose()
     create_database(installation.database)
     _run(installation, "pg_restore", "--exit-on-error", str(backup))
     # A mailbox's claims last some minutes: longer than this took, and shorter than putting back does.
