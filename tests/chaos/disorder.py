@@ -35,8 +35,8 @@ _SOURCE: Final = "test"
 #: The question that opens with a request of somebody unverified, which is its first.
 _UNVERIFIED = ("e1", 1)
 _CONFLICT = "request_id_conflict"
-#: How the timeline notes what was said first, and with which action.
-_NOTED = {"decided": ("decided", "verify"), "told": ("ignored", None)}
+#: How the timeline notes what was said first.
+_NOTED = {"decided": ("decided", {"action": "verify"}), "told": ("ignored", {"trigger": "notice_sent"})}
 
 
 @dataclass
@@ -156,9 +156,9 @@ class Disorder:
 
     def _counted(self, person: Person) -> int:
         """How often what was said first has counted."""
-        wanted = _NOTED[person.comes]
+        action, said = _NOTED[person.comes]
         entries = self.installation.ground.store.timeline(person.request_id)
-        return sum((one.action, one.data.get("action")) == wanted for one in entries)
+        return sum(one.action == action and said.items() <= one.data.items() for one in entries)
 
     def _send(self, record: Record) -> None:
         self.installation.ground.bus.publish([record])
