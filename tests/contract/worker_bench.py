@@ -101,7 +101,7 @@ class Keys:
 
 
 class Flaky(SqliteBus):
-    """A bus that is away for the first `away` publishings."""
+    """A bus that refuses the first `away` publishings."""
 
     away = 0
 
@@ -109,7 +109,7 @@ class Flaky(SqliteBus):
     def publish(self, records: Iterable[Record]) -> None:
         if self.away:
             self.away -= 1
-            raise BusUnavailable
+            raise BusUnavailable(code="login_refused")
         super().publish(records)
 
 

@@ -17,7 +17,7 @@ from handlers.port import (
 )
 from handlers.results import Instructed, PartyErased, Received, Result, VendorPurged
 from handlers.worker import Worker, directly, in_thread
-from orchestrator.bus.port import Record, Subscription
+from orchestrator.bus.port import BusUnavailable, Delivery, Record, Subscription
 from orchestrator.privacy import (
     IDENTIFIERS,
     Identifier,
@@ -59,8 +59,10 @@ async def test_an_unreadable_record_is_set_aside_sealed_and_the_rest_goes_on(ben
     assert ["located"] == [said.kind for said in bench.said()]
 
 
-async def test_nothing_is_acknowledged_before_its_answer_is_published(bench: Bench) -> None:
-    """The bus goes away after the effect: the worker keeps at it, and then acknowledges once."""
+async def test_nothing_is_acknowledged_before_its_answer_is_published(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The bus goes away after the effect: the worker keeps at it, logs why, and then acknowledges once."""
     bench.handler.script = [located()]
     bench.send(bench.command())
     bench.bus.away = 2
@@ -69,11 +71,35 @@ async def test_nothing_is_acknowledged_before_its_answer_is_published(bench: Ben
         with anyio.move_on_after(0.05) as scope:
             await worker.step(subscription)
     assert scope.cancelled_caught
+    assert {"login_refused"} == codes(caplog, "publish_failed")
     with worker.subscribe() as subscription:
         assert 1 == await worker.step(subscription)
         assert 0 == await worker.step(subscription)
     assert ["located"] == [said.kind for said in bench.said()]
     assert 2 == len(bench.handler.asked)
+
+
+def codes(caplog: pytest.LogCaptureFixture, action: str) -> set[str]:
+    """What was logged as the reason of it."""
+    return {vars(record)["code"] for record in caplog.records if record.message == action}
+
+
+def test_who_may_not_read_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A worker that the brokers refuse waits, and its log says for what."""
+    stop = threading.Event()
+
+    def refuse(*_: object) -> list[Delivery]:
+        stop.set()
+        raise BusUnavailable("see to kafka.password", code="login_refused")
+
+    worker = bench.worker(run_blocking=in_thread)
+    subscription = bench.bus.subscribe("g", ["t"])
+    monkeypatch.setattr(subscription, "poll", refuse)
+    monkeypatch.setattr(bench.bus, "subscribe", lambda *_, **__: subscription)
+    worker.run(stop)
+    assert {"login_refused"} == codes(caplog, "poll_failed")
 
 
 async def test_no_more_are_in_flight_than_allowed(bench: Bench) -> None:
