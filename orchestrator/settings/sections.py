@@ -208,7 +208,9 @@ class Smtp(Section):
     sender: Address
     """The address our mail comes from."""
     timeout: Duration = timedelta(seconds=30)
-    """The longest wait for any answer of the server."""
+    """The longest wait for any answer of the server. A mail whose mailbox was killed over it goes again after
+    thirteen times as long.
+    """
     retry_first: Duration = timedelta(minutes=1)
     """The wait after a mail's first failure; doubled with each further one."""
     retry_cap: Duration = timedelta(hours=1)

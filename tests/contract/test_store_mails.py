@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,15 +29,24 @@ class World:
             return connection.execute(sa.select(sa.func.count()).select_from(mails_in_hand)).scalar_one()
 
 
+@contextmanager
+def opened(url: str) -> Iterator[sa.Engine]:
+    """The database with our tables in it."""
+    upgrade(url)
+    engine = open_engine(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     url = f"sqlite:///{tmp_path / 'a.db'}"
     if request.param == "postgresql":
         url = request.getfixturevalue("postgresql_url")
-    upgrade(url)
-    engine = open_engine(url)
-    yield World(engine)
-    engine.dispose()
+    with opened(url) as engine:
+        yield World(engine)
 
 
 def test_a_claim_is_one_holders_until_it_ends(world: World) -> None:
@@ -78,40 +88,35 @@ def test_only_the_holder_releases(world: World) -> None:
 
 def test_processes_of_a_file_are_one_after_the_other(tmp_path: Path) -> None:
     """A new one takes up what the one before had in hand, and need not wait for the claim to end."""
-    engine = open_engine(f"sqlite:///{tmp_path / 'a.db'}")
-    store = Store(engine, lambda: NOW)
-    assert ["ours", "ours"] == [SentMails(store).claim("e", 60), SentMails(store).claim("e", 60)]
-    engine.dispose()
+    with opened(f"sqlite:///{tmp_path / 'a.db'}") as engine:
+        store = Store(engine, lambda: NOW)
+        assert ["ours", "ours"] == [SentMails(store).claim("e", 60), SentMails(store).claim("e", 60)]
 
 
 def test_processes_on_a_server_are_side_by_side(postgresql_url: str) -> None:
     """Each has a name of its own without being given one."""
-    upgrade(postgresql_url)
-    engine = open_engine(postgresql_url)
-    store = Store(engine, lambda: NOW)
-    assert ["ours", "theirs"] == [SentMails(store).claim("e", 60), SentMails(store).claim("e", 60)]
-    engine.dispose()
+    with opened(postgresql_url) as engine:
+        store = Store(engine, lambda: NOW)
+        assert ["ours", "theirs"] == [SentMails(store).claim("e", 60), SentMails(store).claim("e", 60)]
 
 
 def test_who_gets_the_claim_sees_what_was_recorded_with_its_end(postgresql_url: str) -> None:
     """The claim is asked for at the very moment at which its holder records: it is waited for, and then the
     record is seen. Looking first and claiming after would send the mail a second time.
     """
-    upgrade(postgresql_url)
-    engine = open_engine(postgresql_url)
-    world = World(engine)
-    assert "ours" == world.one.claim("e", 60)
-    said: list[str] = []
-    asking = threading.Thread(target=lambda: said.append(world.two.claim("e", 60)))
-    with world.store.begin() as recording:
-        recording.insert_inbox("mailbox", ["e"])
-        recording.let_go("e")
-        asking.start()
-        _await_a_lock(engine)
-    asking.join()
+    with opened(postgresql_url) as engine:
+        world = World(engine)
+        assert "ours" == world.one.claim("e", 60)
+        said: list[str] = []
+        asking = threading.Thread(target=lambda: said.append(world.two.claim("e", 60)))
+        with world.store.begin() as recording:
+            recording.insert_inbox("mailbox", ["e"])
+            recording.let_go("e")
+            asking.start()
+            _await_a_lock(engine)
+        asking.join()
 
-    assert ["sent"] == said
-    engine.dispose()
+        assert ["sent"] == said
 
 
 def _await_a_lock(engine: sa.Engine) -> None:
