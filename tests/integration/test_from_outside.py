@@ -22,10 +22,10 @@ from orchestrator.mailbox import GROUP as MAILBOX
 from orchestrator.privacy import Exchange
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from tests.integration.installation import write_settings
-from tests.integration.kafka_server import Server, kafka
+from tests.integration.kafka_server import Node, Server, node
 from tests.integration.processes import Radera, environment, eventually, free_port
 
-__all__ = ["kafka"]
+__all__ = ["node"]
 
 GROUPS = (ORCHESTRATORS, WORKERS, MAILBOX)
 # The session is longer than the test: who is in a group without a process was left behind.
@@ -68,9 +68,9 @@ _EXAMPLE = re.compile(r"^    from .+?(?=^\S)", re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
-def radera(kafka: Server, tmp_path: Path) -> Iterator[Radera]:
-    """`radera up` on Kafka."""
-    text = SETTINGS.format(http=free_port(), smtp=free_port(), kafka=kafka.address)
+def radera(node: Node, tmp_path: Path) -> Iterator[Radera]:
+    """`radera up` on a Kafka of its own: it has the topics and groups that every installation has."""
+    text = SETTINGS.format(http=free_port(), smtp=free_port(), kafka=node.server.address)
     radera = Radera(write_settings(tmp_path, text), tmp_path / "radera.log")
     made = CliRunner().invoke(main, ["topics", "apply", "--config", str(radera.config)])
     assert 0 == made.exit_code, made.output
@@ -78,14 +78,14 @@ def radera(kafka: Server, tmp_path: Path) -> Iterator[Radera]:
     radera.discard()
 
 
-def test_from_the_public_key_alone(radera: Radera, kafka: Server, tmp_path: Path) -> None:
+def test_from_the_public_key_alone(radera: Radera, node: Node, tmp_path: Path) -> None:
     """A service with a plain client, no secret and no database, does what the module's example says: the
     request is accepted. Then SIGTERM ends all roles, and no group waits for a session of theirs to end.
     """
     radera.start()
     ground = open_ground(radera.config)
     try:
-        request_id = _handed_in(ground, kafka, tmp_path)
+        request_id = _handed_in(ground, node.server, tmp_path)
         eventually("the request is there", lambda: ground.store.saga(request_id) is not None, within=20)
         saga = ground.store.saga(request_id)
         assert saga is not None
@@ -94,7 +94,7 @@ def test_from_the_public_key_alone(radera: Radera, kafka: Server, tmp_path: Path
     finally:
         ground.close()
 
-    with opened_admin(kafka.settings()) as admin:
+    with opened_admin(node.server.settings()) as admin:
         eventually("each role is in its group", lambda: _members(admin) == [1, 1, 1], within=20)
         radera.stop()
         assert [0, 0, 0] == _members(admin)
