@@ -189,10 +189,11 @@ class Roles:
                 housekeeping.step()
 
         def send() -> None:
-            if not relay.step():
+            # Before the look: what is committed during it is looked for at once.
+            committed.clear()
+            if not relay.step() or relay.is_through:
                 # Others put records there, too.
                 committed.wait(_WAIT)
-            committed.clear()
 
         loops = [Loop("orchestrator", turn, close=orchestrator.close, on_fatal=self._on_fatal)]
         return [*loops, Loop("relay", send, on_fatal=self._on_fatal)] if apart else loops

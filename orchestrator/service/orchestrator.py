@@ -48,7 +48,7 @@ TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
 
 # While there are events to apply, timers are looked at no more often than this, in microseconds: the look is
 # a transaction by itself.
-_TIMERS_EVERY = 100_000
+_TIMERS_EVERY = 500_000
 
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER = "dead-letter"

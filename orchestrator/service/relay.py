@@ -31,6 +31,8 @@ class Relay:
         self._store = store
         self._bus = bus
         self._batch = batch
+        #: Whether the last step left nothing in the outbox that it could have sent.
+        self.is_through = False
         self._known: set[str] = set()
         self._missing: set[str] = set()
         self._asked_at = 0
@@ -65,6 +67,7 @@ class Relay:
                 self._bus.publish(
                     Record(topic=row.topic, key=row.key, value=row.value, headers=row.headers) for row in rows
                 )
+        self.is_through = rows.is_all
         return len(rows)
 
     def _look_for(self, topics: Set[str]) -> None:

@@ -19,6 +19,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -60,14 +61,15 @@ _TAKE = sa.text(
 
 _COLUMNS = (
     outbox.c.seq,
+    outbox.c.shard,
     outbox.c.event_id,
     outbox.c.topic,
     outbox.c.key,
     outbox.c.headers,
     outbox.c.value,
 )
-_Row = sa.Row[tuple[int, str, str, str, str, bytes]]
-_Rows = sa.Select[tuple[int, str, str, str, str, bytes]]
+_Row = sa.Row[tuple[int, int, str, str, str, str, bytes]]
+_Rows = sa.Select[tuple[int, int, str, str, str, str, bytes]]
 
 _OLDEST: _Rows = sa.select(*_COLUMNS).order_by(outbox.c.seq)
 
@@ -111,30 +113,38 @@ class Others:
         self._until = time.monotonic() + _LASTING
 
 
+class Taken(list[Outgoing]):
+    """Records in hand. `is_all` says that nothing else waited, so that there is no need to look at once."""
+
+    def __init__(self, rows: Sequence[_Row], *, is_all: bool) -> None:
+        super().__init__(map(_outgoing, rows))
+        self.is_all = is_all
+
+
 @contextmanager
-def take(
-    engine: sa.Engine, limit: int, others: Others, without: Collection[str] = ()
-) -> Iterator[list[Outgoing]]:
+def take(engine: sa.Engine, limit: int, others: Others, without: Collection[str] = ()) -> Iterator[Taken]:
     """Up to `limit` records that nobody else has in hand, for other topics than `without`. They are deleted
     at the end, unless an exception passes.
     """
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
             left_out = {"without": sorted(without)}
-            shards, wanted, _ = connection.execute(_TAKE, left_out | {"shared": others.are_near}).one()
+            shared = others.are_near
+            shards, wanted, _ = connection.execute(_TAKE, left_out | {"shared": shared}).one()
             if len(shards) < wanted:
                 others.met()
             rows: Sequence[_Row] = []
+            share = -(-limit // max(1, len(shards)))
             if shards:
-                share = -(-limit // len(shards))
                 rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share} | left_out).all()
-            yield [_outgoing(row) for row in rows]
+            most = max(Counter(row.shard for row in rows).values(), default=0)
+            yield Taken(rows, is_all=not shared and len(shards) == wanted and most < share)
             if rows:
                 _delete(connection, rows)
         return
     with dialect.reading(engine).connect() as connection:
         rows = connection.execute(_OF_ONE, {"without": sorted(without), "limit": limit}).all()
-    yield [_outgoing(row) for row in rows]
+    yield Taken(rows, is_all=len(rows) < limit)
     if rows:
         with engine.begin() as connection:
             _delete(connection, rows)

@@ -15,7 +15,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
 from orchestrator.store.documents import documents
-from orchestrator.store.relay import Others, take, waiting
+from orchestrator.store.relay import Others, Taken, take, waiting
 from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction
 
 
@@ -191,7 +191,7 @@ class Store:
             return connection.execute(query).first() is not None
 
     @contextmanager
-    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[list[Outgoing]]:
+    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[Taken]:
         """Up to `limit` records of the outbox for other topics than `without`, to be published within; see
         `store.relay`. At the end they are deleted, unless an exception passes.
         """

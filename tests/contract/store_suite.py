@@ -307,6 +307,16 @@ class StoreSuite:
         assert [outgoing("c")] == relay(store, 10)
         assert [] == relay(store, 10)
 
+    def test_it_is_told_whether_something_is_left_in_the_outbox(self, store: Store) -> None:
+        """Only who left something need look again at once."""
+        with store.begin() as transaction:
+            transaction.enqueue([outgoing("a"), outgoing("b"), outgoing("c")])
+        told = []
+        for limit in (2, 2, 2):
+            with store.relay(limit) as records:
+                told.append((len(records), records.is_all))
+        assert [(2, False), (1, True), (0, True)] == told
+
     def test_what_was_sent_is_gone(self, store: Store) -> None:
         """No copy of a record stays behind."""
         with store.begin() as transaction:

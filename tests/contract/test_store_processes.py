@@ -330,8 +330,10 @@ def test_one_alone_takes_everything_and_leaves_half_to_those_it_has_met(world: W
     fill(0)
     with one.relay(1000) as records:
         assert sorted(keys) == sorted(record.key for record in records)
+        assert records.is_all
         fill(1)
-        assert 0 == taken(other)
+        with other.relay(1000) as none:
+            assert ([], False) == (none, none.is_all)
     assert 0 < taken(other) < 200
     assert 0 < taken(one) < 200
 

@@ -21,7 +21,8 @@ from orchestrator.privacy import Keyring
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import MailDeferred, MailRefused
 from orchestrator.smtp.message import wire
-from orchestrator.store import Outgoing, Store, StoredKeys, Transaction
+from orchestrator.store import Store, StoredKeys, Transaction
+from orchestrator.store.relay import Taken
 from tests.simulation.lives import Life
 
 
@@ -68,7 +69,7 @@ class LivingStore(Store):
 
     @override
     @contextmanager
-    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[list[Outgoing]]:
+    def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[Taken]:
         self._life.check()
         with super().relay(limit, without) as rows:
             yield rows

@@ -57,7 +57,9 @@ def test_the_outbox_drains_in_order_and_in_parts(world: World) -> None:
     world.publish(topics.REQUESTS, *(encode(one) for one in requests))
     world.orchestrator.step(0.0)
     relay = Relay(store=world.store, bus=world.bus, batch=2)
-    assert [2, 2, 1, 0] == [relay.step() for _ in range(4)]
+    assert [(2, False), (2, False), (1, True), (0, True)] == [
+        (relay.step(), relay.is_through) for _ in range(4)
+    ]
     sent = [decode(one.value, Command).request_id for one in world.records(topics.commands("crm"))]
     assert [one.request_id for one in requests] == sent
 
