@@ -20,7 +20,7 @@ from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import TENANT, rules_of
 from orchestrator.settings import ConfigError, Settings, load
-from orchestrator.store import Store, StoredKeys, open_engine
+from orchestrator.store import SteadyClock, Store, StoredKeys, open_engine
 from schemas import topics
 from schemas.codec import Resolver
 from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
@@ -49,6 +49,11 @@ class Ground:
         their calendar loads the holidays of all countries, which takes a tenth of a short command's time.
         """
         return rules_of(self.settings)
+
+    @cached_property
+    def clock(self) -> SteadyClock:
+        """The database's time, which outlasts a short absence: no longer than a call to a vendor may take."""
+        return SteadyClock(self.store.now, self.settings.waits.call_limit.total_seconds())
 
     @property
     def resolver(self) -> Resolver | None:

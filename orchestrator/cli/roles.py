@@ -68,7 +68,7 @@ def make_handlers(
             continue
         context = Context(
             system=name,
-            clock=ground.store.now,
+            clock=ground.clock,
             clients=clients.of(name),
             public_url=settings.installation.public_url,
             answer_path="/answer/",
@@ -203,13 +203,13 @@ class Roles:
 
         def run() -> None:
             # Anew for each life: connections and locks belong to the event loop that they were made in.
-            clients = Clients(clock=ground.store.now, on_circuit=self.metrics.circuit)
+            clients = Clients(clock=ground.clock, on_circuit=self.metrics.circuit)
             worker = Worker(
                 bus=ground.bus,
                 keys=ground.keys,
                 installation=ground.keyring,
                 handlers=make_handlers(ground, clients=clients, mailer=mailer, systems=systems),
-                clock=ground.store.now,
+                clock=ground.clock,
                 concurrency=settings.worker.concurrency,
                 call_limit=settings.waits.call_limit.total_seconds(),
                 drain=DRAIN,

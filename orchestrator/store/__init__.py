@@ -1,5 +1,6 @@
 """The store: one SQL database that holds the truth."""
 
+from orchestrator.store.clock import SteadyClock
 from orchestrator.store.engine import open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
 from orchestrator.store.housekeeping import (
@@ -26,6 +27,7 @@ __all__ = [
     "Outgoing",
     "Rewrapped",
     "SentMails",
+    "SteadyClock",
     "Store",
     "StoreError",
     "StoreUnavailable",

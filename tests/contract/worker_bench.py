@@ -131,8 +131,7 @@ class Bench:
             keys=self.keys,
             installation=self.keyring,
             handlers={"hubspot": self.handler},
-            clock=self.clock,
-            **{"call_limit": 5.0, "run_blocking": directly, **more},
+            **{"clock": self.clock, "call_limit": 5.0, "run_blocking": directly, **more},
         )
 
     def command(self, **changed: Any) -> Command:

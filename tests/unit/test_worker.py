@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 import sqlalchemy as sa
@@ -33,6 +34,7 @@ from orchestrator.privacy import (
     seal,
     unseal,
 )
+from orchestrator.store import SteadyClock, StoreUnavailable
 from orchestrator.store.engine import open_engine
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, control, located
 
@@ -170,6 +172,22 @@ async def test_a_store_that_goes_away_while_a_handler_works_costs_no_attempt(ben
     with worker.subscribe() as subscription:
         await worker.step(subscription)
     assert ["located"] == [said.kind for said in bench.said()]
+
+
+async def test_what_was_done_when_the_store_went_away_is_not_done_again(bench: Bench) -> None:
+    """A mail that has gone, say: when that was can be told without the store."""
+
+    def ask() -> int:
+        if bench.handler.asked:
+            raise StoreUnavailable(database="d")
+        return bench.now
+
+    bench.handler.script = [located()]
+    bench.send(bench.command())
+    worker = bench.worker(clock=SteadyClock(ask, 60.0), outages=(StoreUnavailable,))
+    with worker.subscribe() as subscription, anyio.fail_after(5):
+        await worker.step(subscription)
+    assert (["located"], 1) == ([said.kind for said in bench.said()], len(bench.handler.asked))
 
 
 async def test_identifiers_sealed_for_another_request_are_not_used(bench: Bench) -> None:
