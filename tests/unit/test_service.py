@@ -491,7 +491,7 @@ def test_a_confirmation_whose_request_does_not_come_is_kept(world: World) -> Non
 
 
 def test_timers_are_looked_at_while_events_come(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are to apply, ten times a second; and each time that there are none, also after the
+    """However many there are to apply, twice a second; and each time that there are none, also after the
     database's clock was put back.
     """
     fired: list[int] = []
@@ -502,9 +502,9 @@ def test_timers_are_looked_at_while_events_come(world: World, monkeypatch: pytes
         return fire()
 
     monkeypatch.setattr(world.orchestrator, "fire_timers", fire_timers)
-    for later, busy in ((0, True), (40, True), (40, True), (40, True), (0, False), (-9000, True)):
+    for later, busy in ((0, True), (200, True), (200, True), (200, True), (0, False), (-9000, True)):
         world.now += later * 1000
         if busy:
             world.publish(topics.REQUESTS, encode(world.request()))
         world.orchestrator.step(0.0)
-    assert [0, 120_000, 120_000, -8_880_000] == fired
+    assert [0, 600_000, 600_000, -8_400_000] == fired
