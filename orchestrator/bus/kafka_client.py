@@ -153,7 +153,7 @@ class _Whole:
     """A connection of which the last words are heard."""
 
     def _sock_recv(self) -> tuple[bytes, Exception | None]:
-        heard: tuple[bytes, Exception | None] = super()._sock_recv()  # type: ignore[misc]  # of the other base
+        heard: tuple[bytes, Exception | None] = super()._sock_recv()  # type: ignore[misc]  # the transport's
         data, end = heard
         # The end is there to be read again.
         return data, None if data else end
@@ -193,7 +193,7 @@ class Client(KafkaNetClient):  # type: ignore[misc]  # the library has no types
         self.failure: Exception | None = None
         self._connect = self._manager.get_connection
         self._manager.get_connection = self._watched
-        self._manager._build_transport = self._transport  # noqa: SLF001 - there is no other way
+        self._manager._build_transport = self._transport  # noqa: SLF001 - no setting names it
 
     def _watched(self, node: Any, *args: Any, **more: Any) -> Any:
         known = self._manager._conns.get(node)  # noqa: SLF001 - told in no other way
