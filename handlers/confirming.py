@@ -16,7 +16,7 @@ from typing import Any
 from handlers.port import Reference, pack_references
 from handlers.results import Received, Result
 from orchestrator.privacy import Identifiers, finder, looks_personal
-from schemas.messages import Callback, Command, Confirmation
+from schemas.messages import Callback, Command, Confirmation, mark
 
 WITHHELD = "evidence_withheld"
 _SHORTEST = 4
@@ -51,8 +51,15 @@ def confirm_command(
         occurred_at=now,
         sealed_references=seal(pack_references(result.references)) if result.references else None,
         correlations=tuple(result.correlations),
+        about=about(command),
+        places=result.places,
         **said,
     )
+
+
+def about(command: Command) -> tuple[str, ...]:
+    """Return what an answer to the command counts for: the marks of the sealed bytes that it carried."""
+    return (mark(command.sealed_identifiers), *map(mark, command.sealed_references))
 
 
 def personal_to(identifiers: Identifiers, references: Iterable[Reference]) -> IsPersonal:
@@ -106,6 +113,7 @@ def confirm_callback(
         # When it was said counts, not when it was read: a later word must stay the later one.
         occurred_at=min(now, callback.received_at),
         correlations=tuple(result.correlations),
+        order=callback.order,
         **said,
     )
 
@@ -120,6 +128,7 @@ def _bare(command: Command, kind: Any, said: dict[str, Any], now: int) -> Confir
         attempt=command.attempt,
         kind=kind,
         occurred_at=now,
+        about=about(command),
         **said,
     )
 

@@ -266,6 +266,7 @@ class Execution:
             language=command.language,
             erased_at=command.erased_at,
             accepted_at=command.accepted_at,
+            takes_all=command.takes_all,
         )
 
     def _failed(

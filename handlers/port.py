@@ -94,7 +94,11 @@ def unpack_references(*packed: bytes) -> tuple[Reference, ...]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One command, unsealed, for as long as its verb runs. It is also the permit of every erasing call."""
+    """One command, unsealed, for as long as its verb runs. It is also the permit of every erasing call.
+
+    `takes_all` is the DPO's answer where records could be several people's: so many of them may be erased.
+    Where there are more now, the DPO is asked again.
+    """
 
     request_id: str
     system: str
@@ -112,6 +116,7 @@ class Task:
     language: Language = "en"
     erased_at: int | None = None
     accepted_at: int | None = None
+    takes_all: int = 0
 
     def may_erase(self) -> None:
         """Return if the command is still in force; raise `Expired` if not."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, Literal
 
 from handlers.port import Control, Reference
-from schemas.messages import ConfirmationKind, Grade, ProvedEnd, Verb
+from schemas.messages import ConfirmationKind, Grade, Place, ProvedEnd, Verb
 
 Answers = frozenset[Verb | Literal["receive"]]
 
@@ -20,7 +20,7 @@ AMBIGUOUS: Final = "ambiguous_match"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """The common part. `references` are to be sealed and kept; `correlations` are hashes to expect in
-    callbacks.
+    callbacks; `places` are those that the verb looked at or not (`handlers.places.Search.report`).
     """
 
     kind: ClassVar[ConfirmationKind]
@@ -29,6 +29,7 @@ class Result:
     references: tuple[Reference, ...] = field(default=(), repr=False)
     correlations: tuple[str, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
 
     def report(self) -> dict[str, Any]:
         """The fields of the confirmation that are this result's own."""

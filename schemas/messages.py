@@ -12,6 +12,7 @@ Each class is one record type with an Avro schema of the same name beside this f
   and the receiver can drop it.
 """
 
+import hashlib
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -26,6 +27,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Text = Annotated[str, StringConstraints(max_length=500)]
 Evidence = dict[Token, Annotated[str, StringConstraints(max_length=200)]]
+Mark = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
 
 Language = Literal["en", "sv", "nb"]
 Capacity = Literal["controller", "processor"]
@@ -116,7 +118,8 @@ class Command(Message):
     `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is
     the controller's, for the processor channel. `reminder` says that the party was asked before and has not
     answered. `sealed_references` holds one blob for each `located` or `still_present` that was confirmed:
-    the handler acts on all.
+    the handler acts on all. `takes_all` is the DPO's answer where records could be several people's: so many
+    of them may be erased, and no more.
     """
 
     event_id: EventId
@@ -135,8 +138,31 @@ class Command(Message):
     erased_at: Micros | None = None
     accepted_at: Micros | None = None
     found: Count = 0
+    takes_all: Count = 0
     sealed_identifiers: bytes = Field(repr=False)
     sealed_references: tuple[bytes, ...] = Field(default=(), repr=False)
+
+
+class Place(Message):
+    """One place of a system where a person's records may lie.
+
+    `by` counts the identifiers of each kind that it was searched by; `not_by` those that were given and that
+    it was not searched by. `reason` says why it was not looked at.
+    """
+
+    name: Token
+    looked: bool
+    by: dict[Token, Count] = Field(default_factory=dict)
+    not_by: dict[Token, Count] = Field(default_factory=dict)
+    reason: Token | None = None
+
+
+def mark(sealed: bytes) -> str:
+    """Return a name for sealed bytes: the first 32 hex digits of their SHA-256.
+
+    Each seal has a random nonce, so the mark tells nothing about what was sealed.
+    """
+    return hashlib.sha256(sealed).hexdigest()[:32]
 
 
 class Confirmation(Message):
@@ -145,7 +171,9 @@ class Confirmation(Message):
     Answers a command (`command_id`), or stands for itself when it came by callback. Then `request_id` and
     `system` may be unknown to the worker, and `correlation` (a keyed hash) finds them in the store.
     `correlations` are hashes to remember for callbacks to come. `look_at` is when to look next: the proof
-    due, the reminder due, or the next look.
+    due, the reminder due, or the next look. `about` says what the answer counts for: the `mark` of the
+    command's sealed identifiers, then one for each part of its sealed references. `order` and `said_at` are a
+    party's word's: in which order it was stored on arrival, and the time that its signed body names.
     """
 
     event_id: EventId
@@ -171,6 +199,10 @@ class Confirmation(Message):
     retryable: bool = False
     retry_after: Micros | None = None
     evidence: Evidence = Field(default_factory=dict)
+    about: tuple[Mark, ...] = ()
+    places: tuple[Place, ...] = ()
+    order: Micros | None = None
+    said_at: Micros | None = None
 
 
 class Decision(Message):
@@ -201,6 +233,7 @@ class SystemOutcome(Message):
     missing: tuple[Token, ...] = ()
     reason: Text | None = None
     evidence: Evidence = Field(default_factory=dict)
+    places: tuple[Place, ...] = ()
 
 
 class EscalationOutcome(Message):
@@ -244,7 +277,10 @@ class Outcome(Message):
 
 
 class Callback(Message):
-    """A raw answer or webhook, sealed to the installation, for a handler's `receive`."""
+    """A raw answer or webhook, sealed to the installation, for a handler's `receive`.
+
+    `order` is the order in which it was stored on its arrival.
+    """
 
     event_id: EventId
     kind: Token
@@ -252,3 +288,4 @@ class Callback(Message):
     correlation: Digest | None = None
     received_at: Micros
     sealed_body: bytes = Field(repr=False)
+    order: Micros | None = None

@@ -82,6 +82,7 @@ class SendCommand:
     accepted_at: int | None
     found: int
     instruction: Literal["erase"] | None
+    takes_all: int = 0
     references: tuple[bytes, ...] = field(repr=False)
 
 

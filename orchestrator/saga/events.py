@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.saga.model import Action, Capacity, Grade, Language, Verb
+from orchestrator.saga.model import Action, Capacity, Grade, Language, Place, Verb
 
 ConfirmationKind = Literal[
     "located",
@@ -77,7 +77,9 @@ class Confirmed(Event):
     """A handler's or party's word on one system, or (system None) the mailbox's on a notice.
 
     `attempt` is the command's that it answers. For a party's word, which answers no command, it is the one
-    that made the link it came by, 0 where there was none.
+    that made the link it came by, 0 where there was none. `about` says what an answer to a command counts
+    for: the mark of the identifiers, then one for each part of the references. `order` is the order in which
+    a party's word was stored on its arrival, `said_at` the time that its signed body names.
     """
 
     kind: ConfirmationKind
@@ -99,6 +101,10 @@ class Confirmed(Event):
     retryable: bool = False
     retry_after: int | None = None
     evidence: Mapping[str, str] = field(default_factory=dict)
+    about: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
+    order: int | None = None
+    said_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -156,6 +156,21 @@ StepState = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One place of a system where the person's records may lie, as the handler reports it.
+
+    `by` counts the identifiers of each kind that it was searched by; `not_by` those that were given and that
+    it was not searched by. `reason` is a token that says why it was not looked at.
+    """
+
+    name: str
+    looked: bool
+    by: dict[str, int] = field(default_factory=dict)
+    not_by: dict[str, int] = field(default_factory=dict)
+    reason: str | None = None
+
+
 @dataclass(frozen=True)
 class Attempt:
     """A command that was sent and not yet answered."""
@@ -178,7 +193,7 @@ class Step:
     step was last begun anew: what a party answers to an earlier one is about less. `instruction` is the
     controller's; where records could be several people's, it is the DPO's. `references` are of the person's
     records; `notes` are what a handler left for itself with its other answers (that it asked a party, that it
-    saw a record in the bin), and say nothing about records.
+    saw a record in the bin), and say nothing about records. `places` are those of the latest look.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -206,6 +221,7 @@ class Step:
     instruction: Literal["erase"] | None = None
     grade: Grade | None = None
     evidence: dict[str, str] = field(default_factory=dict)
+    places: tuple[Place, ...] = ()
     outstanding: tuple[Attempt, ...] = ()
 
     @property

@@ -94,6 +94,7 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
         evidence={**step.evidence, **facts},
+        places=event.places or step.places,
     )
 
 

@@ -22,7 +22,7 @@ from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, new_key, seal, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
-from orchestrator.saga.model import Saga
+from orchestrator.saga.model import Place, Saga
 from schemas import topics
 from schemas.codec import CodecError, Resolver, UnknownSchema, decode
 from schemas.messages import ClearIdentifier, Confirmation, Decision, Request
@@ -318,6 +318,13 @@ class Reader:
             retryable=said.retryable,
             retry_after=said.retry_after,
             evidence={name[:_LONGEST_NAME]: value for name, value in said.evidence.items()},
+            about=said.about,
+            places=tuple(
+                Place(name=one.name, looked=one.looked, by=one.by, not_by=one.not_by, reason=one.reason)
+                for one in said.places
+            ),
+            order=said.order,
+            said_at=said.said_at,
         )
         correlation = said.correlation if said.request_id is None else None
         return Inbound(

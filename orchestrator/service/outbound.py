@@ -16,7 +16,7 @@ from orchestrator.store import Outgoing
 from schemas import topics
 from schemas.cloudevents import headers
 from schemas.codec import encode
-from schemas.messages import Command, EscalationOutcome, Outcome, SystemOutcome
+from schemas.messages import Command, EscalationOutcome, Outcome, Place, SystemOutcome
 
 SOURCE = "orchestrator"
 
@@ -49,6 +49,7 @@ def _command(saga: Saga, sent: SendCommand, now: int) -> Outgoing:
         erased_at=sent.erased_at,
         accepted_at=sent.accepted_at,
         found=sent.found,
+        takes_all=sent.takes_all,
         sealed_identifiers=saga.identifiers,
         sealed_references=sent.references,
     )
@@ -116,6 +117,7 @@ def system_outcome(step: Step) -> SystemOutcome:
             found=step.found,
             erased=step.erased,
             evidence=step.evidence,
+            places=_places(step),
         )
     return SystemOutcome(
         system=step.system,
@@ -128,6 +130,14 @@ def system_outcome(step: Step) -> SystemOutcome:
         missing=state.missing,
         reason=state.contradicted or state.reason,
         evidence=step.evidence,
+        places=_places(step),
+    )
+
+
+def _places(step: Step) -> tuple[Place, ...]:
+    return tuple(
+        Place(name=one.name, looked=one.looked, by=one.by, not_by=one.not_by, reason=one.reason)
+        for one in step.places
     )
 
 

@@ -9,6 +9,7 @@ from schemas.messages import (
     EscalationOutcome,
     Message,
     Outcome,
+    Place,
     Request,
     SystemOutcome,
 )
@@ -52,6 +53,7 @@ SAMPLES: tuple[Message, ...] = (
         erased_at=MICROS - 1,
         accepted_at=MICROS,
         found=2,
+        takes_all=3,
         sealed_identifiers=b"\x01sealed identifiers",
         sealed_references=(b"\x01first references", b"\x01second references"),
     ),
@@ -79,6 +81,13 @@ SAMPLES: tuple[Message, ...] = (
         retryable=True,
         retry_after=2_000_000,
         evidence={"context_identifier": "Cust12345", "sales_left": "1"},
+        about=("5f" * 16, "6a" * 16),
+        places=(
+            Place(name="persons", looked=True, by={"email": 2}, not_by={"phone": 1}),
+            Place(name="chats", looked=False, reason="not_configured"),
+        ),
+        order=7,
+        said_at=MICROS - 5,
     ),
     Decision(
         event_id="decision:1",
@@ -114,7 +123,14 @@ SAMPLES: tuple[Message, ...] = (
                 reason="Processen pågår.",
                 evidence={"answered": "by_link"},
             ),
-            SystemOutcome(system="hubspot", status="erased", grade="seen_absent", found=1, erased=1),
+            SystemOutcome(
+                system="hubspot",
+                status="erased",
+                grade="seen_absent",
+                found=1,
+                erased=1,
+                places=(Place(name="contacts", looked=True, by={"email": 1}, not_by={"phone": 1}),),
+            ),
         ),
         escalations=(
             EscalationOutcome(
@@ -140,5 +156,6 @@ SAMPLES: tuple[Message, ...] = (
         correlation="4e" * 32,
         received_at=MICROS,
         sealed_body=b"\x02sealed body",
+        order=8,
     ),
 )
