@@ -2,19 +2,15 @@
 
 from zoneinfo import ZoneInfo
 
-import holidays
-
 from orchestrator.saga.clocks import Calendar
 from orchestrator.saga.rules import Retry, Rules, SystemPlan, Waits
+from orchestrator.service.public_holidays import PublicHolidays
 from orchestrator.settings import Installation, Settings, System, micros
 
 
 def calendar_of(installation: Installation) -> Calendar:
-    """The installation's days: its time zone and its country's public holidays.
-
-    Source: the `holidays` package, category "public": eves and de facto days off are not in it.
-    """
-    known = holidays.country_holidays(installation.country, subdiv=installation.subdivision)
+    """The installation's days: its time zone and its country's public holidays by law."""
+    known = PublicHolidays(installation.country, installation.subdivision)
     return Calendar(time_zone=ZoneInfo(installation.time_zone), is_public_holiday=lambda day: day in known)
 
 

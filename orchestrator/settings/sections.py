@@ -51,7 +51,9 @@ class Installation(Section):
     time_zone: Zone = "Europe/Stockholm"
     """Statutory days begin and end in this zone (IANA name)."""
     country: str = "SE"
-    """Whose public holidays move a due date, and whose authority a notice names (ISO 3166 code)."""
+    """Whose public holidays move a due date (`public-holidays.md`: by law only), and whose authority a notice
+    names (ISO 3166 code).
+    """
     subdivision: str | None = None
     """The part of the country, where holidays differ within it."""
     language: Language = "en"
