@@ -27,6 +27,7 @@ from pydantic import Field, model_validator
 from handlers.addresses import writings
 from handlers.checking import Finding, examine
 from handlers.google_login import ServiceAccount
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import Accepted, CannotLook, NotIdentifiable, Proved, Received, Result
@@ -88,6 +89,16 @@ class GoogleAnalytics:
 
     kind: ClassVar[str] = "google_analytics"
     Settings: ClassVar[type[GoogleAnalyticsSettings]] = GoogleAnalyticsSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = (
+        DeclaredPlace(
+            name="deletions",
+            title={
+                "en": "visits to the site or app",
+                "sv": "besök på webbplatsen eller i appen",
+                "nb": "besøk på nettstedet eller i appen",
+            },
+        ),
+    )
 
     def __init__(self, settings: GoogleAnalyticsSettings, context: Context) -> None:
         self._settings = settings

@@ -37,6 +37,7 @@ from pydantic import Field
 from handlers.addresses import all_writings, normal
 from handlers.checking import Finding, Gap, MissingRights, control_gap, control_look, examine
 from handlers.hubspot_webhook import deleted_contacts, is_genuine
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -61,6 +62,37 @@ LOCKED = 423
 MIGRATING = 477
 SEARCH_PAGE = 100
 SEARCH_PAGES = 100
+
+_EMAIL = frozenset({"email"})
+PLACES = (
+    DeclaredPlace(
+        name="contacts",
+        title={"en": "contacts", "sv": "kontakter", "nb": "kontakter"},
+        by=_EMAIL,
+    ),
+    DeclaredPlace(
+        name="archived_contacts",
+        title={
+            "en": "archived contacts",
+            "sv": "arkiverade kontakter",
+            "nb": "arkiverte kontakter",
+        },
+        by=_EMAIL,
+    ),
+    DeclaredPlace(
+        name="secondary_addresses",
+        title={
+            "en": "further addresses of contacts",
+            "sv": "kontakters övriga adresser",
+            "nb": "kontakters øvrige adresser",
+        },
+        by=_EMAIL,
+    ),
+    DeclaredPlace(name="tickets", title={"en": "tickets", "sv": "ärenden", "nb": "saker"}),
+    DeclaredPlace(name="notes", title={"en": "notes", "sv": "anteckningar", "nb": "notater"}),
+    DeclaredPlace(name="calls", title={"en": "calls", "sv": "samtal", "nb": "samtaler"}),
+    DeclaredPlace(name="deals", title={"en": "deals", "sv": "affärer", "nb": "avtaler"}),
+)
 
 
 class HubSpotSettings(HandlerSettings):
@@ -106,6 +138,7 @@ class HubSpot:
 
     kind: ClassVar[str] = "hubspot"
     Settings: ClassVar[type[HubSpotSettings]] = HubSpotSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = PLACES
 
     def __init__(self, settings: HubSpotSettings, context: Context) -> None:
         self._settings = settings

@@ -30,6 +30,7 @@ from handlers.agency_mail import NOTE, can_name, compose_mail, mails_before
 from handlers.agency_opendsr import OpenDsrAgency
 from handlers.checking import ORDER, Finding, control_gap, control_look, examine
 from handlers.opendsr_endpoint import Endpoint, HttpAddress, Version, identities_of
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -114,6 +115,25 @@ class Recruitment:
 
     kind: ClassVar[str] = "recruitment"
     Settings: ClassVar[type[RecruitmentSettings]] = RecruitmentSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = (
+        DeclaredPlace(
+            name="candidates",
+            title={
+                "en": "candidates in Teamtailor",
+                "sv": "kandidater i Teamtailor",
+                "nb": "kandidater i Teamtailor",
+            },
+            by=frozenset({"email"}),
+        ),
+        DeclaredPlace(
+            name="agency_files",
+            title={
+                "en": "the agency's own files",
+                "sv": "byråns egna register",
+                "nb": "byråets egne registre",
+            },
+        ),
+    )
 
     def __init__(self, settings: RecruitmentSettings, context: Context) -> None:
         self._settings = settings

@@ -15,6 +15,7 @@ from anyio import to_thread
 from pydantic import BaseModel
 
 from handlers.checking import Finding
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Clock, Task
 from handlers.results import Received, Result
 from orchestrator.http import Clients
@@ -79,11 +80,12 @@ class Context:
 
 class Handler(Protocol):
     """One kind of system. Verbs raise `Retryable`, `Permanent` or `Expired`; `receive` raises `Refused`,
-    too.
+    too. `places` are all that the handler knows of; each answer to `locate` or `prove` reports every one.
     """
 
     kind: ClassVar[str]
     Settings: ClassVar[type[BaseModel]]
+    places: ClassVar[tuple[DeclaredPlace, ...]]
 
     def __init__(self, settings: Any, context: Context) -> None: ...
 
@@ -118,3 +120,8 @@ def find() -> Mapping[str, type[Handler]]:
 def settings_models() -> Mapping[str, type[BaseModel]]:
     """Each kind's own settings, for the loader of the settings file."""
     return {kind: handler.Settings for kind, handler in find().items()}
+
+
+def declared_places() -> Mapping[str, tuple[DeclaredPlace, ...]]:
+    """Return the places that each kind of system declares, for whoever has to name them."""
+    return {kind: handler.places for kind, handler in find().items()}

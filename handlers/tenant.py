@@ -27,6 +27,7 @@ from pydantic import Field, StringConstraints
 from handlers.agency_answer import token
 from handlers.checking import Finding, control_gap, control_look, examine
 from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -117,6 +118,17 @@ class Tenant:
 
     kind: ClassVar[str] = "tenant"
     Settings: ClassVar[type[TenantSettings]] = TenantSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = (
+        DeclaredPlace(
+            name="records",
+            title={
+                "en": "records in the product",
+                "sv": "uppgifter i produkten",
+                "nb": "opplysninger i produktet",
+            },
+            by=frozenset((*_CLEAR, *_HASHED)),
+        ),
+    )
 
     def __init__(self, settings: TenantSettings, context: Context) -> None:
         self._settings = settings

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import anyio
 from pydantic import BaseModel
 
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import Absent, Accepted, Located, Proved, Received, Result, StillPresent
@@ -117,6 +118,7 @@ class Instant:
 
     kind: ClassVar[str]
     Settings: ClassVar[type[BaseModel]] = InstantSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = ()
 
     def __init__(self, settings: InstantSettings, context: Context) -> None:
         self._vendor = Vendor(settings.file)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from handlers.conformance import broken_promises
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Reference, Refused, Retryable, Task
 from handlers.results import Accepted, Located, Proved, Received, Result, StillPresent, VendorPurged
 from orchestrator.http import Client, Clients
@@ -26,6 +27,7 @@ class Right:
 
     kind: ClassVar[str] = "notes"
     Settings: ClassVar[type[BaseModel]] = BaseModel
+    places: ClassVar[tuple[DeclaredPlace, ...]] = ()
 
     def __init__(self, settings: Any, context: Any) -> None:
         self.client: Client = context

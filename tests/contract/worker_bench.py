@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from typing_extensions import override
 
+from handlers.places import DeclaredPlace
 from handlers.port import (
     CallbackBody,
     Control,
@@ -47,6 +48,7 @@ class Scripted:
 
     kind: ClassVar[str] = "hubspot"
     Settings: ClassVar[type[BaseModel]] = BaseModel
+    places: ClassVar[tuple[DeclaredPlace, ...]] = ()
     settings: Any = None
     context: Any = None
     script: list[Result | Exception | Answer] = field(default_factory=list)

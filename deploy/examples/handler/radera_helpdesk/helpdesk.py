@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 
 from handlers.addresses import all_writings, normal
 from handlers.checking import Finding, control_gap, control_look, examine
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
@@ -64,6 +65,15 @@ class HelpDesk:
 
     kind: ClassVar[str] = "helpdesk"
     Settings: ClassVar[type[BaseModel]] = HelpDeskSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = (
+        DeclaredPlace(
+            name="people",
+            title={"en": "people", "sv": "personer", "nb": "personer"},
+            by=frozenset({"email"}),
+        ),
+        # Read by the reference of a person found, so that nothing searches it.
+        DeclaredPlace(name="tickets", title={"en": "tickets", "sv": "ärenden", "nb": "saker"}),
+    )
 
     def __init__(self, settings: HelpDeskSettings, context: Context) -> None:
         self._settings = settings

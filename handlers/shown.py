@@ -1,0 +1,55 @@
+"""A record as the vendor shows it now, compared with what was located.
+
+Vendors merge records, and people change addresses. So before a record is erased, it is read, and these must
+hold:
+
+* It answers with the id that was asked for. One that was merged into another answers with the other's id.
+* It carries a value that the person gave. If it carries none, it may have become somebody else's: the DPO is
+  asked, and his "erase" counts for the values that it carried when he was asked.
+* Found again after an erasure, it is taken for an old one only if it was made before the erasure by more than
+  the two clocks may differ. A record whose age is unknown may be new consent.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+from handlers.port import Reference
+
+_AGREED = "agreed."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One record, with the id that it answered with and the values by which people are found in it."""
+
+    kind: str
+    id: str = field(repr=False)
+    values: frozenset[str] = field(repr=False)
+    created_at: int | None = None
+
+    def carries(self, wanted: frozenset[str]) -> bool:
+        """Return whether it carries one of the values that the person gave."""
+        return not self.values.isdisjoint(wanted)
+
+    def is_still(self, reference: Reference, wanted: frozenset[str]) -> bool:
+        """Return whether it is the record that was located, and still the person's."""
+        if (self.kind, self.id) != (reference.kind, reference.id):
+            return False
+        return self.carries(wanted) or self._agreement() in reference.marks
+
+    def is_surely_older(self, erased_at: int | None, skew: int) -> bool:
+        """Return whether it was made before the erasure, whichever of the two clocks is ahead."""
+        return self.created_at is not None and erased_at is not None and self.created_at < erased_at - skew
+
+    def reference(self) -> Reference:
+        """Return what the saga keeps of it."""
+        return Reference(kind=self.kind, id=self.id, created_at=self.created_at)
+
+    def agreed(self) -> Reference:
+        """Return what the saga keeps of it when the DPO said that it is the person's as it is now."""
+        return self.reference().marked(self._agreement())
+
+    def _agreement(self) -> str:
+        # It travels and rests sealed, with the reference.
+        content = "\0".join(sorted(self.values))
+        return f"{_AGREED}{hashlib.sha256(content.encode()).hexdigest()[:16]}"
