@@ -175,7 +175,7 @@ class Execution:
             return confirm_expiry(command, "expired", now=self._clock())
         try:
             key = await self._key(command.request_id)
-            task = self._task(command, key)
+            known, task = self._known(command, key), self._task(command, key)
         except KeyDestroyed:
             return confirm_expiry(command, "key_destroyed", now=self._clock())
         except KeyUnknown:
@@ -187,10 +187,12 @@ class Execution:
         except (ValueError, TypeError):
             return self._failed(command, "references_broken", retryable=False)
         with recorded(command.event_id) as calls:
-            confirmation = await self._carry_out(command, handler, task, key)
-        return with_proof(confirmation, calls.evidence(), personal_to(task.identifiers, task.references))
+            confirmation = await self._carry_out(command, handler, task, known, key)
+        return with_proof(confirmation, calls.evidence(), personal_to(known, task.references))
 
-    async def _carry_out(self, command: Command, handler: Handler, task: Task, key: bytes) -> Confirmation:
+    async def _carry_out(
+        self, command: Command, handler: Handler, task: Task, known: Identifiers, key: bytes
+    ) -> Confirmation:
         try:
             with anyio.fail_after(self._call_limit):
                 result = await _verb(handler, task)
@@ -201,7 +203,7 @@ class Execution:
                 result,
                 now=self._clock(),
                 seal=lambda clear: seal(key, command.request_id, REFERENCES, clear),
-                identifiers=task.identifiers,
+                identifiers=known,
                 references=task.references,
             )
         except self._outages:
@@ -244,9 +246,13 @@ class Execution:
             await anyio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
+    def _known(self, command: Command, key: bytes) -> Identifiers:
+        """Return all that the person is known by, and told at: no evidence may have any of it."""
+        return Identifiers.from_bytes(
+            unseal(key, command.request_id, IDENTIFIERS, command.sealed_identifiers)
+        )
+
     def _task(self, command: Command, key: bytes) -> Task:
-        sealed = command.sealed_identifiers
-        identifiers = Identifiers.from_bytes(unseal(key, command.request_id, IDENTIFIERS, sealed))
         parts = [unseal(key, command.request_id, REFERENCES, part) for part in command.sealed_references]
         references: tuple[Reference, ...] = unpack_references(*parts)
         return Task(
@@ -254,7 +260,8 @@ class Execution:
             system=command.system,
             verb=command.verb,
             attempt=command.attempt,
-            identifiers=identifiers,
+            # No handler looks for anybody by the address that the person is told at.
+            identifiers=self._known(command, key).searched,
             references=references,
             issued_at=command.issued_at,
             not_after=command.not_after,

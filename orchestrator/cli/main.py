@@ -130,6 +130,7 @@ def demo(as_json: bool, directory: Path) -> None:
 )
 @click.option("--customer-id", multiple=True, help="Our own id of the person.")
 @click.option("--tenant-user-id", multiple=True, help="The person's id with a tenant.")
+@click.option("--notice-to", multiple=True, help="The e-mail address that the person is told at, once.")
 @click.option(
     "--id", "request_id", help="The request's id (UUID); a repeat of the same request keeps its id."
 )

@@ -15,7 +15,10 @@ from orchestrator.privacy import KINDS, Exchange, Identifier, Kind, clean
 from orchestrator.saga.clocks import micros
 from schemas.messages import Capacity, Language
 
-FLAGS: tuple[Kind, ...] = ("email", "phone", "name", "ga_client_id", "customer_id", "tenant_user_id")
+FLAGS: tuple[Kind, ...] = (
+    *("email", "phone", "name", "ga_client_id", "customer_id", "tenant_user_id"),
+    "notice_to",
+)
 _MOST_LINES = 1000
 
 

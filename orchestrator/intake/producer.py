@@ -89,7 +89,7 @@ class Producer:
             CannotSubmit: an identifier is not usable, or there is none.
         """
         cleaned = clean(identifiers, region=self._region)
-        if cleaned.refused or not len(cleaned.identifiers):
+        if cleaned.refused or not len(cleaned.identifiers.searched):
             kinds = ", ".join(sorted(set(cleaned.refused))) or "none given"
             raise CannotSubmit(f"identifiers that nobody could be found by: {kinds}", "unusable_identifier")
         now = self._clock()

@@ -137,7 +137,7 @@ class Intake:
                 f"nobody could be found by what is given as {kinds}; correct it, or leave it out",
                 "unusable_identifier",
             )
-        if not len(cleaned.identifiers):
+        if not len(cleaned.identifiers.searched):
             raise CannotSubmit("nobody is named; give at least one identifier", "no_identifier")
         return cleaned.identifiers
 

@@ -351,9 +351,13 @@ class Mailbox:
             raise _Later("key_unknown") from None
         except (SealBroken, IdentifiersBroken):
             return "unreadable_identifiers"
-        for identifier in identifiers.of_kind("email"):
-            return _Address(identifier.value)
-        return "no_address"
+        match identifiers.notice_addresses:
+            case ():
+                return "no_address"
+            case (address,):
+                return _Address(address)
+            case _:
+                return "several_addresses"
 
     def _confirm(self, outcome: Outcome, kind: ConfirmationKind, code: str | None, trace: str | None) -> None:
         now = self._clock()

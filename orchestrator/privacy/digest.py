@@ -43,10 +43,12 @@ class Digests:
     def subject(self, identifiers: Identifiers) -> str:
         """The person as these identifiers tell them: finds a second request with the same ones.
 
-        Names don't count unless there is nothing else. A request with one address more is another.
+        Names don't count unless there is nothing else, and where the person is told never does. A request
+        with one address more is another.
         """
-        strong = tuple(item for item in identifiers if item.kind not in _WEAK)
-        return _digest(self._subject, Identifiers(strong or identifiers.items).to_bytes())
+        searched = identifiers.searched
+        strong = tuple(item for item in searched if item.kind not in _WEAK)
+        return _digest(self._subject, Identifiers(strong or searched.items).to_bytes())
 
     def correlation(self, space: str, reference: str) -> str:
         """A vendor's record id or a party's link, for finding the request that a callback belongs to.

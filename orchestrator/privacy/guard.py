@@ -110,7 +110,7 @@ def _says(item: Identifier) -> Callable[[str], bool]:
     have dozens of readings.
     """
     value = _plain(item.value)
-    if item.kind == "email":
+    if item.kind in ("email", "notice_to"):
         forms = tuple(_address_forms(value))
         return lambda plain: any(form in plain for form in forms)
     if item.kind == "phone":

@@ -15,6 +15,8 @@ Rules:
   only, such as the dots in a Gmail address, belong to its handler.
 * A hash stands for a value that we were not told: SHA-256 in hex, of the value trimmed and in lower case.
   Only a tenant's own product can compare it with what it holds; whoever else is asked finds nobody by it.
+* `notice_to` is the address that the person is told at, once at most. Nobody is looked for by it: `searched`
+  leaves it out.
 * The canonical bytes are the same for the same set of identifiers, in whatever order they came.
 """
 
@@ -41,6 +43,7 @@ Kind = Literal[
     "tenant_user_id",
     "email_sha256",
     "customer_id_sha256",
+    "notice_to",
 ]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 MAX_IDENTIFIERS: Final = 100
@@ -122,6 +125,18 @@ class Identifiers:
         """The identifiers of one kind."""
         return tuple(item for item in self.items if item.kind == kind)
 
+    @property
+    def searched(self) -> "Identifiers":
+        """Return those that a person can be looked for by: all but `notice_to`."""
+        return Identifiers(tuple(item for item in self.items if item.kind != "notice_to"))
+
+    @property
+    def notice_addresses(self) -> tuple[str, ...]:
+        """Return where the person may be told: the address that was chosen, or else every address. Of several
+        none may be guessed: one may be a former employer's.
+        """
+        return tuple(item.value for item in self.of_kind("notice_to") or self.of_kind("email"))
+
     def to_bytes(self) -> bytes:
         """The canonical bytes, to be sealed or digested."""
         items = [[item.kind, item.value, item.site] for item in self.items]
@@ -169,8 +184,15 @@ def clean(items: Iterable[Identifier], *, region: str | None = None) -> Cleaned:
         bad_site = item.site is not None and (site is None or item.kind not in _WITH_SITE)
         if value is None or bad_site or len(usable) >= MAX_IDENTIFIERS:
             refused.append(item.kind)
+            continue
+        made = Identifier(item.kind, value, site)
+        is_second = made.kind == "notice_to" and any(
+            one.kind == "notice_to" and one != made for one in usable
+        )
+        if is_second:
+            refused.append(item.kind)
         else:
-            usable[Identifier(item.kind, value, site)] = None
+            usable[made] = None
     return Cleaned(Identifiers(tuple(usable)), tuple(refused))
 
 
@@ -262,6 +284,7 @@ def _opaque(typed: str, region: str | None) -> str | None:
 
 _CLEANERS: Final[dict[Kind, Callable[[str, str | None], str | None]]] = {
     "email": _email,
+    "notice_to": _email,
     "phone": _phone,
     "name": _name,
     "ga_client_id": _ga_client,

@@ -171,7 +171,7 @@ class Reader:
             verified=request.verified,
             scope=request.scope,
             identifiers=sealed,
-            identifier_kinds=tuple(sorted({item.kind for item in identifiers.items})),
+            identifier_kinds=tuple(sorted({item.kind for item in identifiers.searched})),
             content_digest=self.content_digest(identifiers, request),
             subject_digest=self._digests.subject(identifiers),
             trace=_trace(delivery, identifiers),

@@ -95,8 +95,10 @@ class Disorder:
             yield first
         producer = Producer(Exchange(self.installation.ground.keyring).public_key(), source=_SOURCE)
         for addresses in person.asks_by:
+            # Of several addresses nobody guesses where the person is told.
+            told = [Identifier("notice_to", person.email)] if len(addresses) > 1 else []
             yield producer.request(
-                [Identifier("email", address) for address in addresses],
+                [*(Identifier("email", address) for address in addresses), *told],
                 request_id=person.request_id,
                 scope=SYSTEMS,
                 verified=person.comes != "decided",

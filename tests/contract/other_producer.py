@@ -32,6 +32,7 @@ KINDS = (
     "ga_app_instance_id",
     "customer_id",
     "tenant_user_id",
+    "notice_to",
 )
 _KEM = b"KEM" + struct.pack(">H", 0x0020)  # DHKEM(X25519, HKDF-SHA256)
 _SUITE = b"HPKE" + struct.pack(">HHH", 0x0020, 0x0001, 0x0002)  # ..., HKDF-SHA256, AES-256-GCM
