@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
-from orchestrator.mailbox import words
+from orchestrator.mailbox import terms, words
 from orchestrator.mailbox.left import left_of
 from orchestrator.mailbox.words import Tongue
 from orchestrator.privacy.guard import looks_personal
@@ -73,10 +73,10 @@ class _Page:
 
     def _facts(self) -> Iterator[str]:
         outcome, label = self._outcome, self._label
-        due = label["due_by"].format(day=words.day(outcome.due_at, self._zone, self._language))
+        due = label["due_by"].format(day=terms.day(outcome.due_at, self._zone, self._language))
         rows = {
             "request": outcome.request_id,
-            "received": words.clock(outcome.received_at, self._zone, self._language),
+            "received": terms.clock(outcome.received_at, self._zone, self._language),
             "due": f"{due}; {self._standing()}",
         }
         width = max(len(label[name]) for name in rows) + 2
@@ -87,7 +87,7 @@ class _Page:
         outcome, label = self._outcome, self._label
         if outcome.acted_at is not None:
             word = "met" if outcome.acted_at <= outcome.due_at else "late"
-            return label[word].format(at=words.clock(outcome.acted_at, self._zone, self._language))
+            return label[word].format(at=terms.clock(outcome.acted_at, self._zone, self._language))
         if outcome.occurred_at > outcome.due_at:
             return label["overdue"]
         days = (self._date(outcome.due_at) - self._date(outcome.occurred_at)).days
@@ -137,7 +137,7 @@ class _Page:
         if system.status == "retained" or system.legal_basis is not None:
             parts += self._kept(system)
         if system.missing:
-            names = words.MISSING[self._language]
+            names = terms.MISSING[self._language]
             parts.append(label["needs"].format(what=", ".join(names.get(one, one) for one in system.missing)))
         if system.reason is not None:
             parts.append(self._reason(system, system.reason))
@@ -156,10 +156,10 @@ class _Page:
 
     def _kept(self, system: SystemOutcome) -> Iterator[str]:
         if system.legal_basis is not None:
-            yield words.BASIS[self._language].get(system.legal_basis, system.legal_basis)
+            yield terms.BASIS[self._language].get(system.legal_basis, system.legal_basis)
         if system.retained_until is not None:
             yield self._label["until"].format(
-                day=words.day(system.retained_until, words.UTC_ZONE, self._language)
+                day=terms.day(system.retained_until, terms.UTC_ZONE, self._language)
             )
         else:
             yield self._label["until_unknown"]
@@ -186,7 +186,7 @@ class _Page:
         about = [f"{one.escalation_id}@{one.version}"]
         if one.system is not None:
             about.append(label["about"].format(system=self._title(one.system)))
-        about.append(label["since"].format(at=words.clock(one.raised_at, self._zone, self._language)))
+        about.append(label["since"].format(at=terms.clock(one.raised_at, self._zone, self._language)))
         if one.code is not None:
             about.append(label["code"].format(code=one.code))
         yield f"  {', '.join(about)}"

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.mailbox import words
+from orchestrator.mailbox import terms
 from orchestrator.privacy import looks_personal
 
 _LEFT: Final = "_left"
@@ -57,13 +57,13 @@ class Left:
     def reasoned(self, language: str) -> Iterator[str]:
         """What is kept, with why: "2 documents; legal claims; a dispute is open"."""
         for one in self.kept:
-            basis = words.BASIS[language].get(one.basis, one.basis)
+            basis = terms.BASIS[language].get(one.basis, one.basis)
             parts = (_counted(one.kind, one.count, language), basis, one.reason)
             yield "; ".join(part for part in parts if part)
 
 
 def _counted(kind: str, count: int, language: str) -> str:
-    names = words.LEFT[language]
+    names = terms.LEFT[language]
     return f"{count} {names.get(f'{kind}.{count}') or names.get(kind, kind)}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from orchestrator.mailbox import words
+from orchestrator.mailbox import terms
 from orchestrator.mailbox.dpo import harmless
 from orchestrator.mailbox.left import left_of
 from orchestrator.settings import Settings
@@ -88,7 +88,7 @@ class _Letter:
         return self._text[name].format(controller=self._settings.installation.name, **filling)
 
     def _day(self, at: int) -> str:
-        return words.day(at, self._zone, self._language)
+        return terms.day(at, self._zone, self._language)
 
     def _body(self) -> Iterator[list[str]]:
         match self._outcome.code:
@@ -133,13 +133,13 @@ class _Letter:
         if _group(system) in _WHOLE and left_of(system.evidence):
             parts.append(self._text["in_part"])
         if system.legal_basis is not None:
-            parts.append(words.BASIS[self._language].get(system.legal_basis, system.legal_basis))
+            parts.append(terms.BASIS[self._language].get(system.legal_basis, system.legal_basis))
         if system.retained_until is not None:
             parts.append(
-                self._say("until", day=words.day(system.retained_until, words.UTC_ZONE, self._language))
+                self._say("until", day=terms.day(system.retained_until, terms.UTC_ZONE, self._language))
             )
         if system.missing:
-            names = words.MISSING[self._language]
+            names = terms.MISSING[self._language]
             parts.append(self._say("needs", what=", ".join(names.get(one, one) for one in system.missing)))
         reason = harmless(system.reason) if system.reason is not None else None
         if reason is not None and system.status == "waived":

@@ -1,10 +1,11 @@
 """The mails' texts, whole: what an officer and a subject read, in every language."""
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 import pytest
 
-from orchestrator.mailbox import dpo, notice, words
+from orchestrator.mailbox import dpo, notice, terms, words
 from orchestrator.privacy.guard import looks_personal
 from orchestrator.saga import escalations
 from orchestrator.saga.model import End, StepStatus
@@ -290,13 +291,17 @@ def test_every_state_and_question_of_the_saga_has_words_in_both_languages() -> N
 
 
 @pytest.mark.parametrize(
-    "name", ["SUBJECT", "HEADLINE", "GRADE", "STATUS", "QUESTION", "CODE", "MISSING", "LEFT", "LABEL"]
+    "tables",
+    [
+        *(words.SUBJECT, words.HEADLINE, words.GRADE, words.STATUS, words.QUESTION, words.CODE, words.LABEL),
+        *(terms.MISSING, terms.LEFT, terms.BASIS),
+    ],
 )
-def test_the_languages_say_the_same_things(name: str) -> None:
+def test_the_languages_say_the_same_things(tables: Mapping[str, Mapping[str, str]]) -> None:
     """What one table has, the others have."""
-    tables = [set(table) for table in getattr(words, name).values()]
+    known = [set(table) for table in tables.values()]
 
-    assert all(tables[0] == table for table in tables)
+    assert all(known[0] == table for table in known)
 
 
 @pytest.mark.parametrize("kind", sorted(set(get_args(OutcomeKind)) - {"notice"}))
