@@ -28,6 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from handlers.sandbox.hubspot_objects import SCOPES, associated, read
 from handlers.sandbox.store import Row, Store, normal
 from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339, serial_uuid
 
@@ -78,6 +79,10 @@ class HubSpot:
                 return self._contacts(call, account, method, rest)
             case method, ["crm", "v3", "objects", "contacts", *rest]:
                 return self._contacts(call, account, method, rest)
+            case "POST", ["crm", "objects", version, kind, "batch", "read"] if (
+                DATED.match(version) and kind in SCOPES
+            ):
+                return self._batch(call, account, kind)
             case "POST", ["communication-preferences", version, "statuses", email, "unsubscribe-all"] if (
                 DATED.match(version)
             ):
@@ -99,6 +104,8 @@ class HubSpot:
                 return self._search(call, account)
             case "GET", [wanted]:
                 return self._read(call, account, wanted)
+            case "GET", [wanted, "associations", kind] if kind in SCOPES:
+                return self._associations(call, account, wanted, kind)
             case "DELETE", [wanted]:
                 return self._archive(call, account, wanted)
         raise self._error(404, "OBJECT_NOT_FOUND", "No such resource.")
@@ -156,6 +163,25 @@ class HubSpot:
             )
         names = [name for name in call.query.get("properties", "").split(",") if name]
         return document(200, self._shown(row, names))
+
+    def _associations(self, call: Call, account: Row, wanted: str, kind: str) -> Reply:
+        self._allow(account, kind)
+        row = self._one(call, account, wanted, None)
+        if row is None or row["archived_at"]:
+            raise self._error(404, "OBJECT_NOT_FOUND", f"No contact with id {wanted}")
+        return document(200, associated(self._store, row, kind, int(call.query.get("after", "0"))))
+
+    def _batch(self, call: Call, account: Row, kind: str) -> Reply:
+        self._allow(account, kind)
+        asked = call.json()
+        if asked is None or not isinstance(asked.get("inputs"), list) or "properties" not in asked:
+            raise self._error(400, "VALIDATION_ERROR", "inputs and properties are required.")
+        ids = [] if call.blind else [str(one.get("id")) for one in asked["inputs"]]
+        return document(*read(self._store, account, kind, ids))
+
+    def _allow(self, account: Row, kind: str) -> None:
+        if SCOPES[kind] not in account["scopes"]:
+            raise self._error(403, "MISSING_SCOPES", f"The token lacks {SCOPES[kind]}.")
 
     def _archive(self, call: Call, account: Row, wanted: str) -> Reply:
         row = self._one(call, account, wanted, None)
@@ -249,6 +275,7 @@ class HubSpot:
             "email": email,
             "additional_emails": [],
             "properties": {},
+            "associations": {},
         }
         times = {"created_at": now, "updated_at": now, "archived_at": None}
         self._store.put(CONTACT, number, {**contact, **times, "about": [normal(email)]})

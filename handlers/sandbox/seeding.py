@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from handlers.sandbox.hubspot_objects import hang
 from handlers.sandbox.seeds import (
     AgencySeed,
     Candidate,
@@ -169,8 +170,11 @@ def _hubspot(store: Store, seed: HubSpotSeed, now: int, ids: Ids) -> None:
             "created_at": created_at,
             "updated_at": created_at,
             "archived_at": None,
+            "associations": {kind: list(ids_) for kind, ids_ in contact.associations.items()},
             "about": [normal(email) for email in (contact.email, *contact.additional_emails)],
         }
+        for kind, hanging in contact.associations.items():
+            hang(store, seed.portal, kind, hanging)
         store.put("hubspot.contact", number, row)
         ids.setdefault("hubspot.contact", []).append(number)
 

@@ -77,6 +77,7 @@ class Contact(Stated):
     additional_emails: tuple[str, ...] = ()
     properties: dict[str, str] = {}
     created_at: int | None = None
+    associations: dict[Literal["tickets", "notes", "calls", "deals"], tuple[int, ...]] = {}
 
 
 class HubSpotSeed(Stated):
@@ -90,6 +91,8 @@ class HubSpotSeed(Stated):
         "crm.objects.contacts.read",
         "crm.objects.contacts.write",
         "communication_preferences.read_write",
+        "crm.objects.deals.read",
+        "tickets",
         "oauth",
     )
     contacts: tuple[Contact, ...] = ()

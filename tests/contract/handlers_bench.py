@@ -9,7 +9,8 @@ from typing import Any
 
 from handlers.confirming import confirm_callback
 from handlers.google_analytics import GoogleAnalytics, GoogleAnalyticsSettings
-from handlers.hubspot import HubSpot, HubSpotSettings
+from handlers.hubspot import HubSpot
+from handlers.hubspot_records import HubSpotSettings
 from handlers.port import CallbackBody, Reference, Task
 from handlers.recruitment import Recruitment, RecruitmentSettings
 from handlers.registry import Context

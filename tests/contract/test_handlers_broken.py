@@ -16,6 +16,7 @@ from handlers import (
     google_analytics,
     google_login,
     hubspot,
+    hubspot_records,
     hubspot_webhook,
     port,
     superoffice,
@@ -275,13 +276,13 @@ def _asking(change: Callable[[str, str, Any], tuple[str, str, Any]]) -> Break:
     """Breaks by changing what is asked."""
 
     def broken(patch: pytest.MonkeyPatch) -> None:
-        whole = hubspot.HubSpot._ask
+        whole = hubspot_records.Records._ask
 
         async def ask(self: Any, method: str, path: str, **more: Any) -> Any:
             method, path, more["json"] = change(method, path, more.get("json"))
             return await whole(self, method, path, **more)
 
-        patch.setattr(hubspot.HubSpot, "_ask", ask)
+        patch.setattr(hubspot_records.Records, "_ask", ask)
 
     return broken
 
@@ -330,7 +331,7 @@ async def _dated(bench: Bench) -> None:
     assert isinstance(await bench.hubspot().locate(bench.task("locate")), Located)
 
 
-@rule("opted out before erased", put(hubspot.HubSpot, "_opt_out", nothing))
+@rule("opted out before erased", put(hubspot_records.Records, "opt_out", nothing))
 async def _opted_out(bench: Bench) -> None:
     contact(bench)
     await bench.erased(bench.hubspot())
@@ -341,14 +342,14 @@ async def _alone(self: Any, email: str) -> list[str]:
     return []
 
 
-@rule("a look-up may find no secondary address", put(hubspot.HubSpot, "_searched", _alone))
+@rule("a look-up may find no secondary address", put(hubspot_records.Records, "_searched", _alone))
 async def _secondary(bench: Bench) -> None:
     bench.sandbox.seed({"hubspot": {"secondary_lookup": False}})
     contact(bench, email="anna.ek@example.com", additional_emails=[ANNA])
     assert isinstance(await bench.hubspot().locate(bench.task("locate")), Located)
 
 
-@rule("the daily limit ends at midnight", put(hubspot.HubSpot, "_until_midnight", lambda self: 0))
+@rule("the daily limit ends at midnight", put(hubspot_records.Records, "_until_midnight", lambda self: 0))
 async def _daily(bench: Bench) -> None:
     bench.sandbox.fault("429", vendor="hubspot", policy="DAILY")
     with pytest.raises(Retryable) as caught:
