@@ -46,7 +46,7 @@ from tests.simulation import installation
 from tests.simulation.lives import Fuse, Life
 from tests.simulation.loop import Clock, VirtualLoop
 from tests.simulation.ports import LivingMailer, Mail
-from tests.simulation.world import quick_keys
+from tests.simulation.quick import quick
 
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
@@ -296,7 +296,7 @@ class Play:
 
     def play(self) -> Played:
         """Until the request is done. Fails if something waits without a timer, or goes on without an end."""
-        with quick_keys():
+        with quick():
             self._submit()
             while not self.saga.is_finished:
                 if self._commands:

@@ -9,8 +9,10 @@ process.
 import asyncio
 import heapq
 import selectors
+import sys
+from asyncio import events
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextvars import Context
 from typing import Any
 
@@ -43,7 +45,11 @@ class _NeverWaiting(selectors.SelectSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop on a `Clock`."""
 
-    _ready: deque[asyncio.Handle]  # asyncio's own, and the one way to know whether a turn would do anything
+    # asyncio's own, and the one way to know whether a turn would do anything, and to make one alone.
+    _ready: deque[asyncio.Handle]
+    _run_once: Callable[[], None]
+    _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
+    _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
     def __init__(self, clock: Clock) -> None:
         self._micros = clock
@@ -84,10 +90,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._origin + int(timers[0][0] * SECOND) + 1 if timers else None
 
     def turn(self) -> None:
-        """Runs what is ready, once."""
+        """Runs what is ready, once: `run_forever` for one round, without what it sets up and takes down."""
         self._turned_at = self.time()
-        self.stop()
-        self.run_forever()
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
+        events._set_running_loop(self)
+        try:
+            self._run_once()
+        finally:
+            events._set_running_loop(None)
+            sys.set_asyncgen_hooks(*hooks)
 
     def discard(self) -> None:
         """Ends the loop of a process that is dead: its tasks are cancelled and can do nothing any more."""

@@ -19,10 +19,11 @@ from tests.simulation.faults import Trouble
 from tests.simulation.history import check_history
 from tests.simulation.invariants import Watch, check_end
 from tests.simulation.loop import SECOND
+from tests.simulation.quick import quick
 from tests.simulation.robots import Dpo, Gate, Requester
 from tests.simulation.scenario import Scenario, draw
 from tests.simulation.violations import Violated
-from tests.simulation.world import World, quick_keys
+from tests.simulation.world import World
 
 HOUR = 3600 * SECOND
 DAY = 24 * HOUR
@@ -66,7 +67,7 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
     logger.setLevel(logging.INFO)
     try:
         schedule = Schedule(world)
-        with quick_keys():
+        with quick():
             schedule.play()
         return Report(seed, schedule.summary(), tuple(world.trace))
     except Exception as error:

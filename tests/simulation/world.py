@@ -8,13 +8,10 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
-from unittest.mock import patch
 
 import sqlalchemy as sa
-from cryptography.hazmat.primitives import serialization
 
 from handlers.registry import Context, Handler, find
 from handlers.sandbox.core import Sandbox
@@ -54,23 +51,12 @@ def _database() -> sa.Engine:
     return _engine
 
 
-# Reading a private key checks that it is one, which takes longer than everything else in a world together.
-_read_key = functools.cache(serialization.load_pem_private_key)
-
-
 _handler_classes = functools.cache(find)
 
 
 @functools.cache
 def _metrics() -> Metrics:
     return Metrics(sorted(set(installation.KINDS.values())))
-
-
-@contextmanager
-def quick_keys() -> Iterator[None]:
-    """Each private key is read and checked once in a process, not at each login."""
-    with patch.object(serialization, "load_pem_private_key", _read_key):
-        yield
 
 
 class World:
