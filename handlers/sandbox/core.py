@@ -18,6 +18,7 @@ import httpx
 from handlers.sandbox.agencies import Mailroom
 from handlers.sandbox.controllers import Controllers
 from handlers.sandbox.courier import Courier, Deliver
+from handlers.sandbox.events import TABLES, Event, Events
 from handlers.sandbox.faults import Fault, Faults
 from handlers.sandbox.google import Google
 from handlers.sandbox.holdings import held
@@ -25,18 +26,12 @@ from handlers.sandbox.hubspot import HubSpot
 from handlers.sandbox.seeding import Ids, plant
 from handlers.sandbox.seeds import Seed
 from handlers.sandbox.signing import public_pem, signing_key
-from handlers.sandbox.store import Row, Store, normal
+from handlers.sandbox.store import Row, Store
 from handlers.sandbox.superoffice import SuperOffice
 from handlers.sandbox.superoffice_login import Login
 from handlers.sandbox.teamtailor import Teamtailor
 from handlers.sandbox.tenants import Tenants
 from handlers.sandbox.web import Call, Refusal, Reply, document
-
-RENAMED = {
-    "superoffice": "superoffice.person",
-    "hubspot": "hubspot.contact",
-    "teamtailor": "teamtailor.candidate",
-}
 
 
 class Sandbox:
@@ -78,6 +73,13 @@ class Sandbox:
             "controllers": self._controllers.answer,
             "tenant-api": Tenants(self.store).answer,
         }
+        self._events = Events(
+            self.store,
+            self._superoffice.delete_as_colleague,
+            lambda seed, now: plant(self.store, seed, now),
+        )
+        #: How far each vendor's clock is ahead of ours, in microseconds, as its times show.
+        self.skew: dict[str, int] = {}
         if self.store.get("superoffice.account", "Cust12345") is None:
             self.seed({"superoffice": {}, "hubspot": {}, "google": {}, "teamtailor": {}})
 
@@ -98,6 +100,12 @@ class Sandbox:
             number = self._faults.add(stated)
             self.store.commit()
         return number
+
+    def happens(self, what: str, **details: Any) -> None:
+        """Has something happen at a vendor, now: see `events`."""
+        with self._lock:
+            self._events.happen(Event.model_validate({"what": what, **details}), self.clock())
+            self.store.commit()
 
     def clear_faults(self) -> None:
         with self._lock:
@@ -168,6 +176,8 @@ class Sandbox:
             match job["what"]:
                 case "superoffice.purge":
                     self._superoffice.purge(job["person"], at)
+                case "superoffice.purge_ticket":
+                    self._superoffice.purge_ticket(job["ticket"], at)
                 case "hubspot.purge":
                     self._hubspot.purge(job["contact"], at)
                 case "hubspot.recreate":
@@ -197,6 +207,7 @@ class Sandbox:
         """Answers one request, or raises httpx's own error where a fault says that the connection breaks."""
         await request.aread()
         call = Call.of(request, self.clock())
+        call.skew = self.skew.get(call.vendor, 0)
         if call.vendor not in self._vendors:
             return _response(
                 document(404, {"error": "the first segment of the path names no vendor of this sandbox"}),
@@ -231,6 +242,8 @@ class Sandbox:
                 call.elsewhere = True
             elif kind == "no_rights":
                 call.blind = True
+            elif kind == "ignores_filter":
+                call.unfiltered = True
             elif kind == "reset":
                 self._commit()
                 raise httpx.ReadError("the connection broke", request=request)
@@ -260,18 +273,11 @@ class Sandbox:
                     if self.store.get("hubspot.contact", key) is None:
                         details = {"email": row["email"], "account": row["account"]}
                         self.store.later(due_at, "hubspot.recreate", **details)
-            elif fault["kind"] == "rename" and call.vendor in RENAMED and fault["email"]:
-                self._rename(call, RENAMED[call.vendor], fault)
-
-    def _rename(self, call: Call, table: str, fault: Row) -> None:
-        row = self.store.get(table, str(fault["record"]))
-        if row is None:
-            return
-        email = fault["email"]
-        named = {"emails": [email, *row["emails"][1:]]} if "emails" in row else {"email": email}
-        about = [*row["about"], normal(email)]
-        self.store.put(table, row["id"], {**row, **named, "updated_at": call.now, "about": about})
-        self.store.note(call.now, call.vendor, str(row["account"]), "renamed", record=row["id"])
+            elif fault["kind"] == "rename" and call.vendor in TABLES:
+                details = {"vendor": call.vendor, "record": fault["record"], "email": fault["email"]}
+                self._events.happen(Event.model_validate({"what": "renamed", **details}), call.now)
+            elif fault["kind"] == "happens":
+                self._events.happen(Event.model_validate(fault["event"]), call.now)
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """For `httpx.AsyncClient(transport=…)`: the same stand-ins without a network."""

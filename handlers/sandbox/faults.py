@@ -12,10 +12,12 @@ A fault matches by vendor, method and a regular expression on the path after the
 * `wrong_account`: the credentials belong to another account, which holds none of the people;
 * `no_rights`: the credentials may see nothing: lists are empty, single records are not found, nothing is
   erased;
+* `ignores_filter` (superoffice): an archive's filter isn't honoured, and all its rows are answered;
 * `recreate` (hubspot, on gdpr-delete): `seconds` after the erasure a sync makes the contact anew, with
   another id, if SuperOffice still holds the person;
 * `rename` (superoffice, hubspot, teamtailor): once the call is answered, the address on `record` becomes
-  `email`.
+  `email`;
+* `happens`: once the call is answered, `event` happens: see `events`.
 
 Of those that end a call (digits, `reset`, `refused`, `lost_response`, `malformed`) one strikes, the
 oldest; the others wait for the next call, so that several stated at once come one after another.
@@ -30,6 +32,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from handlers.sandbox.events import Event
 from handlers.sandbox.store import Row, Store
 from handlers.sandbox.web import Call, Reply, document, serial_uuid
 
@@ -42,11 +45,13 @@ Named = Literal[
     "malformed",
     "wrong_account",
     "no_rights",
+    "ignores_filter",
     "recreate",
     "rename",
+    "happens",
 ]
 
-COMBINED = ("slow", "wrong_account", "no_rights", "recreate", "rename")
+COMBINED = ("slow", "wrong_account", "no_rights", "ignores_filter", "recreate", "rename", "happens")
 
 
 class Fault(BaseModel):
@@ -66,6 +71,7 @@ class Fault(BaseModel):
     policy: str | None = None
     record: str | None = None
     email: str | None = None
+    event: Event | None = None
 
 
 class Faults:
@@ -117,6 +123,10 @@ class Faults:
             )
         if call.vendor == "hubspot":
             return self._hubspot(status, fault["policy"] or "TEN_SECONDLY_ROLLING", headers)
+        if call.vendor == "superoffice":
+            kind = {403: "SoSentryException", 404: "SoNotFoundException"}.get(status, "SoException")
+            content = {"Error": True, "ErrorType": kind, "ErrorMessage": "The call was refused."}
+            return document(status, content, headers)
         if call.vendor == "google":
             period = "Daily" if fault["policy"] == "DAILY" else "Per-minute"
             reason = "quota" if status == 429 else "rateLimitExceeded"

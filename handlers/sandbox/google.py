@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo
 from handlers.sandbox.faults import google_error
 from handlers.sandbox.signing import read_jwt
 from handlers.sandbox.store import Row, Store, normal
-from handlers.sandbox.web import Call, Refusal, Reply, document, moment, rfc3339
+from handlers.sandbox.web import Call, Refusal, Reply, document, moment
 
 VENDOR = "google"
 VISITOR = "google.visitor"
@@ -131,7 +131,7 @@ class Google:
             )
         self._spend(call, shown)
         self._mark(call, shown, FIELDS[name], value)
-        return document(200, {"deletionRequestTime": rfc3339(call.now)})
+        return document(200, {"deletionRequestTime": call.stamp(call.now)})
 
     def _spend(self, call: Call, shown: Row) -> None:
         day = moment(call.now).astimezone(PACIFIC).date().isoformat()

@@ -25,7 +25,6 @@ from handlers.sandbox.seeds import (
 )
 from handlers.sandbox.store import Row, Store, normal
 from handlers.sandbox.tenants import mark
-from handlers.sandbox.web import rfc3339
 
 MICROSECOND = timedelta(microseconds=1)
 CHILDREN = {
@@ -95,7 +94,7 @@ def _superoffice(store: Store, seed: SuperOfficeSeed, now: int, ids: Ids) -> Non
             seed.context,
             "formsubmission",
             submission,
-            "0",
+            str(submission.person or 0),
             submission.email,
             [normal(submission.email)],
             now,
@@ -117,7 +116,10 @@ def _person(store: Store, context: str, person: Person, now: int, ids: Ids) -> N
         "consents": [purpose.upper() for purpose in person.consents],
         "created_at": created_at,
         "updated_at": created_at,
+        "retired": person.retired,
+        "associate": person.associate,
         "deleted_at": None,
+        "deleted_by": None,
         "about": [*known, f"#id:{number}"],
     }
     store.put("superoffice.person", number, row)
@@ -147,7 +149,8 @@ def _child(
         "title": child.title,
         "body": child.body,
         "email": email,
-        "registered": rfc3339(now if child.registered_at is None else child.registered_at),
+        "registered_at": now if child.registered_at is None else child.registered_at,
+        "deleted_at": None,
         "bookkeeping": child.bookkeeping,
         "about": [*known, f"#person:{person}", f"#id:{number}"],
     }

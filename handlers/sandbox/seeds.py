@@ -33,9 +33,12 @@ class Child(Stated):
 
 
 class Submission(Child):
-    """A form submission that belongs to no person: someone filled in a form and nobody answered."""
+    """A form submission, with the address that was filled in. It belongs to no person, or to one who may by
+    now be known by another address.
+    """
 
     email: str
+    person: int | None = None
 
 
 class Person(Stated):
@@ -48,6 +51,10 @@ class Person(Stated):
     phones: tuple[str, ...] = ()
     consents: tuple[str, ...] = ()
     created_at: int | None = None
+    retired: bool = False
+    """A former employee of the company that they were a contact of."""
+    associate: bool = False
+    """A user of the system, whose deletion is refused."""
     tickets: int | tuple[Child, ...] = ()
     form_submissions: int | tuple[Child, ...] = ()
     chats: int | tuple[Child, ...] = ()
@@ -66,6 +73,11 @@ class SuperOfficeSeed(Stated):
     retain_deleted: timedelta = timedelta(days=14)
     ticket_life: timedelta = timedelta(hours=6)
     page: Annotated[int, Field(ge=1)] = 50
+    time_zone: str = "Europe/Stockholm"
+    """The tenant's base zone, in which times are shown to whom doesn't ask for another."""
+    quote_escape: Literal["backslash", "double"] = "backslash"
+    ticket_bin: bool = False
+    """Whether a deleted request lies in a bin until its purge."""
     webhook: Webhook | None = None
     persons: tuple[Person, ...] = ()
     submissions: tuple[Submission, ...] = ()

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 
 from handlers.sandbox.signing import hmac64
 from handlers.sandbox.store import Row, Store, normal
-from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339
+from handlers.sandbox.web import Call, Refusal, Reply, document
 
 VENDOR = "teamtailor"
 CANDIDATE = "teamtailor.candidate"
@@ -61,16 +61,16 @@ class Teamtailor:
                 row = self._store.get(CANDIDATE, number)
                 if row is None or row["account"] != company["id"] or call.blind:
                     raise _refusal(404, "Record not found.")
-                return document(200, {"data": self._shown(row)}, LIMITS, kind=KIND)
+                return document(200, {"data": self._shown(call, row)}, LIMITS, kind=KIND)
         raise _refusal(404, "No such resource.")
 
-    def _shown(self, row: Row) -> dict[str, Any]:
+    def _shown(self, call: Call, row: Row) -> dict[str, Any]:
         first, _, last = row["name"].partition(" ")
         attributes = {
             "email": row["email"],
             "first-name": first,
             "last-name": last,
-            "created-at": rfc3339(row["created_at"]),
+            "created-at": call.stamp(row["created_at"]),
         }
         return {"id": row["id"], "type": "candidates", "attributes": attributes}
 
@@ -98,7 +98,7 @@ class Teamtailor:
         pages = -(-len(found) // size)
         base = f"{call.origin}/teamtailor/v1/candidates"
         content = {
-            "data": [self._shown(row) for row in found[(number - 1) * size : number * size]],
+            "data": [self._shown(call, row) for row in found[(number - 1) * size : number * size]],
             "meta": {"record-count": len(found), "page-count": pages},
             "links": {
                 name: f"{base}?{urlencode({**call.query, 'page[number]': page})}"

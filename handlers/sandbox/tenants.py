@@ -16,7 +16,7 @@ import hashlib
 from typing import Any
 
 from handlers.sandbox.store import Row, Store, normal
-from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339
+from handlers.sandbox.web import Call, Refusal, Reply, document
 
 VENDOR = "tenant-api"
 RECORD = "tenant.record"
@@ -54,7 +54,7 @@ class Tenants:
             case "POST", ["subjects", "locate"]:
                 asked = self._asked(call, "identities")
                 return document(
-                    200, {"records": [self._shown(row) for row in self._found(call, holder, asked)]}
+                    200, {"records": [self._shown(call, row) for row in self._found(call, holder, asked)]}
                 )
             case "POST", ["subjects", "erase"]:
                 return self._erase(call, holder)
@@ -63,7 +63,7 @@ class Tenants:
                 rows = {row["id"]: row for row in self._found(call, holder, asked)}
                 named = [self._row(call, holder, key) for key in asked["records"]]
                 present = {**{row["id"]: row for row in named if row}, **rows}
-                return document(200, {"present": [self._shown(row) for row in present.values()]})
+                return document(200, {"present": [self._shown(call, row) for row in present.values()]})
         raise _refusal(404, "no_such_resource")
 
     def _asked(self, call: Call, *names: str) -> dict[str, Any]:
@@ -107,8 +107,8 @@ class Tenants:
             if one.startswith(begin) and _sha256(one.removeprefix(begin)) == normal(value)
         ]
 
-    def _shown(self, row: Row) -> dict[str, Any]:
-        return {"id": row["id"], "type": row["type"], "created_at": rfc3339(row["created_at"])}
+    def _shown(self, call: Call, row: Row) -> dict[str, Any]:
+        return {"id": row["id"], "type": row["type"], "created_at": call.stamp(row["created_at"])}
 
     def _erase(self, call: Call, holder: str) -> Reply:
         erased, absent = [], []

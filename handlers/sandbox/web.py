@@ -55,7 +55,10 @@ def document(
 
 @dataclass(slots=True)
 class Call:
-    """One request, without its vendor's prefix. `elsewhere` and `blind` are faults: see `faults`."""
+    """One request, without its vendor's prefix. `elsewhere`, `blind` and `unfiltered` are faults: see there.
+
+    `skew` is how far the vendor's own clock is ahead of ours, in microseconds.
+    """
 
     vendor: str
     method: str
@@ -67,6 +70,8 @@ class Call:
     now: int
     elsewhere: bool = False
     blind: bool = False
+    unfiltered: bool = False
+    skew: int = 0
 
     @classmethod
     def of(cls, request: httpx.Request, now: int) -> "Call":
@@ -87,6 +92,10 @@ class Call:
     @property
     def path(self) -> str:
         return "/" + "/".join(self.segments)
+
+    def stamp(self, micros: int) -> str:
+        """A time as the vendor's clock has it, in RFC 3339."""
+        return rfc3339(micros + self.skew)
 
     def json(self) -> dict[str, Any] | None:
         """The body as a JSON object, or None when it is anything else."""

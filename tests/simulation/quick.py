@@ -5,8 +5,6 @@ function of its arguments alone, and what is left out would have done nothing.
 """
 
 import functools
-import gc
-import http.cookiejar
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.headerregistry import BaseHeader, HeaderRegistry
