@@ -16,11 +16,14 @@ unexport PYTHONDONTWRITEBYTECODE
 # to start, and tests/conftest.py sees to it that what waits and what computes run side by side.
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print(4 + (os.cpu_count() or 1))')
 N ?= 1000
+EVENTS ?= 2000000
+JOBS ?= 2
+FROM ?= 0
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check simulate chaos bench lock clean
+.PHONY: help demo test check simulate oracle chaos bench lock clean
 
 help: ## What there is to make
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +43,9 @@ check: $(VENV)/.dev ## Format, lint, types, who may import whom, and the Kuberne
 
 simulate: $(VENV)/.dev ## N simulated requests, with faults (N=1000)
 	$(BIN)/python -m tests.simulation --runs $(N) $(ARGS)
+
+oracle: $(VENV)/.dev ## EVENTS of random lives of requests, judged (EVENTS=2000000 JOBS=2 FROM=0)
+	$(BIN)/python -m tests.oracle --events $(EVENTS) --jobs $(JOBS) --from $(FROM) $(ARGS)
 
 bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only throughput" measures one part, --quick in small)
 	$(BIN)/python -m tests.bench $(ARGS)
