@@ -123,5 +123,8 @@ def settings_models() -> Mapping[str, type[BaseModel]]:
 
 
 def declared_places() -> Mapping[str, tuple[DeclaredPlace, ...]]:
-    """Return the places that each kind of system declares, for whoever has to name them."""
-    return {kind: handler.places for kind, handler in find().items()}
+    """Return the places that each kind of system declares, for whoever has to name them.
+
+    A handler of somebody else's may be older than the places, and then declares none.
+    """
+    return {kind: getattr(handler, "places", ()) for kind, handler in find().items()}

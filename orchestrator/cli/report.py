@@ -59,4 +59,5 @@ def _system(step: Step) -> dict[str, Any]:
         "missing": list(line.missing),
         "reason": line.reason,
         "evidence": dict(line.evidence),
+        "places": [one.model_dump() for one in line.places],
     }

@@ -21,7 +21,7 @@ from typing import Literal
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from handlers.registry import Context, Handler, find
+from handlers.registry import Context, Handler, declared_places, find
 from handlers.worker import Worker
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, kinds_of
@@ -233,6 +233,10 @@ class Roles:
             clock=ground.store.now,
             metrics=self.metrics,
             schemas=ground.resolver,
+            titles={
+                kind: {place.name: place.title for place in places}
+                for kind, places in declared_places().items()
+            },
         )
 
         def turn() -> None:

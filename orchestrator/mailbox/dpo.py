@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.mailbox import terms, words
 from orchestrator.mailbox.left import left_of
+from orchestrator.mailbox.places import Looks, Titles, purge_of, says_where
 from orchestrator.mailbox.words import Tongue
 from orchestrator.privacy.guard import looks_personal
 from orchestrator.settings import Settings
@@ -33,9 +34,9 @@ def subject(outcome: Outcome, language: Tongue) -> str:
     return f"Radera {outcome.request_id}: {words.SUBJECT[language][outcome.kind]}"
 
 
-def render(outcome: Outcome, settings: Settings) -> str:
-    """The mail's text."""
-    return _Page(outcome, settings).text()
+def render(outcome: Outcome, settings: Settings, titles: Titles | None = None) -> str:
+    """The mail's text. `titles` are those of the places, as the handlers declare them."""
+    return _Page(outcome, settings, titles or {}).text()
 
 
 def plain(outcome: Outcome, language: Tongue) -> str:
@@ -46,9 +47,10 @@ def plain(outcome: Outcome, language: Tongue) -> str:
 class _Page:
     """One mail in the making."""
 
-    def __init__(self, outcome: Outcome, settings: Settings) -> None:
+    def __init__(self, outcome: Outcome, settings: Settings, titles: Titles) -> None:
         self._outcome = outcome
         self._settings = settings
+        self._titles = titles
         self._language: Tongue = settings.dpo.language
         self._zone = ZoneInfo(settings.installation.time_zone)
         self._label = words.LABEL[self._language]
@@ -67,9 +69,22 @@ class _Page:
         if outcome.kind in ("decision_refused", "corrected") and outcome.code is not None:
             yield from _wrapped(words.CODE[self._language].get(outcome.code, outcome.code))
         if outcome.kind in ("acted", "completed", "corrected") and outcome.systems:
-            yield from _wrapped(words.GRADE[self._language][outcome.grade or "none"])
-            if any(self._meaning(one) in _NOT_ERASED or left_of(one.evidence) for one in outcome.systems):
+            yield from _wrapped(words.GRADE[self._language][self._weakest()])
+            if any(map(self._is_not_erased, outcome.systems)):
                 yield from _wrapped(self._label["not_everywhere"])
+
+    def _weakest(self) -> str:
+        grade = self._outcome.grade or "none"
+        is_said = all(says_where(one) for one in self._outcome.systems)
+        return "unsaid" if grade == "seen_absent" and not is_said else grade
+
+    def _is_not_erased(self, system: SystemOutcome) -> bool:
+        """Whether something of the person is, or may be, still there."""
+        return bool(
+            self._meaning(system) in _NOT_ERASED
+            or left_of(system.evidence)
+            or purge_of(system, self._outcome.occurred_at)
+        )
 
     def _facts(self) -> Iterator[str]:
         outcome, label = self._outcome, self._label
@@ -108,7 +123,7 @@ class _Page:
         for title, system in zip(titles, self._outcome.systems, strict=True):
             below = " " * (width + 4)
             yield from _wrapped(self._line(system), f"  {title:<{width}}  ", below)
-            for line in self._left(system):
+            for line in (*self._left(system), *self._looks(system)):
                 yield from _wrapped(line, below)
 
     def _title(self, system: str) -> str:
@@ -125,14 +140,14 @@ class _Page:
         return system.status
 
     def _line(self, system: SystemOutcome) -> str:
-        label, status = self._label, words.STATUS[self._language]
-        meaning = self._meaning(system)
-        parts = [status.get(f"{meaning}.{system.grade}") or status.get(meaning, meaning)]
+        label, purge = self._label, purge_of(system, self._outcome.occurred_at)
+        parts = [self._standing_of(system)]
         if system.found:
             parts.append(label["found"].format(count=system.found))
         if system.erased:
             # A vendor's yes is counted as that until somebody has looked, or the vendor's record says so.
-            word = "erased" if system.status in _DONE and system.grade in _SHOWN else "accepted"
+            is_shown = system.status in _DONE and system.grade in _SHOWN and purge is None
+            word = "erased" if is_shown else "accepted"
             parts.append(label[word].format(count=system.erased))
         if system.status == "retained" or system.legal_basis is not None:
             parts += self._kept(system)
@@ -142,6 +157,28 @@ class _Page:
         if system.reason is not None:
             parts.append(self._reason(system, system.reason))
         return "; ".join(parts)
+
+    def _standing_of(self, system: SystemOutcome) -> str:
+        """The status in words, no stronger than what is known of it."""
+        status, meaning = words.STATUS[self._language], self._meaning(system)
+        grade = system.grade if says_where(system) else "unsaid"
+        told = status.get(f"{meaning}.{grade}") or status.get(meaning, meaning)
+        purge = purge_of(system, self._outcome.occurred_at)
+        if purge is None:
+            return told
+        name = "purge" if purge.at is not None else "purge_unknown"
+        ahead = self._label[name].format(day=terms.day(purge.at or 0, self._zone, self._language))
+        return f"{told}; {ahead}" if system.status == "retained" else ahead
+
+    def _looks(self, system: SystemOutcome) -> Iterator[str]:
+        """Where was looked and by what, and where not."""
+        looks, label = Looks(system, self._settings, self._titles, self._language), self._label
+        for one in looks.looked():
+            how = [label["by"].format(kinds=one.by)] if one.by else []
+            how += [label["not_by"].format(kinds=one.not_by)] if one.not_by else []
+            yield "; ".join((label["looked"].format(places=one.places), *(how or [label["by_found"]])))
+        for skipped in looks.skipped():
+            yield label["not_looked"].format(places=skipped.places, reason=skipped.reason)
 
     def _left(self, system: SystemOutcome) -> Iterator[str]:
         """What the line above must not be read to cover."""
@@ -191,6 +228,7 @@ class _Page:
             about.append(label["code"].format(code=one.code))
         yield f"  {', '.join(about)}"
         yield from _wrapped(words.QUESTION[self._language].get(one.reason, one.reason), "  ")
+        yield from _wrapped(self._failure(one), "  ")
         if one.reason == "ambiguous":
             yield from _wrapped(self._several(one.system), "  ")
         for action in one.actions:
@@ -199,6 +237,15 @@ class _Page:
                 f"    radera decide {self._outcome.request_id} {action}"
                 f' --escalation {one.escalation_id}@{one.version} --reason "…"'
             )
+
+    def _failure(self, one: EscalationOutcome) -> str:
+        """What the question's code means; nothing where it has no words."""
+        code, _, place = (one.code or "").partition(".")
+        told = words.FAILURE[self._language].get(code, "")
+        if not place:
+            return told if "{" not in told else ""
+        system = SystemOutcome(system=one.system or "", status="awaiting_decision")
+        return told.format(place=Looks(system, self._settings, self._titles, self._language).title(place))
 
     def _several(self, system: str | None) -> str:
         """What records can be told apart by without a word about whose they are."""

@@ -30,6 +30,7 @@ from typing import Final, Literal, Protocol
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, Subscription
 from orchestrator.mailbox import dpo, notice
+from orchestrator.mailbox.places import Titles
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
@@ -93,7 +94,9 @@ class _Held:
 
 
 class Mailbox:
-    """One role, driven by `step`, which is called by one thread. `seal` seals what nobody could read."""
+    """One role, driven by `step`, which is called by one thread. `seal` seals what nobody could read;
+    `titles` say what the places are called where the handlers look.
+    """
 
     def __init__(
         self,
@@ -108,8 +111,10 @@ class Mailbox:
         metrics: Metrics | None = None,
         most_held: int = MOST_HELD,
         schemas: Resolver | None = None,
+        titles: Titles | None = None,
     ) -> None:
         self._schemas = schemas
+        self._titles = {} if titles is None else titles
         self._bus = bus
         self._mailer = mailer
         self._keys = keys
@@ -281,7 +286,7 @@ class Mailbox:
     def _inform(self, outcome: Outcome) -> None:
         language = self._settings.dpo.language
         try:
-            text = dpo.render(outcome, self._settings)
+            text = dpo.render(outcome, self._settings, self._titles)
         except Exception:
             _logger.exception("outcome_without_words", extra={"request_id": outcome.request_id})
             text = dpo.plain(outcome, language)
@@ -319,7 +324,7 @@ class Mailbox:
         if not isinstance(address, _Address):
             return address
         try:
-            text = notice.render(outcome, self._settings)
+            text = notice.render(outcome, self._settings, self._titles)
         except notice.NoSuchNotice:
             return "no_such_notice"
         try:

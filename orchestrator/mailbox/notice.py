@@ -4,6 +4,8 @@
   that one may complain to a supervisory authority and go to court. The extension of the period is told too.
 * It says no more than is known when it is written: what a vendor has accepted is under way, not erased.
 * What was deliberately left is told by kind, and wherever its system is told of as erased, that says so.
+* Where was looked, by what, and where not, is told of each system that says so. One that doesn't is not told
+  of as looked into. What a vendor purges later is not told of as gone.
 * No identifier of the person is in it. Only its To has one, and a mail program shows it to them alone.
 """
 
@@ -15,6 +17,7 @@ from zoneinfo import ZoneInfo
 from orchestrator.mailbox import terms
 from orchestrator.mailbox.dpo import harmless
 from orchestrator.mailbox.left import left_of
+from orchestrator.mailbox.places import Looks, Titles, purge_of, says_where
 from orchestrator.settings import Settings
 from schemas.messages import Language, Outcome, SystemOutcome
 
@@ -34,8 +37,11 @@ _GROUPS: Final = (
     "erased",
     "erased_stated",
     "erased_promised",
+    "erased_unsaid",
+    "erased_ahead",
     "absent",
     "absent_stated",
+    "absent_unsaid",
     "anonymised",
     "under_way",
     "asked",
@@ -47,7 +53,10 @@ _GROUPS: Final = (
     "stopped",
 )
 #: The groups whose words would be taken to be about everything in a system.
-_WHOLE: Final = ("erased", "erased_stated", "erased_promised", "anonymised", "under_way")
+_WHOLE: Final = (
+    *("erased", "erased_stated", "erased_promised", "erased_unsaid", "erased_ahead"),
+    *("anonymised", "under_way"),
+)
 
 
 class NoSuchNotice(Exception):
@@ -59,17 +68,20 @@ def subject(outcome: Outcome) -> str:
     return f"{_TEXT[outcome.language]['subject']} {outcome.request_id}"
 
 
-def render(outcome: Outcome, settings: Settings) -> str:
-    """The notice's text, for the purpose that the outcome's code names: "acted", "rejected" or "extended"."""
-    return _Letter(outcome, settings).text()
+def render(outcome: Outcome, settings: Settings, titles: Titles | None = None) -> str:
+    """The notice's text, for the purpose that the outcome's code names: "acted", "rejected" or "extended".
+    `titles` are those of the places, as the handlers declare them.
+    """
+    return _Letter(outcome, settings, titles or {}).text()
 
 
 class _Letter:
     """One notice in the making."""
 
-    def __init__(self, outcome: Outcome, settings: Settings) -> None:
+    def __init__(self, outcome: Outcome, settings: Settings, titles: Titles) -> None:
         self._outcome = outcome
         self._settings = settings
+        self._titles = titles
         self._language: Language = outcome.language
         self._zone = ZoneInfo(settings.installation.time_zone)
         self._text = _TEXT[outcome.language]
@@ -95,11 +107,12 @@ class _Letter:
             case "acted":
                 yield [self._say("acted")]
                 for group in _GROUPS:
-                    lines = [self._line(one) for one in self._outcome.systems if _group(one) == group]
+                    lines = [self._line(one) for one in self._outcome.systems if self._group(one) == group]
                     if lines:
                         more = [self._say("identify")] if group == "not_identifiable" else []
                         yield [self._text[group], *lines, *more]
                 yield from self._left()
+                yield from self._looks()
             case "rejected":
                 yield [self._say("rejected"), *(self._reason() or [self._say("officer_knows")])]
             case "extended":
@@ -123,6 +136,20 @@ class _Letter:
         if places:
             yield [self._text["unsubmitted"], *places, self._text["identify_there"]]
 
+    def _looks(self) -> Iterator[list[str]]:
+        """Where was looked and by what, and where not."""
+        searched: list[str] = []
+        skipped: list[str] = []
+        for system in self._outcome.systems:
+            title, looks = self._title(system), Looks(system, self._settings, self._titles, self._language)
+            for one in looks.looked():
+                how = [self._say("by", kinds=one.by)] if one.by else []
+                how += [self._say("not_by", kinds=one.not_by)] if one.not_by else []
+                searched.append(f"  - {'; '.join((title, one.places, *(how or [self._text['by_found']])))}")
+            skipped += [f"  - {title}; {one.places}; {one.reason}" for one in looks.skipped()]
+        yield [self._text["looked"], *searched] if searched else []
+        yield [self._text["not_looked"], *skipped] if skipped else []
+
     def _reason(self) -> list[str]:
         """The officer's reason, unless it looks as if it named somebody."""
         text = self._outcome.reason
@@ -130,8 +157,11 @@ class _Letter:
 
     def _line(self, system: SystemOutcome) -> str:
         parts = [self._title(system)]
-        if _group(system) in _WHOLE and left_of(system.evidence):
+        if self._group(system) in _WHOLE and left_of(system.evidence):
             parts.append(self._text["in_part"])
+        purge = purge_of(system, self._outcome.occurred_at)
+        if purge is not None and purge.at is not None:
+            parts.append(self._say("purged_by", day=self._day(purge.at)))
         if system.legal_basis is not None:
             parts.append(terms.BASIS[self._language].get(system.legal_basis, system.legal_basis))
         if system.retained_until is not None:
@@ -145,6 +175,15 @@ class _Letter:
         if reason is not None and system.status == "waived":
             parts.append(self._say("reason", text=reason))
         return f"  - {'; '.join(parts)}"
+
+    def _group(self, system: SystemOutcome) -> str:
+        """Which group's words are true of the system, and no stronger than what is known."""
+        is_ahead = purge_of(system, self._outcome.occurred_at) is not None
+        if is_ahead and system.status == "erased" and system.grade != "vendor_promised":
+            return "erased_ahead"
+        if system.status in ("erased", "absent") and (system.grade is None or not says_where(system)):
+            return f"{system.status}_unsaid"
+        return _group(system)
 
     def _title(self, system: SystemOutcome) -> str:
         known = self._settings.systems.get(system.system)
@@ -165,10 +204,10 @@ class _Letter:
 
 def _group(system: SystemOutcome) -> str:
     status = system.status
-    if status in ("erased", "absent") and system.grade in ("vendor_stated", "party_stated"):
-        return f"{status}_stated"
     if status == "erased" and system.grade == "vendor_promised":
         return "erased_promised"
+    if status in ("erased", "absent") and system.grade not in (None, "seen_absent"):
+        return f"{status}_stated"
     if status in _UNDER_WAY:
         return "under_way"
     if status in ("awaiting_party", "awaiting_subject"):
@@ -199,6 +238,18 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
             "The supplier has accepted the erasure and promised to carry it out. We have no means of looking "
             "ourselves:"
         ),
+        "erased_unsaid": "Your data has been erased. We can't tell you where we looked for it afterwards:",
+        "erased_ahead": (
+            "Your data has been deleted and is out of our reach, but the supplier still has it in store and "
+            "purges it later:"
+        ),
+        "purged_by": "purged by {day}",
+        "absent_unsaid": "We found nothing about you, but can't tell you where we looked:",
+        "looked": "This is where we have looked, and by what:",
+        "by": "by {kinds}",
+        "not_by": "not by {kinds}",
+        "by_found": "by what we had found of you",
+        "not_looked": "Here we have not looked:",
         "absent": "We have looked, and found nothing about you:",
         "absent_stated": "The one who would hold data about you has stated that there is none:",
         "anonymised": "Your data has been made anonymous, so that it can't be traced to you:",
@@ -258,6 +309,18 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
             "Leverantören har godtagit raderingen och lovat att utföra den. Vi har ingen möjlighet att "
             "kontrollera det själva:"
         ),
+        "erased_unsaid": "Dina uppgifter är raderade. Vi kan inte säga var vi har letat efter dem sedan:",
+        "erased_ahead": (
+            "Dina uppgifter är borttagna och utom räckhåll för oss, men leverantören har dem kvar i sin "
+            "lagring och gallrar dem senare:"
+        ),
+        "purged_by": "gallras senast {day}",
+        "absent_unsaid": "Vi har inte funnit något om dig, men kan inte säga var vi har letat:",
+        "looked": "Här har vi letat, och på vad:",
+        "by": "på {kinds}",
+        "not_by": "inte på {kinds}",
+        "by_found": "via det vi hade funnit om dig",
+        "not_looked": "Här har vi inte letat:",
         "absent": "Vi har letat, och inte funnit något om dig:",
         "absent_stated": "Den som skulle ha uppgifter om dig har uppgett att det inte finns några:",
         "anonymised": "Dina uppgifter är anonymiserade, så att de inte kan härledas till dig:",
@@ -321,6 +384,18 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
             "Leverandøren har godtatt slettingen og lovet å utføre den. Vi har ingen mulighet til å "
             "kontrollere det selv:"
         ),
+        "erased_unsaid": "Opplysningene dine er slettet. Vi kan ikke si hvor vi har lett etter dem siden:",
+        "erased_ahead": (
+            "Opplysningene dine er fjernet og utenfor vår rekkevidde, men leverandøren har dem fortsatt "
+            "lagret og sletter dem endelig senere:"
+        ),
+        "purged_by": "slettes endelig senest {day}",
+        "absent_unsaid": "Vi har ikke funnet noe om deg, men kan ikke si hvor vi har lett:",
+        "looked": "Her har vi lett, og på hva:",
+        "by": "på {kinds}",
+        "not_by": "ikke på {kinds}",
+        "by_found": "ut fra det vi hadde funnet om deg",
+        "not_looked": "Her har vi ikke lett:",
         "absent": "Vi har lett, og ikke funnet noe om deg:",
         "absent_stated": "Den som ville hatt opplysninger om deg, har oppgitt at det ikke finnes noen:",
         "anonymised": "Opplysningene dine er anonymisert, slik at de ikke kan spores til deg:",

@@ -131,3 +131,25 @@ LEFT: Final[Mapping[str, Table]] = {
         "documents.1": "dokument",
     },
 }
+
+#: Why a place was not looked in.
+NOT_LOOKED: Final[Mapping[str, Table]] = {
+    "en": {
+        "not_configured": "it is not set up here",
+        "not_searchable": "it can't be searched",
+        "no_identifier": "nothing was given to search it by",
+        "unknown": "no reason is given",
+    },
+    "sv": {
+        "not_configured": "det är inte inställt här",
+        "not_searchable": "det går inte att söka där",
+        "no_identifier": "inget har angetts att söka på där",
+        "unknown": "inget skäl är angivet",
+    },
+    "nb": {
+        "not_configured": "det er ikke satt opp her",
+        "not_searchable": "det kan ikke søkes der",
+        "no_identifier": "ingenting er oppgitt å søke på der",
+        "unknown": "ingen grunn er oppgitt",
+    },
+}

@@ -79,6 +79,7 @@ GRADE: Final[Mapping[Tongue, Table]] = {
             "The weakest of the proofs below: a vendor has promised to erase. It has NOT been seen, nor "
             "reported as done."
         ),
+        "unsaid": "The weakest of the proofs below: a handler says that it looked, and does NOT say where.",
         "none": "There is no proof below: nothing has been shown to be erased or absent.",
     },
     "sv": {
@@ -94,6 +95,7 @@ GRADE: Final[Mapping[Tongue, Table]] = {
             "Det svagaste beviset nedan: en leverantör har lovat radera. Det är INTE sett, och inte "
             "rapporterat som gjort."
         ),
+        "unsaid": "Det svagaste beviset nedan: en hanterare uppger att den har letat, men INTE var.",
         "none": "Inget bevis finns nedan: inget har visats vara raderat eller frånvarande.",
     },
 }
@@ -112,16 +114,19 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "awaiting_decision": "waits for your decision",
         "erased": "erased, but with no proof on record",
         "erased.seen_absent": "erased, and seen absent",
+        "erased.unsaid": "erased, as the handler says; it does NOT say where it looked",
         "erased.vendor_stated": "erased, as the vendor's own record states",
         "erased.party_stated": "erased, as the party states",
         "erased.vendor_promised": "NOT SEEN: the vendor has promised to erase, and nothing can be looked at",
         "absent": "nothing found, but with no proof on record",
         "absent.seen_absent": "nothing found, looking in the right account",
+        "absent.unsaid": "nothing found, as the handler says; it does NOT say where it looked",
         "absent.vendor_stated": "nothing there, as the vendor's own record states",
         "absent.party_stated": "nothing there, as the party states",
         "absent.vendor_promised": "nothing there, as far as the vendor has promised",
         "anonymised": "anonymised, but with no proof on record",
         "anonymised.seen_absent": "anonymised, and seen to name nobody",
+        "anonymised.unsaid": "anonymised, as the handler says; it does NOT say where it looked",
         "anonymised.vendor_stated": "anonymised, as the vendor's own record states",
         "anonymised.party_stated": "anonymised, as the party states",
         "anonymised.vendor_promised": "NOT SEEN: the vendor has promised to anonymise",
@@ -129,6 +134,9 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "retained.party_stated": "NOT ERASED: retained by law, as the party states",
         "partly_retained": "RETAINED IN PART by law; the rest erased, but with no proof on record",
         "partly_retained.seen_absent": "RETAINED IN PART by law; the rest erased, and seen absent",
+        "partly_retained.unsaid": (
+            "RETAINED IN PART by law; the rest erased, as the handler says; it does NOT say where it looked"
+        ),
         "partly_retained.vendor_stated": "RETAINED IN PART by law; the rest erased, as the vendor states",
         "partly_retained.party_stated": "RETAINED IN PART by law; the rest erased, as the party states",
         "partly_retained.vendor_promised": "RETAINED IN PART by law; the rest NOT SEEN, but promised",
@@ -150,16 +158,19 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "awaiting_decision": "väntar på ditt beslut",
         "erased": "raderat, men utan bevis",
         "erased.seen_absent": "raderat, och sett borta",
+        "erased.unsaid": "raderat, enligt hanteraren; den uppger INTE var den har letat",
         "erased.vendor_stated": "raderat, enligt leverantörens egen uppgift",
         "erased.party_stated": "raderat, enligt partens uppgift",
         "erased.vendor_promised": "INTE SETT: leverantören har lovat radera, och inget finns att titta på",
         "absent": "inget funnet, men utan bevis",
         "absent.seen_absent": "inget funnet, vid sökning i rätt konto",
+        "absent.unsaid": "inget funnet, enligt hanteraren; den uppger INTE var den har letat",
         "absent.vendor_stated": "inget där, enligt leverantörens egen uppgift",
         "absent.party_stated": "inget där, enligt partens uppgift",
         "absent.vendor_promised": "inget där, så långt leverantören har lovat",
         "anonymised": "anonymiserat, men utan bevis",
         "anonymised.seen_absent": "anonymiserat, och sett att ingen nämns",
+        "anonymised.unsaid": "anonymiserat, enligt hanteraren; den uppger INTE var den har letat",
         "anonymised.vendor_stated": "anonymiserat, enligt leverantörens egen uppgift",
         "anonymised.party_stated": "anonymiserat, enligt partens uppgift",
         "anonymised.vendor_promised": "INTE SETT: leverantören har lovat anonymisera",
@@ -167,6 +178,9 @@ STATUS: Final[Mapping[Tongue, Table]] = {
         "retained.party_stated": "INTE RADERAT: bevaras enligt lag, enligt partens uppgift",
         "partly_retained": "DELVIS BEVARAT enligt lag; resten raderat, men utan bevis",
         "partly_retained.seen_absent": "DELVIS BEVARAT enligt lag; resten raderat, och sett borta",
+        "partly_retained.unsaid": (
+            "DELVIS BEVARAT enligt lag; resten raderat, enligt hanteraren; den uppger INTE var den har letat"
+        ),
         "partly_retained.vendor_stated": "DELVIS BEVARAT enligt lag; resten raderat, enligt leverantören",
         "partly_retained.party_stated": "DELVIS BEVARAT enligt lag; resten raderat, enligt parten",
         "partly_retained.vendor_promised": "DELVIS BEVARAT enligt lag; resten INTE SETT, men utlovat",
@@ -302,6 +316,26 @@ CODE: Final[Mapping[Tongue, Table]] = {
     },
 }
 
+#: What a code of a question means. The name of a place follows `place_unreadable`.
+FAILURE: Final[Mapping[Tongue, Table]] = {
+    "en": {
+        "place_unreadable": "“{place}” could not be read; that does not count as empty.",
+        "proof_in_fewer_places": "The proof looked in fewer places than the search, so it proves too little.",
+        "circuit_open": "The system has not answered for so long that it is left alone.",
+        "record_changed": "A record that was found is another one now; nothing was done to it.",
+        "filter_not_honoured": "The vendor answered with records that nobody asked for; it was not believed.",
+        "several_addresses": "Several e-mail addresses are known, and none was chosen for letters.",
+    },
+    "sv": {
+        "place_unreadable": "”{place}” kunde inte läsas; det räknas inte som tomt.",
+        "proof_in_fewer_places": "Kontrollen letade på färre platser än sökningen, så den bevisar för lite.",
+        "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
+        "record_changed": "En post som hittades är nu en annan; inget har gjorts med den.",
+        "filter_not_honoured": "Leverantörens svar har poster som ingen frågade efter; det godtogs inte.",
+        "several_addresses": "Flera e-postadresser är kända, och ingen är vald för brev.",
+    },
+}
+
 #: The labels of the lines.
 LABEL: Final[Mapping[Tongue, Table]] = {
     "en": {
@@ -325,6 +359,13 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "kept_records": "KEPT, not erased: {what}",
         "unsubmitted": "NOT SUBMITTED to {count} properties: no id of the person for their sites",
         "unsubmitted_one": "NOT SUBMITTED to 1 property: no id of the person for its site",
+        "looked": "looked in {places}",
+        "by": "by {kinds}",
+        "by_found": "by the records that were found",
+        "not_by": "NOT by {kinds}",
+        "not_looked": "NOT LOOKED IN: {places} ({reason})",
+        "purge": "OUT OF REACH, but NOT purged yet: the vendor purges it by {day}",
+        "purge_unknown": "OUT OF REACH, but NOT purged yet: when the vendor purges it is not known",
         "needs": "it needs: {what}",
         "reason": "reason: {text}",
         "contradicted": "CONTRADICTED by a later report ({code})",
@@ -363,6 +404,13 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "kept_records": "BEHÅLLET, inte raderat: {what}",
         "unsubmitted": "INTE BEGÄRT för {count} egendomar: inget id för personen på deras webbplatser",
         "unsubmitted_one": "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
+        "looked": "letat i {places}",
+        "by": "på {kinds}",
+        "by_found": "via de poster som hittades",
+        "not_by": "INTE på {kinds}",
+        "not_looked": "INTE LETAT I: {places} ({reason})",
+        "purge": "UTOM RÄCKHÅLL, men ännu INTE gallrat: leverantören gallrar det senast {day}",
+        "purge_unknown": "UTOM RÄCKHÅLL, men ännu INTE gallrat: när leverantören gallrar det är inte känt",
         "needs": "det behöver: {what}",
         "reason": "skäl: {text}",
         "contradicted": "MOTSAGT av en senare uppgift ({code})",

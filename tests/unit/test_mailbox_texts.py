@@ -16,6 +16,7 @@ from schemas.messages import (
     Language,
     Outcome,
     OutcomeKind,
+    Place,
     SystemOutcome,
 )
 
@@ -46,6 +47,10 @@ def _settings(language: Any = "en", **changed: Any) -> Settings:
     return Settings(**(given | changed))
 
 
+CONTACTS = (
+    Place(name="contacts", looked=True, by={"email": 1}),
+    Place(name="chats", looked=False, reason="not_configured"),
+)
 ENDED = (
     SystemOutcome(
         system="superoffice",
@@ -56,8 +61,16 @@ ENDED = (
         legal_basis="bokforingslagen_7_2",
         retained_until=END_OF_2033,
         evidence={"locate.appointments_left": "3", "locate.documents_left": "1", "prove.sales_kept": "1"},
+        places=CONTACTS,
     ),
-    SystemOutcome(system="hubspot", status="erased", grade="seen_absent", found=1, erased=1),
+    SystemOutcome(
+        system="hubspot",
+        status="erased",
+        grade="seen_absent",
+        found=1,
+        erased=1,
+        places=(Place(name="contacts", looked=True, by={"email": 1}, not_by={"phone": 1}),),
+    ),
     SystemOutcome(
         system="analytics",
         status="erased",
@@ -136,7 +149,10 @@ Systems
   SuperOffice  RETAINED IN PART by law; the rest erased, and seen absent; 5 found; 4 erased; the
                Swedish Bookkeeping Act (Bokföringslagen 7:2); up to and including 31 December 2033
                LEFT, not erased: 3 appointments, 1 document
+               looked in contacts; by e-mail address
+               NOT LOOKED IN: chats (it is not set up here)
   HubSpot      erased, and seen absent; 1 found; 1 erased
+               looked in contacts; by e-mail address; NOT by telephone number
   Analytics    NOT SEEN: the vendor has promised to erase, and nothing can be looked at; 1 accepted
                for erasure
                NOT SUBMITTED to 2 properties: no id of the person for their sites
@@ -161,7 +177,10 @@ System
   SuperOffice  DELVIS BEVARAT enligt lag; resten raderat, och sett borta; funna: 5; raderade: 4;
                bokföringslagen 7 kap. 2 §; till och med 31 december 2033
                KVARLÄMNAT, inte raderat: 3 möten, 1 dokument
+               letat i contacts; på e-postadress
+               INTE LETAT I: chats (det är inte inställt här)
   HubSpot      raderat, och sett borta; funna: 1; raderade: 1
+               letat i contacts; på e-postadress; INTE på telefonnummer
   Analytics    INTE SETT: leverantören har lovat radera, och inget finns att titta på; godtagna för
                radering: 1
                INTE BEGÄRT för 2 egendomar: inget id för personen på deras webbplatser
@@ -337,7 +356,7 @@ def test_the_time_left_is_counted_in_the_installations_days(
 def test_a_later_contradiction_stands_beside_the_system_that_it_is_about() -> None:
     """What was reported as erased, and then found, is not left to look erased."""
     contradicted = SystemOutcome(
-        system="hubspot", status="erased", grade="seen_absent", reason="still_present"
+        system="hubspot", status="erased", grade="seen_absent", reason="still_present", places=CONTACTS
     )
     text = dpo.render(_outcome("corrected", code="still_present", systems=(contradicted,)), _settings())
 
@@ -411,6 +430,13 @@ vi inte vet vilket id du har där:
   - Analytics; webbplatser eller appar: 2
 Om du ger oss det id:t begär vi radering även där (art. 11 i
 dataskyddsförordningen).
+
+Här har vi letat, och på vad:
+  - SuperOffice; contacts; på e-postadress
+  - HubSpot; contacts; på e-postadress; inte på telefonnummer
+
+Här har vi inte letat:
+  - SuperOffice; chats; det är inte inställt här
 
 Du har rätt att få veta vilka uppgifter vi har om dig, att få dem rättade
 eller raderade, att få behandlingen av dem begränsad, att invända mot den och
