@@ -10,6 +10,8 @@ What has to be known about it:
 * One property is one system, with a step and an end of its own: there is one for each site, and the person
   may give the id of one site's cookie and not of another's. A client id with a site goes to that site's
   property; one without, to all.
+* An id that this property doesn't take is counted in the evidence: `…_elsewhere` if another configured
+  property takes it, `…_without_property` if none does, `…_unusable` if it has not the form of such an id.
 * The property is read back and compared with its pin before anything is submitted to it.
 * The daily quota is the property's. When it is spent, the next try is after midnight in `quota_zone`.
   Submitting again is safe.
@@ -17,9 +19,10 @@ What has to be known about it:
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, model_validator
@@ -27,14 +30,15 @@ from pydantic import Field, model_validator
 from handlers.addresses import writings
 from handlers.checking import Finding, examine
 from handlers.google_login import ServiceAccount
-from handlers.places import DeclaredPlace
+from handlers.places import NOT_SEARCHABLE, DeclaredPlace, Search
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import Accepted, CannotLook, NotIdentifiable, Proved, Received, Result
 from handlers.times import EPOCH, from_datetime, from_iso, to_iso
 from orchestrator.http import Answer, Limits
-from orchestrator.privacy import Identifiers, Kind
+from orchestrator.privacy import Identifier, Identifiers, Kind
 from orchestrator.secret import SecretRef
+from schemas.messages import Place
 
 SCOPE = "https://www.googleapis.com/auth/analytics.edit"
 RATE_REASONS = frozenset(
@@ -49,6 +53,8 @@ _FIELDS: dict[str, tuple[Kind, str]] = {
     "user_id": ("ga_user_id", "userId"),
     "app_instance_id": ("ga_app_instance_id", "appInstanceId"),
 }
+#: Why an id is not submitted to a property.
+_WHYS: Final = ("elsewhere", "without_property", "unusable")
 
 
 class GoogleAnalyticsSettings(HandlerSettings):
@@ -117,10 +123,11 @@ class GoogleAnalytics:
         )
 
     async def locate(self, task: Task) -> Result:
+        places, untaken = self._unsearchable(task), self._untaken(task.identifiers)
         if not any(self._ids(task.identifiers)):
-            return NotIdentifiable(missing=self._missing())
+            return NotIdentifiable(missing=self._missing(), evidence=untaken, places=places)
         await self._pinned()
-        return CannotLook()
+        return CannotLook(evidence=untaken, places=places)
 
     async def erase(self, task: Task) -> Result:
         ids = list(self._ids(task.identifiers))
@@ -138,7 +145,11 @@ class GoogleAnalytics:
             erased=len(submitted),
             prove_at=self._context.clock(),
             references=tuple(submitted),
-            evidence={"deletion_requested_at": to_iso(min(times)), "deletions": str(len(submitted))},
+            evidence={
+                "deletion_requested_at": to_iso(min(times)),
+                "deletions": str(len(submitted)),
+                **self._untaken(task.identifiers),
+            },
         )
 
     async def prove(self, task: Task) -> Result:
@@ -147,7 +158,16 @@ class GoogleAnalytics:
         if not times and task.erased_at is None:
             raise Permanent("nothing_submitted")
         evidence = {"deletion_requested_at": to_iso(min(times))} if times else {}
-        return Proved(control=await self._pinned(), grade="vendor_promised", evidence=evidence)
+        evidence |= self._untaken(task.identifiers)
+        control, places = await self._pinned(), self._unsearchable(task)
+        return Proved(control=control, grade="vendor_promised", evidence=evidence, places=places)
+
+    def _unsearchable(self, task: Task) -> tuple[Place, ...]:
+        """The report of a property: nothing in it can be looked up."""
+        search = Search(self.places, task.identifiers)
+        for place in self.places:
+            search.skipped(place.name, NOT_SEARCHABLE)
+        return search.report()
 
     async def receive(self, callback: CallbackBody) -> Received:
         raise Refused("no_callbacks")
@@ -168,7 +188,6 @@ class GoogleAnalytics:
 
     def _ids(self, identifiers: Identifiers) -> Iterator[tuple[str, str]]:
         """What the person gave that the property can know them by, as Google's field and value."""
-        site = None if self._settings.site is None else self._settings.site.lower()
         for kind in self._settings.identify_by:
             if kind == "user_provided_data":
                 for identifier in identifiers.of_kind("email"):
@@ -179,11 +198,31 @@ class GoogleAnalytics:
                 continue
             ours, field = _FIELDS[kind]
             for identifier in identifiers.of_kind(ours):
-                if identifier.site is not None and site is not None and identifier.site != site:
-                    continue
-                value = client_id(identifier.value) if kind == "client_id" else identifier.value
-                if value is not None:
-                    yield field, value
+                if _takes(self._settings, identifier):
+                    value = _value(identifier)
+                    if value is not None:
+                        yield field, value
+
+    def _untaken(self, identifiers: Identifiers) -> dict[str, str]:
+        """How many ids of each kind were given that this property doesn't take, and why, for the evidence.
+
+        Zeros are told, too: they replace what an earlier look told.
+        """
+        kin = [one for one in self._context.kin.values() if isinstance(one, GoogleAnalyticsSettings)]
+        told: dict[str, str] = {}
+        for name, (ours, _) in _FIELDS.items():
+            given = identifiers.of_kind(ours)
+            whys = Counter(self._why_not(identifier, kin) for identifier in given)
+            if given:
+                told |= {f"{name}s_{why}": str(whys[why]) for why in _WHYS}
+        return told
+
+    def _why_not(self, identifier: Identifier, kin: list[GoogleAnalyticsSettings]) -> str | None:
+        if _value(identifier) is None:
+            return "unusable"
+        if _takes(self._settings, identifier):
+            return None
+        return "elsewhere" if any(_takes(one, identifier) for one in kin) else "without_property"
 
     def _missing(self) -> tuple[str, ...]:
         kinds = [_FIELDS[kind][0] for kind in self._settings.identify_by if kind in _FIELDS]
@@ -231,6 +270,18 @@ class GoogleAnalytics:
         local = (EPOCH + timedelta(microseconds=now)).astimezone(zone)
         midnight = datetime(local.year, local.month, local.day, tzinfo=zone) + timedelta(days=1)
         return from_datetime(midnight.astimezone(UTC)) - now
+
+
+def _takes(settings: GoogleAnalyticsSettings, identifier: Identifier) -> bool:
+    """Whether an id of this kind and site is for a property."""
+    if not any(_FIELDS[kind][0] == identifier.kind for kind in settings.identify_by if kind in _FIELDS):
+        return False
+    return None in (identifier.site, settings.site) or identifier.site == (settings.site or "").lower()
+
+
+def _value(identifier: Identifier) -> str | None:
+    """The id as Google has it; None where there is none in it."""
+    return client_id(identifier.value) if identifier.kind == "ga_client_id" else identifier.value
 
 
 def client_id(value: str) -> str | None:

@@ -55,6 +55,8 @@ class Context:
     system: str
     clock: Clock
     clients: Clients
+    kin: Mapping[str, BaseModel] = field(default_factory=dict, repr=False)
+    """The own settings of the other configured systems of this kind, by their names."""
     public_url: str = ""
     """The address under which parties reach this installation, without a slash at its end."""
     answer_path: str = "/answer/"

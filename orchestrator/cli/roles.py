@@ -70,6 +70,7 @@ def make_handlers(
             system=name,
             clock=ground.clock,
             clients=clients.of(name),
+            kin=settings.kin_of(name),
             public_url=settings.installation.public_url,
             answer_path="/answer/",
             callback_path=f"/callbacks/{system.kind}/",

@@ -99,7 +99,7 @@ def _note(line: SystemOutcome) -> str:
         notes.append(f"left, not erased: {left.counted('en')}")
     notes += [f"kept, not erased: {one}" for one in left.reasoned("en")]
     if left.unsubmitted:
-        notes.append(f"properties not submitted to: {left.unsubmitted}")
+        notes.append(f"ids of no configured property: {left.unsubmitted}")
     return "; ".join(note for note in notes if note)
 
 

@@ -1,12 +1,12 @@
 """What a handler deliberately left, as its evidence counts it.
 
-A step can end "erased" while the settings let some of a person's records be, or while an id of the person was
-known for some properties alone. Whoever reads only the status would take the whole for erased; so everything
-that tells a status tells this beside it.
+A step can end "erased" while the settings let some of a person's records be, or while no system has a use for
+an id that the person gave. Whoever reads only the status would take the whole for erased; so everything that
+tells a status tells this beside it.
 
 * `<verb>.<kind>s_left` counts records of a kind that were found and left.
 * `<verb>.<kind>s_kept` counts those that are kept for a reason, with `…_kept_basis` and `…_kept_reason`.
-* `<verb>.properties_without_id` counts properties to which nothing was submitted.
+* `<verb>.<kind>s_without_property` counts ids of a site or app that no configured property has.
 * What is kept by law without more words is no part of this: the status "retained" tells it.
 * A proof looked last, so that what it counts is told and not what the look before the erasure counted.
 """
@@ -22,7 +22,7 @@ _LEFT: Final = "_left"
 _KEPT: Final = "_kept"
 #: Whose count is the later one.
 _VERBS: Final = {"locate": 1, "erase": 2, "prove": 3}
-_WITHOUT_ID: Final = "properties_without_id"
+_WITHOUT_PROPERTY: Final = "_without_property"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Left:
     records: tuple[tuple[str, int], ...]
     """Kind, in the plural, and count."""
     unsubmitted: int
-    """Properties to which nothing was submitted."""
+    """Ids that no configured property takes; every property of the installation counts the same ones."""
     kept: tuple[Kept, ...] = ()
 
     def __bool__(self) -> bool:
@@ -72,14 +72,14 @@ def left_of(evidence: Mapping[str, str]) -> Left:
     ranked: dict[str, tuple[int, int]] = {}
     for fact, value in evidence.items():
         verb, _, name = fact.rpartition(".")
-        if name == _WITHOUT_ID or name.endswith((_LEFT, _KEPT)):
+        if name.endswith((_LEFT, _KEPT, _WITHOUT_PROPERTY)):
             count = int(value) if value.isascii() and value.isdecimal() else 0
             ranked[name] = max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))
     counts = {name: count for name, (_, count) in sorted(ranked.items()) if count}
     facts = {fact.rpartition(".")[2]: value for fact, value in evidence.items()}
     return Left(
         records=tuple((name.removesuffix(_LEFT), n) for name, n in counts.items() if name.endswith(_LEFT)),
-        unsubmitted=counts.get(_WITHOUT_ID, 0),
+        unsubmitted=sum(n for name, n in counts.items() if name.endswith(_WITHOUT_PROPERTY)),
         kept=tuple(
             Kept(name.removesuffix(_KEPT), n, facts.get(f"{name}_basis", ""), _line(facts[f"{name}_reason"]))
             for name, n in counts.items()

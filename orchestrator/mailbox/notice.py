@@ -128,13 +128,10 @@ class _Letter:
         if kept or reasoned:
             officer = [self._text["officer_knows"]] if kept else []
             yield [self._text["kept"], *kept, *reasoned, *officer]
-        places = [
-            f"  - {title}; {self._say('places', count=one.unsubmitted)}"
-            for title, one in left
-            if one.unsubmitted
-        ]
-        if places:
-            yield [self._text["unsubmitted"], *places, self._text["identify_there"]]
+        # Every property counts the same ids.
+        unsubmitted = max((one.unsubmitted for _, one in left), default=0)
+        if unsubmitted:
+            yield [self._say("unsubmitted", count=unsubmitted), self._text["identify_there"]]
 
     def _looks(self) -> Iterator[list[str]]:
         """Where was looked and by what, and where not."""
@@ -267,11 +264,13 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "in_part": "but not everything: see below",
         "kept": "We have kept these records, which are linked to you, and have not erased them:",
         "unsubmitted": (
-            "For some sites or apps we could not ask for erasure, because we do not know the id that you "
-            "have there:"
+            "Some ids that you gave us belong to no site or app that we measure, so we could not ask for "
+            "erasure by them. Their number: {count}."
         ),
-        "places": "sites or apps: {count}",
-        "identify_there": "If you give us that id, we will ask for erasure there too (GDPR Art. 11).",
+        "identify_there": (
+            "If you tell us on which of our sites, or in which of our apps, you have them, we will ask for "
+            "erasure there (GDPR Art. 11)."
+        ),
         "until": "kept until {day}",
         "needs": "we would need: {what}",
         "reason": "the reason: {text}",
@@ -340,12 +339,12 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "in_part": "men inte allt: se nedan",
         "kept": "Dessa poster, som är kopplade till dig, har vi behållit och inte raderat:",
         "unsubmitted": (
-            "För några webbplatser eller appar har vi inte kunnat begära radering, eftersom vi inte vet "
-            "vilket id du har där:"
+            "Några id som du gav oss hör inte till någon webbplats eller app som vi mäter, så vi har inte "
+            "kunnat begära radering med dem. Antal: {count}."
         ),
-        "places": "webbplatser eller appar: {count}",
         "identify_there": (
-            "Om du ger oss det id:t begär vi radering även där (art. 11 i dataskyddsförordningen)."
+            "Om du berättar på vilken av våra webbplatser, eller i vilken av våra appar, du har dem begär vi "
+            "radering där (art. 11 i dataskyddsförordningen)."
         ),
         "until": "bevaras till och med {day}",
         "needs": "vi skulle behöva: {what}",
@@ -415,12 +414,12 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "in_part": "men ikke alt: se nedenfor",
         "kept": "Disse postene, som er knyttet til deg, har vi beholdt og ikke slettet:",
         "unsubmitted": (
-            "For noen nettsteder eller apper har vi ikke kunnet be om sletting, fordi vi ikke vet "
-            "hvilken ID du har der:"
+            "Noen ID-er som du ga oss, hører ikke til noe nettsted eller noen app som vi måler, så vi har "
+            "ikke kunnet be om sletting med dem. Antall: {count}."
         ),
-        "places": "nettsteder eller apper: {count}",
         "identify_there": (
-            "Hvis du gir oss den ID-en, ber vi om sletting også der (personvernforordningen art. 11)."
+            "Hvis du forteller oss på hvilket av våre nettsteder, eller i hvilken av våre apper, du har dem, "
+            "ber vi om sletting der (personvernforordningen art. 11)."
         ),
         "until": "oppbevares til og med {day}",
         "needs": "vi ville trenge: {what}",

@@ -357,8 +357,10 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "until_unknown": "no end date known",
         "left_records": "LEFT, not erased: {what}",
         "kept_records": "KEPT, not erased: {what}",
-        "unsubmitted": "NOT SUBMITTED to {count} properties: no id of the person for their sites",
-        "unsubmitted_one": "NOT SUBMITTED to 1 property: no id of the person for its site",
+        "unsubmitted": (
+            "NOT SUBMITTED anywhere: {count} ids of sites or apps that no configured property has"
+        ),
+        "unsubmitted_one": "NOT SUBMITTED anywhere: 1 id of a site or app that no configured property has",
         "looked": "looked in {places}",
         "by": "by {kinds}",
         "by_found": "by the records that were found",
@@ -402,8 +404,8 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "until_unknown": "inget slutdatum känt",
         "left_records": "KVARLÄMNAT, inte raderat: {what}",
         "kept_records": "BEHÅLLET, inte raderat: {what}",
-        "unsubmitted": "INTE BEGÄRT för {count} egendomar: inget id för personen på deras webbplatser",
-        "unsubmitted_one": "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
+        "unsubmitted": "INTE BEGÄRT någonstans: {count} id för webbplatser eller appar utan egendom",
+        "unsubmitted_one": "INTE BEGÄRT någonstans: 1 id för en webbplats eller app utan egendom",
         "looked": "letat i {places}",
         "by": "på {kinds}",
         "by_found": "via de poster som hittades",

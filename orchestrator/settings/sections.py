@@ -499,6 +499,11 @@ class Settings(Section):
     kafka: Kafka | None = None
     systems: dict[Token, System] = Field(min_length=1)
 
+    def kin_of(self, name: str) -> dict[str, Any]:
+        """Return the handlers' own settings of the other systems of the same kind, by their names."""
+        kind = self.systems[name].kind
+        return {other: one.own for other, one in self.systems.items() if one.kind == kind and other != name}
+
     @model_validator(mode="after")
     def _replayable(self) -> Self:
         if self.kafka is not None and self.retention.events < self.kafka.retention:

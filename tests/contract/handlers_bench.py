@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,8 @@ class Bench:
         }
         return HubSpot(HubSpotSettings.model_validate(settings), self.context("hubspot"))
 
-    def google(self, **changed: Any) -> GoogleAnalytics:
+    def google(self, *kin: Mapping[str, Any], **changed: Any) -> GoogleAnalytics:
+        """The handler for a property, beside others that differ from it in what is said of them."""
         settings = {
             "property": "987654321",
             "site": "smartdok.example",
@@ -142,7 +143,15 @@ class Bench:
             "service_account": self.secret("google", service_account_json()),
             **changed,
         }
-        return GoogleAnalytics(GoogleAnalyticsSettings.model_validate(settings), self.context("ga"))
+        return GoogleAnalytics(
+            GoogleAnalyticsSettings.model_validate(settings), self.context("ga", kin=self._kin(settings, kin))
+        )
+
+    def _kin(self, settings: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        return {
+            f"ga{number}": GoogleAnalyticsSettings.model_validate({**settings, **other})
+            for number, other in enumerate(others, 2)
+        }
 
     def agency(self, **changed: Any) -> Recruitment:
         settings = {"channel": "mail", "address": "gdpr@agency.example", **changed}

@@ -10,6 +10,7 @@ from handlers.google_analytics import client_id, normalised_email, normalised_ph
 from handlers.port import Permanent, Retryable
 from handlers.results import Accepted, CannotLook, NotIdentifiable, Proved
 from orchestrator.privacy import Identifier
+from schemas.messages import Place
 from tests.contract.handlers_bench import ANNA, HOUR, Bench
 
 pytestmark = pytest.mark.anyio
@@ -217,3 +218,73 @@ def test_identifiers_take_the_form_that_google_matches() -> None:
     assert "annaek@googlemail.com" == normalised_email(" Anna.Ek @googlemail.com")
     assert "anna.ek@example.com" == normalised_email("Anna.Ek@example.com")
     assert "+46701234567" == normalised_phone("+46 (0)70".replace("(0)", "") + "-123 45 67")
+
+
+SITES = ("one.example", "two.example", "three.example")
+
+
+def _client(number: int, site: str | None) -> Identifier:
+    return Identifier("ga_client_id", f"123456789{number}.1699999999", site)
+
+
+async def test_an_id_that_no_property_takes_is_told_and_not_only_left_out(bench: Bench) -> None:
+    """Three cookies, of our site, of a sister site with a property of its own, and of a site that none has:
+    each property says what becomes of those that it doesn't take, from the look to the proof.
+    """
+    known = tuple(_client(number, site) for number, site in enumerate(SITES))
+    handler = bench.google({"property": "2", "site": SITES[1]}, site=SITES[0])
+    expected = {
+        "client_ids_elsewhere": "1",
+        "client_ids_without_property": "1",
+        "client_ids_unusable": "0",
+    }
+    located = await handler.locate(bench.task("locate", *known))
+    accepted = await handler.erase(bench.task("erase", *known))
+    assert isinstance(accepted, Accepted)
+    assert 1 == accepted.erased
+    proved = await handler.prove(bench.task("prove", *known, references=accepted.references))
+    for result in (located, accepted, proved):
+        assert expected == {name: result.evidence[name] for name in expected}
+
+
+async def test_a_property_that_can_use_no_id_says_what_becomes_of_them(bench: Bench) -> None:
+    """The step ends as not identifiable, and the ids are not forgotten."""
+    handler = bench.google(site=SITES[0])
+    result = await handler.locate(bench.task("locate", _client(1, SITES[2])))
+    assert isinstance(result, NotIdentifiable)
+    assert "1" == result.evidence["client_ids_without_property"]
+
+
+async def test_an_id_of_a_kind_that_only_a_sister_property_collects_goes_there(bench: Bench) -> None:
+    """A user id, where one property of two is set to know people by it."""
+    user = Identifier("ga_user_id", "u-17")
+    with_kin = bench.google({"property": "2", "site": SITES[1], "identify_by": ["user_id"]})
+    assert "1" == (await with_kin.locate(bench.task("locate", user))).evidence["user_ids_elsewhere"]
+    alone = await bench.google().locate(bench.task("locate", user))
+    assert ("0", "1") == (alone.evidence["user_ids_elsewhere"], alone.evidence["user_ids_without_property"])
+
+
+async def test_a_property_without_a_site_takes_every_id(bench: Bench) -> None:
+    """Where the settings name no site, nothing is left out."""
+    handler = bench.google({"property": "2", "site": None}, site=SITES[0])
+    located = await handler.locate(bench.task("locate", _client(1, SITES[2])))
+    assert "1" == located.evidence["client_ids_elsewhere"]
+
+
+async def test_a_cookie_without_a_client_id_is_told_as_unusable(bench: Bench) -> None:
+    """The session's cookie, copied instead of the visitor's."""
+    known = (Identifier("ga_client_id", "GS1.1.1699999999.1.1"), _client(1, None))
+    accepted = await bench.google().erase(bench.task("erase", *known))
+    assert ("1", "1") == (accepted.evidence["deletions"], accepted.evidence["client_ids_unusable"])
+
+
+async def test_analytics_says_that_it_cannot_be_searched(bench: Bench) -> None:
+    """Nobody may read "nothing found" out of a system where nobody could look."""
+    handler = bench.google()
+    accepted = await handler.erase(bench.task("erase", CLIENT))
+    for result in (
+        await handler.locate(bench.task("locate", CLIENT)),
+        await handler.locate(bench.task("locate")),
+        await handler.prove(bench.task("prove", CLIENT, references=accepted.references)),
+    ):
+        assert (Place(name="deletions", looked=False, reason="not_searchable"),) == result.places

@@ -173,7 +173,7 @@ def test_status_says_what_was_left(installation: Installation) -> None:
     """A step that ended "erased" is not shown without what its handler left on purpose."""
     located = {"kind": "located", "found": 1, "sealed_references": b"sealed"}
     left = {"appointments_left": "3", "documents_left": "1"}
-    without = {"properties": "1", "properties_without_id": "2"}
+    without = {"client_ids_elsewhere": "1", "client_ids_without_property": "2"}
     installation.systems.says["crm", "locate"] = [{**located, "evidence": left}]
     installation.systems.says["letters", "locate"] = [{**located, "evidence": without}]
     request_id = submitted(installation, "--email", PERSON, "--scope", "crm", "--scope", "letters")
@@ -184,7 +184,7 @@ def test_status_says_what_was_left(installation: Installation) -> None:
         if " crm " in line or " letters " in line
     )
     assert (True, True) == ("erased" in crm, "left, not erased: 3 appointments, 1 document" in crm)
-    assert "properties not submitted to: 2" in letters
+    assert "ids of no configured property: 2" in letters
 
 
 def test_status_lists_the_open_requests_and_all_of_them_when_asked(installation: Installation) -> None:

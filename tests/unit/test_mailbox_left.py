@@ -1,4 +1,4 @@
-"""The mails' texts where a handler left something on purpose, or could not submit to every property."""
+"""The mails' texts where a handler left something on purpose, or had no use for an id."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from orchestrator.settings import Dpo, Installation, Settings, Smtp, System
 from schemas.messages import EscalationOutcome, Grade, Language, Outcome, OutcomeKind, SystemOutcome
 
 LEAVES = {"locate.appointments_left": "3", "locate.documents_left": "1"}
-UNSUBMITTED = {"locate.properties": "1", "locate.properties_without_id": "1"}
+UNSUBMITTED = {"locate.client_ids_elsewhere": "1", "locate.client_ids_without_property": "1"}
 
 
 def _settings(language: Any = "en") -> Settings:
@@ -52,13 +52,13 @@ def _outcome(kind: OutcomeKind, *systems: SystemOutcome, language: Language = "e
             "en",
             UNSUBMITTED,
             "NOT erased everywhere",
-            "NOT SUBMITTED to 1 property: no id of the person for its site",
+            "NOT SUBMITTED anywhere: 1 id of a site or app that no configured property has",
         ),
         (
             "sv",
             UNSUBMITTED,
             "INTE raderat överallt",
-            "INTE BEGÄRT för 1 egendom: inget id för personen på dess webbplats",
+            "INTE BEGÄRT någonstans: 1 id för en webbplats eller app utan egendom",
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_what_was_left_stands_below_the_system_and_is_not_erased_everywhere(
 @pytest.mark.parametrize(
     "evidence",
     [
-        {"locate.appointments_left": "0", "locate.properties_without_id": "0"},
+        {"locate.appointments_left": "0", "locate.client_ids_without_property": "0"},
         {"prove.sales_kept": "2"},
         {"locate.left": "2", "locate.appointments_left": "unknown", "locate.documents_left": "²"},
     ],
@@ -169,8 +169,8 @@ def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
                 "The data protection officer, whose address is below, will give you the reasons."
             ),
             (
-                "because we do not know the id that you have there: - Analytics; sites or apps: 1 "
-                "If you give us that id, we will ask for erasure there too"
+                "Some ids that you gave us belong to no site or app that we measure, so we could not ask for "
+                "erasure by them. Their number: 1. If you tell us on which of our sites"
             ),
         ),
         (
@@ -182,8 +182,8 @@ def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
                 "Dataskyddsombudet, vars adress finns nedan, ger dig skälen."
             ),
             (
-                "eftersom vi inte vet vilket id du har där: - Analytics; webbplatser eller appar: 1 "
-                "Om du ger oss det id:t begär vi radering även där"
+                "Några id som du gav oss hör inte till någon webbplats eller app som vi mäter, så vi har "
+                "inte kunnat begära radering med dem. Antal: 1. Om du berättar på vilken"
             ),
         ),
         (
@@ -195,8 +195,8 @@ def test_a_kind_without_a_word_of_its_own_is_told_as_its_token() -> None:
                 "Personvernombudet, med adressen nedenfor, gir deg begrunnelsen."
             ),
             (
-                "fordi vi ikke vet hvilken ID du har der: - Analytics; nettsteder eller apper: 1 "
-                "Hvis du gir oss den ID-en, ber vi om sletting også der"
+                "Noen ID-er som du ga oss, hører ikke til noe nettsted eller noen app som vi måler, så vi "
+                "har ikke kunnet be om sletting med dem. Antall: 1. Hvis du forteller oss på hvilket"
             ),
         ),
     ],
@@ -254,3 +254,24 @@ def test_who_decides_on_several_records_hears_what_tells_them_apart(
 
     assert line in told
     assert "erase --escalation e1@1" in told
+
+
+def test_an_id_of_no_property_is_counted_once_for_all_properties() -> None:
+    """Each property counts the same ids, so that their numbers don't add up. The person reads it once."""
+    systems = [
+        SystemOutcome(system=name, status="erased", grade="vendor_promised", evidence=UNSUBMITTED)
+        for name in ("superoffice", "analytics")
+    ]
+    told = " ".join(notice.render(_outcome("notice", *systems), _settings()).split())
+    assert 1 == told.count("Their number: 1.")
+
+
+def test_ids_of_two_kinds_that_no_property_takes_are_counted_together() -> None:
+    """A client id and a user id; what another property takes is no loss."""
+    evidence = {
+        "erase.client_ids_without_property": "1",
+        "erase.user_ids_without_property": "2",
+        "erase.app_instance_ids_elsewhere": "4",
+    }
+    one = SystemOutcome(system="analytics", status="erased", grade="vendor_promised", evidence=evidence)
+    assert "NOT SUBMITTED anywhere: 3 ids" in dpo.render(_outcome("completed", one), _settings())

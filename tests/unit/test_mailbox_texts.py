@@ -76,7 +76,7 @@ ENDED = (
         status="erased",
         grade="vendor_promised",
         erased=1,
-        evidence={"locate.properties": "1", "locate.properties_without_id": "2"},
+        evidence={"locate.client_ids_elsewhere": "1", "locate.client_ids_without_property": "2"},
     ),
     SystemOutcome(system="agency", status="not_identifiable", missing=("email",)),
     SystemOutcome(system="survey", status="not_identifiable", reason="anonymous"),
@@ -155,7 +155,7 @@ Systems
                looked in contacts; by e-mail address; NOT by telephone number
   Analytics    NOT SEEN: the vendor has promised to erase, and nothing can be looked at; 1 accepted
                for erasure
-               NOT SUBMITTED to 2 properties: no id of the person for their sites
+               NOT SUBMITTED anywhere: 2 ids of sites or apps that no configured property has
   The agency   NOT ERASED: nobody could be identified (Art. 11); it needs: e-mail address
   Surveys      considered; holds nothing that could be traced to a person; reason: anonymous
 
@@ -183,7 +183,7 @@ System
                letat i contacts; på e-postadress; INTE på telefonnummer
   Analytics    INTE SETT: leverantören har lovat radera, och inget finns att titta på; godtagna för
                radering: 1
-               INTE BEGÄRT för 2 egendomar: inget id för personen på deras webbplatser
+               INTE BEGÄRT någonstans: 2 id för webbplatser eller appar utan egendom
   The agency   INTE RADERAT: ingen kunde identifieras (art. 11); det behöver: e-postadress
   Surveys      prövat; innehåller inget som kan härledas till en person; skäl: anonymous
 
@@ -425,11 +425,10 @@ Dessa poster, som är kopplade till dig, har vi behållit och inte raderat:
   - SuperOffice; 3 möten, 1 dokument
 Dataskyddsombudet, vars adress finns nedan, ger dig skälen.
 
-För några webbplatser eller appar har vi inte kunnat begära radering, eftersom
-vi inte vet vilket id du har där:
-  - Analytics; webbplatser eller appar: 2
-Om du ger oss det id:t begär vi radering även där (art. 11 i
-dataskyddsförordningen).
+Några id som du gav oss hör inte till någon webbplats eller app som vi mäter,
+så vi har inte kunnat begära radering med dem. Antal: 2.
+Om du berättar på vilken av våra webbplatser, eller i vilken av våra appar, du
+har dem begär vi radering där (art. 11 i dataskyddsförordningen).
 
 Här har vi letat, och på vad:
   - SuperOffice; contacts; på e-postadress

@@ -53,6 +53,16 @@ def test_the_example_considers_every_place_that_the_policy_names() -> None:
     assert list(SITES) == [systems[name].own.site for name in of_kind["google_analytics"]]
 
 
+def test_a_property_knows_the_sites_of_the_others() -> None:
+    """Who gives the cookie of a site that no property has is told so, which takes all of them to know."""
+    systems = _smartdok().systems
+    first, *others = [name for name, system in systems.items() if system.kind == "google_analytics"]
+
+    assert set(SITES[1:]) == {own.site for own in _smartdok().kin_of(first).values()}
+    assert set(others) == set(_smartdok().kin_of(first))
+    assert {} == _smartdok().kin_of("superoffice")
+
+
 def test_the_example_touches_a_customers_data_only_for_that_customer() -> None:
     """A person's own request reaches our systems; a controller's reaches its own and no other."""
     rules = _rules()
