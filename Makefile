@@ -41,8 +41,8 @@ check: $(VENV)/.dev ## Format, lint, types, who may import whom, and the Kuberne
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m tests.deploy.manifests
 
-simulate: $(VENV)/.dev ## N simulated requests, with faults (N=1000)
-	$(BIN)/python -m tests.simulation --runs $(N) $(ARGS)
+simulate: $(VENV)/.dev ## N simulated requests from seed FROM on, with faults; resumes what was left (N=1000 FROM=0 JOBS=2)
+	$(BIN)/python -m tests.simulation --runs $(N) --from $(FROM) --jobs $(JOBS) $(ARGS)
 
 oracle: $(VENV)/.dev ## EVENTS of random lives of requests, judged (EVENTS=2000000 JOBS=2 FROM=0)
 	$(BIN)/python -m tests.oracle --events $(EVENTS) --jobs $(JOBS) --from $(FROM) $(ARGS)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.faults import KINDS
 from tests.simulation.schedule import run
+from tests.simulation.troubles import TROUBLES
 
 CHUNKS = 50
 IN_EACH = 40
@@ -44,55 +44,6 @@ EVERYWHERE = (
     "callback delivered",
     "clock moved on",
 )
-#: What happens in some of a few hundred.
-SOMEWHERE = (
-    *(f"fault: {kind}" for kind in KINDS),
-    *(f"mail fault: {kind}" for kind in ("451", "550", "reset", "lost_response")),
-    *(
-        f"killed {when} {what}"
-        for when in ("before", "after")
-        for what in ("commit", "publish", "effect", "mail")
-    ),
-    *(f"request: {end}" for end in ("completed", "rejected", "cancelled")),
-    *(
-        f"step: {end}"
-        for end in ("erased", "absent", "retained", "not_identifiable", "refused", "waived", "stopped")
-    ),
-    *(
-        f"decision: {action}"
-        for action in ("verify", "retry", "erase", "waive", "extend", "reject", "cancel")
-    ),
-    *(
-        f"trouble: {what}"
-        for what in ("repeat", "supplement", "conflict", "unreadable", "garbage", "stranger", "echo")
-    ),
-    *(
-        f"escalation: {reason}"
-        for reason in (
-            "identity_unverified",
-            "unreadable_request",
-            "request_id_conflict",
-            "nothing_identifiable",
-            "deadline_near",
-            "overdue",
-            "notice_failed",
-            "failed",
-            "no_answer",
-            "predecessor_failed",
-            "reappeared",
-            "party_silent",
-            "party_refused",
-            "identifier_missing",
-        )
-    ),
-    "record_repeated",
-    "partition_lagged",
-    "group_thrown_back",
-    "publish_failed",
-    "worker stopped and woken",
-    "person came back",
-    "decision that does not fit",
-)
 ENOUGH = 400
 
 
@@ -102,9 +53,9 @@ def test_the_schedules_try_what_they_say() -> None:
     counts: Counter[str] = Counter()
     for seed in range(100_000, 100_000 + ENOUGH):
         counts += run(seed).counts
-        if all(counts[name] for name in SOMEWHERE):
+        if all(counts[name] for name in TROUBLES):
             break
-    assert [] == [name for name in SOMEWHERE if not counts[name]]
+    assert [] == [name for name in TROUBLES if not counts[name]]
 
 
 def test_a_seed_replays_exactly() -> None:

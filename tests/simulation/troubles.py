@@ -1,0 +1,52 @@
+"""What must happen in a run that is long enough: a trouble that never comes up shows nothing."""
+
+from tests.simulation.faults import KINDS
+
+TROUBLES = (
+    *(f"fault: {kind}" for kind in KINDS),
+    *(f"mail fault: {kind}" for kind in ("451", "550", "reset", "lost_response")),
+    *(
+        f"killed {when} {what}"
+        for when in ("before", "after")
+        for what in ("commit", "publish", "effect", "mail")
+    ),
+    *(f"request: {end}" for end in ("completed", "rejected", "cancelled")),
+    *(
+        f"step: {end}"
+        for end in ("erased", "absent", "retained", "not_identifiable", "refused", "waived", "stopped")
+    ),
+    *(
+        f"decision: {action}"
+        for action in ("verify", "retry", "erase", "waive", "extend", "reject", "cancel")
+    ),
+    *(
+        f"trouble: {what}"
+        for what in ("repeat", "supplement", "conflict", "unreadable", "garbage", "stranger", "echo")
+    ),
+    *(
+        f"escalation: {reason}"
+        for reason in (
+            "identity_unverified",
+            "unreadable_request",
+            "request_id_conflict",
+            "nothing_identifiable",
+            "deadline_near",
+            "overdue",
+            "notice_failed",
+            "failed",
+            "no_answer",
+            "predecessor_failed",
+            "reappeared",
+            "party_silent",
+            "party_refused",
+            "identifier_missing",
+        )
+    ),
+    "record_repeated",
+    "partition_lagged",
+    "group_thrown_back",
+    "publish_failed",
+    "worker stopped and woken",
+    "person came back",
+    "decision that does not fit",
+)
