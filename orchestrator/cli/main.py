@@ -10,19 +10,10 @@ from pathlib import Path
 
 import click
 
+from orchestrator.cli.audit import audit
 from orchestrator.cli.loading import loading
+from orchestrator.cli.options import CONFIG
 from orchestrator.cli.problems import problem
-
-CONFIG = click.option(
-    "--config",
-    "-c",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("radera.toml"),
-    envvar="RADERA_CONFIG",
-    show_default=True,
-    show_envvar=True,
-    help="The settings file.",
-)
 
 
 def _short_name(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
@@ -208,6 +199,9 @@ def decide(
         from orchestrator.cli.decide import run
 
     sys.exit(run(config, request_id, action, escalation=escalation, reason=reason, decided_by=decided_by))
+
+
+main.add_command(audit)
 
 
 @main.group("config")

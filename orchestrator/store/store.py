@@ -98,6 +98,25 @@ class Store:
         with self.reading.connect() as connection:
             return documents(connection.execute(query), broken)
 
+    def ended(self, broken: list[str], *, page: int = 500) -> Iterator[Saga]:
+        """Yield every request that has ended, by id, reading a page at a time; see `documents` for
+        `broken`.
+        """
+        c, after = tables.sagas.c, ""
+        while True:
+            query = (
+                sa.select(c.request_id, c.document)
+                .where(c.status.in_(FINAL_STATUSES), c.request_id > after)
+                .order_by(c.request_id)
+                .limit(page)
+            )
+            with self.reading.connect() as connection:
+                rows = [*connection.execute(query)]
+            yield from documents(rows, broken)
+            if len(rows) < page:
+                return
+            after = rows[-1].request_id
+
     def due(self, now: int, limit: int) -> list[Saga]:
         """Sagas whose timer has come, not locked; `Transaction.due` is for acting on them."""
         c = tables.sagas.c
