@@ -23,7 +23,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check simulate oracle chaos bench lock clean
+.PHONY: help demo test check simulate oracle mutants chaos bench lock clean
 
 help: ## What there is to make
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,6 +49,9 @@ oracle: $(VENV)/.dev ## EVENTS of random lives of requests, judged (EVENTS=20000
 
 bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only throughput" measures one part, --quick in small)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+mutants: $(VENV)/.dev ## Faults planted in the product; prints those that no test finds (ARGS="-k outbox" takes some)
+	$(BIN)/python -m tests.planted --jobs $(JOBS) $(ARGS)
 
 chaos: $(VENV)/.dev ## Requests on real servers, with everything killed (ARGS="--requests 2000 --seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)
