@@ -49,6 +49,7 @@ from handlers.results import (
     StillPresent,
     VendorPurged,
 )
+from handlers.shown import follow, sharing, told_apart
 from handlers.times import micros, to_iso
 
 _EMAIL = frozenset({"email"})
@@ -118,10 +119,11 @@ class HubSpot:
         # Shown again after the look: rights that were lost meanwhile make any of the lists too short.
         control = await self._records.control()
         told = {**control.evidence(), **look.left}
-        unsure = {**self._shared(task, look.theirs.values()), **look.changed}
-        if len(unsure) > task.takes_all:
-            evidence = {**told, **self._facts(task, look)}
-            return Ambiguous(count=len(unsure), evidence=evidence, places=search.report())
+        shared = self._shared(task, look.theirs.values())
+        asked = {**shared, **look.changed}
+        if len(asked) > task.takes_all:
+            evidence = {**told, **told_apart(shared.values(), look.changed.values())}
+            return Ambiguous(count=len(asked), evidence=evidence, places=search.report())
         found = [
             *(contact.reference() for contact in look.theirs.values()),
             *(contact.agreed() for contact in look.changed.values()),
@@ -170,15 +172,15 @@ class HubSpot:
         skew = micros(self._settings.clock_skew)
         newer = {one.id for one in others if not one.is_surely_older(task.erased_at, skew)}
         older = [one for one in look.theirs.values() if one.id not in newer]
-        shared = {one for one in self._shared(task, older) if one not in known}
+        shared = {id_: one for id_, one in self._shared(task, older).items() if id_ not in known}
         there = [one for one in older if one.id not in shared]
         told = {**control.evidence(), **look.left}
         if there:
             references = (*(contact.reference() for contact in there), *look.hanging)
             return StillPresent(references=references, evidence=look.left, places=places)
         if shared or look.changed:
-            evidence = {**told, **self._facts(task, look)}
-            return StillAmbiguous(count=len({*shared, *look.changed}), evidence=evidence, places=places)
+            evidence = {**told, **told_apart(shared.values(), look.changed.values())}
+            return StillAmbiguous(count=len({**shared, **look.changed}), evidence=evidence, places=places)
         if newer:
             return Reappeared(count=len(newer), evidence=told, places=places)
         since = task.accepted_at or task.erased_at or self._context.clock()
@@ -246,23 +248,9 @@ class HubSpot:
             search.looked("secondary_addresses", emails)
         else:
             search.skipped("secondary_addresses", NOT_CONFIGURED)
-        await self._follow(task, look)
+        look.changed = await follow(task.of_kind("contact"), look.theirs, _wanted(task), self._records.by_id)
         await self._count_hanging(task, search, look)
         return look
-
-    async def _follow(self, task: Task, look: _Look) -> None:
-        """Reads what was located before, by its id."""
-        wanted = _wanted(task)
-        for reference in task.of_kind("contact"):
-            shown = look.theirs.get(reference.id) or await self._records.by_id(reference.id)
-            if shown is None:
-                continue
-            if shown.is_still(reference, wanted) or shown.carries(wanted):
-                look.theirs[shown.id] = shown
-            else:
-                look.changed[shown.id] = shown
-        for id_ in look.theirs:
-            look.changed.pop(id_, None)
 
     async def _count_hanging(self, task: Task, search: Search, look: _Look) -> None:
         """Counts what hangs on the contacts, and what hung on those that are gone."""
@@ -280,31 +268,9 @@ class HubSpot:
             look.left[f"{kind}_left"] = str(len(there))
             search.looked(kind)
 
-    # --- asking
-
     def _shared(self, task: Task, contacts: Iterable[Contact]) -> dict[str, Contact]:
-        """Those that have one address of the person's together with another contact."""
-        if self._settings.ambiguous == "all":
-            return {}
-        known = tuple(contacts)
-        shared: dict[str, Contact] = {}
-        for address in _wanted(task):
-            having = {one.id: one for one in known if address in one.values}
-            shared |= having if len(having) > 1 else {}
-        return shared
-
-    def _facts(self, task: Task, look: _Look) -> dict[str, str]:
-        """What the DPO can tell the contacts apart by, without a word about who they are."""
-        shared = self._shared(task, look.theirs.values())
-        told: dict[str, str] = {}
-        if shared:
-            told["persons_of_one_address"] = str(len(shared))
-        if look.changed:
-            told["records_changed"] = str(len(look.changed))
-        times = [one.created_at for one in (*shared.values(), *look.changed.values()) if one.created_at]
-        if times:
-            told |= {"created_first": to_iso(min(times))[:10], "created_last": to_iso(max(times))[:10]}
-        return told
+        """Those that the DPO has to be asked about, because they share an address of the person's."""
+        return {} if self._settings.ambiguous == "all" else sharing(contacts, _wanted(task))
 
 
 def _wanted(task: Task) -> frozenset[str]:

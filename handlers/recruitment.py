@@ -5,7 +5,9 @@ channels differ in how it is asked, and in whether we can look:
 
 * `mail`: an agency that only reads mail. We can't look before or after; its answer is the evidence.
 * `teamtailor`: the agency's candidates can be read through Teamtailor's API, which has no deletion. So we
-  look, ask the agency, and look again. Teamtailor's webhook says when a candidate is gone.
+  look, ask the agency, and look again. Teamtailor's webhook says when a candidate is gone. Each candidate is
+  read before the agency is asked: one without an address of the person's is not named to it, and the DPO is
+  asked about it after the look that follows.
 * `opendsr`: the agency takes requests over OpenDSR: see `agency_opendsr`. Mail is for its reminders.
 
 The mail:
@@ -18,23 +20,26 @@ The mail:
   server's that was lost, has the same Message-ID. A reminder is a mail of its own in the same thread.
 """
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
+from handlers.addresses import normal
 from handlers.agency_answer import read_answer
 from handlers.agency_mail import NOTE, can_name, compose_mail, mails_before
 from handlers.agency_opendsr import OpenDsrAgency
 from handlers.checking import ORDER, Finding, control_gap, control_look, examine
 from handlers.opendsr_endpoint import Endpoint, HttpAddress, Version, identities_of
-from handlers.places import DeclaredPlace
+from handlers.places import NO_IDENTIFIER, NOT_CONFIGURED, NOT_SEARCHABLE, DeclaredPlace, Search
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
     Absent,
+    Ambiguous,
     AwaitingParty,
     CannotLook,
     Located,
@@ -45,16 +50,20 @@ from handlers.results import (
     Reappeared,
     Received,
     Result,
+    StillAmbiguous,
     StillPresent,
 )
-from handlers.teamtailor import Teamtailor, destroyed_candidate
+from handlers.shown import Shown, follow, sharing, told_apart
+from handlers.teamtailor import CANDIDATES, Teamtailor, destroyed_candidate
 from handlers.times import micros
 from orchestrator.http import Guard, StaticAuthority
 from orchestrator.privacy import InvalidLink
 from orchestrator.secret import SecretRef
 from orchestrator.settings.values import Address, Duration, Line
 from orchestrator.smtp import HeaderRefused, MailDeferred, MailRefused
-from schemas.messages import Language
+from schemas.messages import Language, Place
+
+FILES = "agency_files"
 
 
 class RecruitmentSettings(HandlerSettings):
@@ -80,6 +89,12 @@ class RecruitmentSettings(HandlerSettings):
     """Teamtailor: the secret of the webhook for `candidate.destroy`."""
     url: str = "https://api.teamtailor.com"
     """Teamtailor: where the API answers."""
+    ambiguous: Literal["ask", "all"] = "ask"
+    """Teamtailor: several candidates with one address: ask the DPO, who decides for all of them, or have
+    "all" of them erased."""
+    clock_skew: Duration = timedelta(minutes=5)
+    """Teamtailor: by how much its clock and ours may differ. A candidate that was made around the erasure, or
+    whose age is unknown, may be new consent: the DPO is asked."""
     api_version: str = "20240404"
     """Teamtailor: the dated version of the API."""
     endpoint: HttpAddress | None = None
@@ -110,6 +125,15 @@ class RecruitmentSettings(HandlerSettings):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look at the candidates found, and the report of it."""
+
+    theirs: dict[str, Shown]
+    changed: dict[str, Shown]
+    places: tuple[Place, ...]
+
+
 class Recruitment:
     """The handler; one object for one agency."""
 
@@ -117,7 +141,7 @@ class Recruitment:
     Settings: ClassVar[type[RecruitmentSettings]] = RecruitmentSettings
     places: ClassVar[tuple[DeclaredPlace, ...]] = (
         DeclaredPlace(
-            name="candidates",
+            name=CANDIDATES,
             title={
                 "en": "candidates in Teamtailor",
                 "sv": "kandidater i Teamtailor",
@@ -126,7 +150,7 @@ class Recruitment:
             by=frozenset({"email"}),
         ),
         DeclaredPlace(
-            name="agency_files",
+            name=FILES,
             title={
                 "en": "the agency's own files",
                 "sv": "byråns egna register",
@@ -176,23 +200,55 @@ class Recruitment:
         return OpenDsrAgency(endpoint, controller_id=settings.controller_id or "")
 
     async def locate(self, task: Task) -> Result:
-        if self._opendsr is not None:
-            return CannotLook() if identities_of(task.identifiers) else NotIdentifiable(missing=("email",))
         if self._teamtailor is None:
-            if not can_name(task.identifiers):
-                return NotIdentifiable(missing=("email",))
-            return CannotLook()
-        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
-        if not emails:
-            return NotIdentifiable(missing=("email",))
+            can_ask = identities_of if self._opendsr is not None else can_name
+            places = self._unsearched(task)
+            if not can_ask(task.identifiers):
+                return NotIdentifiable(missing=("email",), places=places)
+            return CannotLook(places=places)
+        if not task.identifiers.of_kind("email"):
+            return NotIdentifiable(missing=("email",), places=self._unsearched(task))
+        await self._teamtailor.control()
+        look = await self._look(task, self._teamtailor)
+        # Shown again after the look: rights that were lost meanwhile make the list too short.
         control = await self._teamtailor.control()
-        found = await self._teamtailor.candidates(emails)
+        shared = self._shared(task, look.theirs.values())
+        asked = {**shared, **look.changed}
+        if len(asked) > task.takes_all:
+            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
+            return Ambiguous(count=len(asked), evidence=evidence, places=look.places)
+        found = [one.reference() for one in look.theirs.values()]
+        found += [one.agreed() for one in look.changed.values()]
         if not found:
-            return Absent(control=await self._teamtailor.control())
-        return Located(references=tuple(found), evidence=control.evidence())
+            return Absent(control=control, places=look.places)
+        return Located(references=tuple(found), evidence=control.evidence(), places=look.places)
+
+    async def _look(self, task: Task, teamtailor: Teamtailor) -> "_Look":
+        """Looks for candidates by every address of the person's, and for those that were located before."""
+        search = Search(self.places, task.identifiers)
+        emails = task.identifiers.of_kind("email")
+        theirs = {one.id: one for one in await teamtailor.candidates(email.value for email in emails)}
+        candidates = task.of_kind("candidate")
+        changed = await follow(candidates, theirs, _wanted(task), teamtailor.by_id)
+        search.looked(CANDIDATES, emails)
+        search.skipped(FILES, NOT_SEARCHABLE)
+        return _Look(theirs, changed, search.report())
+
+    def _shared(self, task: Task, candidates: Iterable[Shown]) -> dict[str, Shown]:
+        """Those that the DPO has to be asked about, because they share an address of the person's."""
+        return {} if self._settings.ambiguous == "all" else sharing(candidates, _wanted(task))
+
+    def _unsearched(self, task: Task) -> tuple[Place, ...]:
+        """The report of an agency in which nobody looked."""
+        search = Search(self.places, task.identifiers)
+        search.skipped(CANDIDATES, NOT_CONFIGURED if self._teamtailor is None else NO_IDENTIFIER)
+        search.skipped(FILES, NOT_SEARCHABLE)
+        return search.report()
 
     async def erase(self, task: Task) -> Result:
         """Ask the agency. Asking leads to an erasure, so it needs the permit, too."""
+        if self._teamtailor is not None:
+            return await self._ask_for_candidates(task, self._teamtailor)
         if self._opendsr is None:
             return await self._write(task)
         context, settings = self._context, self._settings
@@ -208,6 +264,20 @@ class Recruitment:
         expires_at = task.issued_at + micros(settings.link_lifetime)
         token = context.links.make(task.request_id, task.system, task.attempt, expires_at)
         return await self._opendsr.ask(task, self._callback_url(token), remind_at)
+
+    async def _ask_for_candidates(self, task: Task, teamtailor: Teamtailor) -> AwaitingParty:
+        """Ask the agency by mail, and name the candidates that are still the person's, or gone."""
+        await teamtailor.account()
+        wanted = _wanted(task)
+        changed: set[str] = set()
+        for candidate in task.of_kind("candidate"):
+            shown = await teamtailor.by_id(candidate.id)
+            if shown is not None and not shown.is_still(candidate, wanted):
+                changed.add(candidate.id)
+        named = tuple(r for r in task.references if r.kind != "candidate" or r.id not in changed)
+        asked = await self._write(replace(task, references=named))
+        told = {"records_changed": str(len(changed))} if changed else {}
+        return replace(asked, evidence={**asked.evidence, **told})
 
     def _callback_url(self, token: str) -> str:
         return f"{self._context.public_url}{self._context.callback_path}{token}"
@@ -244,24 +314,29 @@ class Recruitment:
 
     async def prove(self, task: Task) -> Result:
         if self._opendsr is not None:
-            return await self._opendsr.prove(task, self._context.clock())
+            proved = await self._opendsr.prove(task, self._context.clock())
+            return replace(proved, places=self._unsearched(task))
         if self._teamtailor is None:
             raise Permanent("cannot_look")
+        await self._teamtailor.control()
+        look = await self._look(task, self._teamtailor)
         control = await self._teamtailor.control()
-        there = [one for one in task.of_kind("candidate") if await self._teamtailor.is_there(one)]
-        known = {candidate.id for candidate in there}
-        new: list[Reference] = []
-        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
-        for candidate in await self._teamtailor.candidates(emails):
-            if candidate.id in known:
-                continue
-            newer = task.erased_at is not None and (candidate.created_at or 0) > task.erased_at
-            (new if newer else there).append(candidate)
+        known = {candidate.id for candidate in task.of_kind("candidate")}
+        skew = micros(self._settings.clock_skew)
+        others = [one for one in look.theirs.values() if one.id not in known]
+        newer = {one.id for one in others if not one.is_surely_older(task.erased_at, skew)}
+        older = [one for one in look.theirs.values() if one.id not in newer]
+        shared = {id_: one for id_, one in self._shared(task, older).items() if id_ not in known}
+        there = tuple(one.reference() for one in older if one.id not in shared)
         if there:
-            return StillPresent(references=tuple(there))
-        if new:
-            return Reappeared(count=len(new), evidence=control.evidence())
-        return Proved(control=await self._teamtailor.control(), grade="seen_absent")
+            return StillPresent(references=there, places=look.places)
+        if shared or look.changed:
+            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
+            count = len({**shared, **look.changed})
+            return StillAmbiguous(count=count, evidence=evidence, places=look.places)
+        if newer:
+            return Reappeared(count=len(newer), evidence=control.evidence(), places=look.places)
+        return Proved(control=control, grade="seen_absent", places=look.places)
 
     async def receive(self, callback: CallbackBody) -> Received:
         if callback.token is not None:
@@ -288,19 +363,23 @@ class Recruitment:
         return await examine(
             [
                 ("account", self._teamtailor.account),
+                ("rights", self._may_list),
                 *control_look(control_email, self._teamtailor.control),
             ],
             settings={
                 "reachable": ("url",),
                 "credentials": ("token", "api_version"),
                 "account": ("company", "token"),
+                "rights": ("token",),
                 "control": ("control_email",),
             },
-            gaps={
-                "rights": "the key was taken; candidates are asked for by the control record alone",
-                **control_gap(control_email),
-            },
+            gaps=control_gap(control_email),
         )
+
+    async def _may_list(self) -> None:
+        """Whether candidates can be listed; they are asked for by an address that nobody has."""
+        if self._teamtailor is not None:
+            await self._teamtailor.candidates([f"nobody@{self._context.domain}"])
 
     async def _answered(self, callback: CallbackBody) -> Received:
         if self._context.links is None or callback.token is None:
@@ -327,3 +406,7 @@ class Recruitment:
 
     def _correlation(self, candidate: str) -> str:
         return self._context.correlate(f"{self._context.system}/candidate", candidate)
+
+
+def _wanted(task: Task) -> frozenset[str]:
+    return frozenset(normal(email.value) for email in task.identifiers.of_kind("email"))

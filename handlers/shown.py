@@ -11,9 +11,12 @@ hold:
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from handlers.port import Reference
+from handlers.times import to_iso
 
 _AGREED = "agreed."
 
@@ -53,3 +56,53 @@ class Shown:
         # It travels and rests sealed, with the reference.
         content = "\0".join(sorted(self.values))
         return f"{_AGREED}{hashlib.sha256(content.encode()).hexdigest()[:16]}"
+
+
+S = TypeVar("S", bound=Shown)
+
+
+async def follow(
+    references: Iterable[Reference],
+    theirs: dict[str, S],
+    wanted: frozenset[str],
+    read: Callable[[str], Awaitable[S | None]],
+) -> dict[str, S]:
+    """Read what was located before, by its id.
+
+    What is the person's is added to `theirs`, which has what the look found. Return the rest: records that
+    answered to a reference, and that the DPO has to be asked about.
+    """
+    changed: dict[str, S] = {}
+    for reference in references:
+        shown = theirs.get(reference.id) or await read(reference.id)
+        if shown is None:
+            continue
+        if shown.is_still(reference, wanted) or shown.carries(wanted):
+            theirs[shown.id] = shown
+        else:
+            changed[shown.id] = shown
+    return {id_: one for id_, one in changed.items() if id_ not in theirs}
+
+
+def sharing(records: Iterable[S], wanted: frozenset[str]) -> dict[str, S]:
+    """Return the records that have a value of the person's together with another record."""
+    known = tuple(records)
+    shared: dict[str, S] = {}
+    for value in wanted:
+        having = {one.id: one for one in known if value in one.values}
+        shared |= having if len(having) > 1 else {}
+    return shared
+
+
+def told_apart(shared: Iterable[Shown], changed: Iterable[Shown]) -> dict[str, str]:
+    """Return by what the DPO can tell the records apart, as evidence, without a word about who they are."""
+    of_one, others = tuple(shared), tuple(changed)
+    told: dict[str, str] = {}
+    if of_one:
+        told["persons_of_one_address"] = str(len(of_one))
+    if others:
+        told["records_changed"] = str(len(others))
+    times = [one.created_at for one in (*of_one, *others) if one.created_at is not None]
+    if times:
+        told |= {"created_first": to_iso(min(times))[:10], "created_last": to_iso(max(times))[:10]}
+    return told

@@ -1,22 +1,26 @@
 """Teamtailor's candidates, to look at: the API has no deletion.
 
-`GET /v1/company`, by which the pinned company is recognised, and the body of the webhook beyond its
-signature are not confirmed by Teamtailor.
+A candidate that is read by its id answers 404 when it is gone. A list that answers 403 or 404 can't be read,
+and is never empty. The body of the webhook beyond its signature is not confirmed by Teamtailor.
 """
 
 import base64
 import hmac
 import json
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from handlers.addresses import all_writings, normal
-from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable
+from handlers.places import PlaceUnreadable
+from handlers.port import CallbackBody, Control, Permanent, Refused, Retryable
+from handlers.shown import Shown
 from handlers.times import from_iso
 from orchestrator.http import Clients, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
 
+CANDIDATES = "candidates"
 PAGE = 30
 MAX_PAGES = 100
 
@@ -63,31 +67,38 @@ class Teamtailor:
             record_found = bool(await self.candidates([self._control_email]))
         return Control.shown(pinned=self._company, answered=answered, record_found=record_found)
 
-    async def candidates(self, emails: list[str]) -> list[Reference]:
+    async def candidates(self, emails: Iterable[str]) -> list[Shown]:
         """The candidates with one of these addresses, through all pages."""
-        found: dict[str, Reference] = {}
+        found: dict[str, Shown] = {}
         for email in all_writings(emails):
             for number in range(1, MAX_PAGES + 1):
                 params = {"filter[email]": email, "page[size]": str(PAGE), "page[number]": str(number)}
-                page = (await self._client.call("GET", "/v1/candidates", params=params)).object()
-                for row in _rows(page):
-                    attributes = row.get("attributes") or {}
+                answer = await self._client.call(
+                    "GET", "/v1/candidates", params=params, accept=frozenset({403, 404})
+                )
+                if answer.status in (403, 404):
+                    raise PlaceUnreadable(CANDIDATES)
+                page = answer.object()
+                for candidate in map(_candidate, _rows(page)):
                     # A filter that the server didn't honour would name other people.
-                    if normal(str(attributes.get("email") or "")) != normal(email):
+                    if not candidate.carries(frozenset({normal(email)})):
                         raise Permanent("filter_not_honoured")
-                    id_ = str(row["id"])
-                    created_at = from_iso(attributes.get("created-at"))
-                    found[id_] = Reference(kind="candidate", id=id_, created_at=created_at)
+                    found[candidate.id] = candidate
                 if not _has_next(page, number):
                     break
             else:
                 raise Permanent("too_many_pages")
         return list(found.values())
 
-    async def is_there(self, candidate: Reference) -> bool:
-        """Whether the candidate can be read by id."""
-        path = f"/v1/candidates/{quote(candidate.id, safe='')}"
-        return (await self._client.call("GET", path, accept=frozenset({404}))).status != 404
+    async def by_id(self, id_: str) -> Shown | None:
+        """The candidate that answers to this id."""
+        path = f"/v1/candidates/{quote(id_, safe='')}"
+        answer = await self._client.call("GET", path, accept=frozenset({403, 404}))
+        if answer.status == 403:
+            raise PlaceUnreadable(CANDIDATES)
+        if answer.status == 404:
+            return None
+        return _candidate(_rows({"data": [answer.object().get("data")]})[0])
 
 
 def destroyed_candidate(callback: CallbackBody, secret: str, company: str) -> str:
@@ -111,6 +122,17 @@ def destroyed_candidate(callback: CallbackBody, secret: str, company: str) -> st
     if event != "candidate.destroy":
         raise Refused("event_not_used")
     return candidate
+
+
+def _candidate(row: dict[str, Any]) -> Shown:
+    attributes = row.get("attributes") or {}
+    email = str(attributes.get("email") or "")
+    return Shown(
+        kind="candidate",
+        id=str(row["id"]),
+        values=frozenset({normal(email)} if email else ()),
+        created_at=from_iso(attributes.get("created-at")),
+    )
 
 
 def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:

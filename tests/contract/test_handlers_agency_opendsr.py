@@ -97,6 +97,8 @@ async def test_an_agency_is_asked_calls_back_and_is_looked_at(bench: Bench, vers
     proved = await handler.prove(bench.task("prove", system=SYSTEM))
     assert isinstance(proved, Proved)
     assert ("party_stated", "erased") == (proved.grade, proved.end)
+    # The agency's word it remains: nobody of us looked in its files.
+    assert {"not_configured", "not_searchable"} == {place.reason for place in proved.places}
     assert [] == bench.sandbox.holds(ANNA)
     assert [] == bench.mails
 

@@ -65,7 +65,7 @@ async def test_a_system_that_is_well_says_so(bench: Bench, name: str) -> None:
     """Reachable, let in, in the right account, and with the control record in sight."""
     seen = await states(made(bench, name))
     assert ["ok"] * 4 == [seen[aspect] for aspect in ("reachable", "credentials", "account", "control")]
-    rights = {"superoffice": "ok", "hubspot": "ok", "teamtailor": "unknown", "tenant": "unknown"}
+    rights = {"superoffice": "ok", "hubspot": "ok", "teamtailor": "ok", "tenant": "unknown"}
     assert rights[name] == seen["rights"]
 
 
