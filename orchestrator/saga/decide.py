@@ -261,13 +261,11 @@ def _supplement(draft: Draft, event: RequestReceived) -> None:
         identifier_kinds=event.identifier_kinds,
         content_digest=event.content_digest,
         subject_digest=event.subject_digest,
-        acted_at=None,
     )
     draft.note("supplemented")
     draft.resolve("no_usable_identifier", "nothing_identifiable")
     draft.unsettle("nothing_identifiable")
-    # What the subject was told was about less.
-    request.drop_notice(draft, "acted", given=True)
+    request.withdraw_acted(draft)
     for step in draft.saga.steps:
         draft.put(table.apply(draft, step, "supplement", event))
 
@@ -293,6 +291,7 @@ _CONTRADICTIONS: dict[str, frozenset[str]] = {
     "absent": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
     "erased": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
     "anonymised": frozenset({"located", "still_present", "reappeared"}),
+    "retained": frozenset({"located", "still_present", "reappeared"}),
     "not_identifiable": frozenset({"located", "accepted", "still_present", "reappeared"}),
     "waived": frozenset({"accepted", "party_erased"}),
     "refused": frozenset({"accepted", "party_erased", "instructed"}),
@@ -327,7 +326,7 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
         code=event.code,
         command=event.command_id,
     )
-    contradicts = _contradicts(before, event)
+    contradicts = _contradicts(before, step, event)
     if event.kind in ("failed", "expired") and not was_out:
         # Delivered twice: the first answer said what there is to say.
         draft.note("ignored", system=event.system, trigger=event.kind, status=step.state.status)
@@ -351,13 +350,18 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
     draft.put(step)
 
 
-def _contradicts(step: Step, event: Confirmed) -> bool:
+def _contradicts(before: Step, step: Step, event: Confirmed) -> bool:
+    """Whether a confirmation speaks against the step's end; `step` is the one that has taken it in."""
     state = step.state
     if not isinstance(state, Ended) or event.kind not in _CONTRADICTIONS.get(state.end, ()):
         return False
-    # That records were there before they were erased is no news; that they were there at all may be.
-    is_late = event.kind in _FACTS and state.end != "erased"
-    return is_late or event.occurred_at > steps.answered_until(state)
+    if state.end == "retained" and not steps.is_seen_gone(state):
+        return False
+    # That records were there before they were erased is no news; that they were there at all may be, and so
+    # are records that no erasure has carried.
+    is_news = event.kind in _FACTS and state.end not in ("erased", "retained")
+    brings = event.kind == "still_present" and step.references != before.references
+    return is_news or brings or event.occurred_at > steps.answered_until(state)
 
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:

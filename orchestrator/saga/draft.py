@@ -85,6 +85,11 @@ class SendCommand:
     takes_all: int = 0
     references: tuple[bytes, ...] = field(repr=False)
 
+    def __post_init__(self) -> None:
+        """Raise RuleBroken for a proof that couldn't tell what is newer than the erasure."""
+        if self.verb == "prove" and self.erased_at is None:
+            raise RuleBroken("a proof without the time of the erasure")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendOutcome:
@@ -152,8 +157,11 @@ class Draft:
         self.messages.append(SendOutcome(event_id=event_id, kind=kind, concerns=concerns, code=code))
         return event_id
 
-    def command(self, step: Step, verb: Verb, *, reminder: bool = False) -> Step:
+    def command(self, step: Step, verb: Verb, *, reminder: bool = False, takes_all: int = 0) -> Step:
         """Sends a command as the next attempt and remembers it as outstanding; leaves the state alone."""
+        if verb == "prove" and step.erased_at is None:
+            # Nobody knows of an erasure, so all that was created since the person asked may be new consent.
+            step = replace(step, erased_at=self.saga.received_at)
         number = step.attempt + 1
         not_after = self.now + self.rules.waits.command_lifetime
         command_id = self._next_id()
@@ -169,7 +177,8 @@ class Draft:
                 erased_at=step.erased_at,
                 accepted_at=step.accepted_at,
                 found=step.found,
-                instruction=step.instruction,
+                instruction=self._instruction(step),
+                takes_all=takes_all,
                 references=(*step.references, *step.notes),
             )
         )
@@ -178,9 +187,15 @@ class Draft:
         outstanding = (*step.outstanding, attempt)
         return replace(step, attempt=number, command_id=command_id, outstanding=outstanding)
 
-    def issue(self, step: Step, verb: Verb) -> Step:
+    def _instruction(self, step: Step) -> Literal["erase"] | None:
+        """The controller's; documents of an earlier version hold the DPO's there, for other systems."""
+        plan = self.rules.systems.get(step.system)
+        is_controllers = self.saga.capacity == "processor" or (plan is not None and plan.refusal_ends)
+        return step.instruction if is_controllers else None
+
+    def issue(self, step: Step, verb: Verb, *, takes_all: int = 0) -> Step:
         """Sends the step's next command and puts the step into the state that waits for its answer."""
-        step = self.command(step, verb)
+        step = self.command(step, verb, takes_all=takes_all)
         until = self.now + self.rules.waits.silence_alarm
         state = {"locate": Locating, "erase": Erasing, "prove": Proving}[verb]
         return replace(step, state=state(attempt=step.attempt, until=until))
@@ -240,9 +255,9 @@ class Draft:
         """Remembers that the DPO has acknowledged a fact that nothing will change."""
         self.saga = replace(self.saga, settled=(*self.saga.settled, _settled_key(reason, system, code)))
 
-    def unsettle(self, reason: str) -> None:
+    def unsettle(self, reason: str, code: str | None = None) -> None:
         """A question that was acknowledged may come up again."""
-        kept = tuple(key for key in self.saga.settled if key != _settled_key(reason, None, None))
+        kept = tuple(key for key in self.saga.settled if key != _settled_key(reason, None, code))
         self.saga = replace(self.saga, settled=kept)
 
     def resolve(self, *reasons: str, system: str | None = None, by: str = "itself") -> None:

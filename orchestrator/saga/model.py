@@ -120,10 +120,14 @@ class AwaitingSubject(Wait):
 
 @dataclass(frozen=True, kw_only=True)
 class AwaitingDecision(Wait):
-    """A failure or a question lies with the DPO (escalation `reason`); `resume` is what a retry sends."""
+    """A failure or a question lies with the DPO (escalation `reason`); `resume` is what a retry sends.
+
+    `records` says how many records the question is about, where it is about records.
+    """
 
     resume: Verb
     reason: str
+    records: int = 0
     status: Literal["awaiting_decision"] = "awaiting_decision"
 
 
@@ -190,10 +194,12 @@ class Step:
     proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance: a
     record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
     `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
-    step was last begun anew: what a party answers to an earlier one is about less. `instruction` is the
-    controller's; where records could be several people's, it is the DPO's. `references` are of the person's
-    records; `notes` are what a handler left for itself with its other answers (that it asked a party, that it
-    saw a record in the bin), and say nothing about records. `places` are those of the latest look.
+    step was last begun anew: what is answered to an earlier one is about less. `instruction` is the
+    controller's. `references` are of the person's records; `carried` counts those that the latest accepted
+    erasure was about. `notes` are what a handler left for itself with its other answers (that it asked a
+    party, that it saw a record in the bin), and say nothing about records. `places` holds what was last said
+    of each place, `searched` how far the searches went since the step was last begun anew: a proof must go
+    as far. `unasked_since` is when the system was first left alone, since it last answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -212,6 +218,7 @@ class Step:
     found: int = 0
     erased: int = 0
     references: tuple[bytes, ...] = field(default=(), repr=False)
+    carried: int = 0
     notes: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None
     accepted_at: int | None = None
@@ -222,6 +229,8 @@ class Step:
     grade: Grade | None = None
     evidence: dict[str, str] = field(default_factory=dict)
     places: tuple[Place, ...] = ()
+    searched: tuple[Place, ...] = ()
+    unasked_since: int | None = None
     outstanding: tuple[Attempt, ...] = ()
 
     @property
@@ -230,10 +239,15 @@ class Step:
 
     @property
     def is_acted_on(self) -> bool:
-        """Accepted by the vendor, or ended: what Art. 12(3) asks for. What is left is at most the proof."""
+        """Accepted by the vendor, or ended: what Art. 12(3) asks for. What is left is at most the proof.
+
+        It says what is true now: once a proof found the records still there, nothing is accepted any more.
+        """
         match self.state:
-            case Ended() | Accepted() | Proving() | Retrying(verb="prove") | AwaitingDecision(resume="prove"):
+            case Ended():
                 return True
+            case Accepted() | Proving() | Retrying(verb="prove") | AwaitingDecision(resume="prove"):
+                return self.accepted_at is not None
             case _:
                 return False
 

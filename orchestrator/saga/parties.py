@@ -22,8 +22,9 @@ from orchestrator.saga.model import (
     Step,
     Waiting,
 )
+from orchestrator.saga.proofs import party_erased
 from orchestrator.saga.replacing import replace
-from orchestrator.saga.steps import answers, ask_dpo, end, fresh, party_erased, plan_of, verb_of
+from orchestrator.saga.steps import answers, ask_dpo, end, fresh, plan_of, verb_of
 
 
 def asked_party(draft: Draft, step: Step, event: Event) -> Step:
@@ -56,7 +57,8 @@ def _is_about_less(step: Step, event: Confirmed) -> bool:
 
     The vendor's own event answers no asking, and is a reason to look, not an end.
     """
-    return event.attempt < step.asked_from and event.grade != "vendor_stated"
+    is_vendors = (event.kind, event.grade) == ("party_erased", "vendor_stated")
+    return event.attempt < step.asked_from and not is_vendors
 
 
 def _left(draft: Draft, step: Step, event: Confirmed) -> Step:

@@ -74,6 +74,8 @@ def _start_waiting_steps(draft: Draft, event: Event) -> None:
 
 
 def _act_when_done(draft: Draft, event: Event) -> None:
+    if not all(step.is_acted_on for step in draft.saga.steps):
+        withdraw_acted(draft)
     if not _is_wholly_unidentifiable(draft):
         draft.resolve("nothing_identifiable")
     elif not draft.is_settled("nothing_identifiable"):
@@ -96,6 +98,20 @@ def _act_when_done(draft: Draft, event: Event) -> None:
     drop_notice(draft, "extended")
     if not all(step.is_ended for step in draft.saga.steps):
         draft.say("acted")
+
+
+def withdraw_acted(draft: Draft) -> None:
+    """Takes back that the request was acted on: the deadline is watched again.
+
+    What the person was told holds no more, so they are told anew when it holds again.
+    """
+    saga = draft.saga
+    if saga.acted_at is not None:
+        draft.saga = replace(saga, acted_at=None)
+        draft.note("acted_withdrawn")
+        for reason in ("deadline_near", "overdue"):
+            draft.unsettle(reason, str(saga.due_at))
+    drop_notice(draft, "acted", given=True)
 
 
 def _is_wholly_unidentifiable(draft: Draft) -> bool:

@@ -72,6 +72,7 @@ class Waits:
     command_lifetime: int = 12 * HOUR
     call_limit: int = 2 * MINUTE
     silence_alarm: int = 24 * HOUR
+    circuit_alarm: int = 24 * HOUR
     party_reminder: int = 7 * DAY
     max_reminders: int = 2
     max_reopened: int = 3

@@ -2,20 +2,23 @@
 
 Each rule takes the draft, the step as it is and the event, and gives the step as it becomes. Which rule
 applies in which status is the table's business (`table.py`). The driver has already absorbed the facts of a
-confirmation (`absorb`), so that a rule only decides where to go next. What a party says has its rules in
-`parties.py`.
+confirmation (`absorb`), so that a rule only decides where to go next. What is said of an erasure and by a
+proof has its rules in `proofs.py`, what a party says in `parties.py`.
 
-Three principles run through them:
+Four principles run through them:
 
 * Facts count whoever brings them. Records found or erased were found or erased, even if an older attempt
   says so late. References of records, once known, are erased and proved: neither an absence nor that nobody
   can be identified ends a step that has some.
 * What an attempt does not say counts for nothing unless it is the current one. A failure, an absence or a
   proof of an older attempt never moves the step.
+* An answer counts for the identifiers and references that it was about, and for no more (`about.py`): one
+  that was about less than is known now ends nothing, and the command is sent anew.
 * What was created after the erasure may be new consent. Only a proof tells old from new, so that whatever
   is seen after an erasure leads to a proof and never straight to another erasure.
 """
 
+from orchestrator.saga import about
 from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Decided, Event
 from orchestrator.saga.model import (
@@ -41,8 +44,6 @@ from orchestrator.saga.rules import SystemPlan
 AMBIGUOUS = "ambiguous_match"
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
-#: Ends by which nothing of the person is seen there any more, so that a record seen later overturns them.
-_UNSEEN = frozenset({"erased", "absent", "anonymised", "not_identifiable"})
 #: The worker's word for a system whose circuit is open: nobody was asked.
 NOT_ASKED = "circuit_open"
 
@@ -86,6 +87,8 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         notes = (*notes, event.references)
     prefix = event.verb or "answer"
     facts = {f"{prefix}.{name}": value for name, value in sorted(event.evidence.items())}
+    if about.is_about_the_person(draft.saga, event):
+        step = _with_places(step, event)
     return replace(
         step,
         outstanding=outstanding,
@@ -94,8 +97,14 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
         evidence={**step.evidence, **facts},
-        places=event.places or step.places,
     )
+
+
+def _with_places(step: Step, event: Confirmed) -> Step:
+    """What an answer says of places is the latest truth, unless a newer command is out."""
+    said = (step.places, event.places) if is_current(step, event) else (event.places, step.places)
+    searched = about.furthest(step.searched, event.places) if event.verb == "locate" else step.searched
+    return replace(step, places=about.latest(*said), searched=searched)
 
 
 def is_current(step: Step, event: Event) -> bool:
@@ -116,6 +125,16 @@ def answers(step: Step, event: Event, *verbs: Verb) -> bool:
     return is_current(step, event) and verb_of(step) in verbs and asked
 
 
+def is_seen_gone(ended: Ended) -> bool:
+    """Whether an end says that nothing of the person is left to see: a record seen later overturns it.
+
+    What we have seen ourselves to be retained leaves nothing else; what a party retains on its word is there.
+    """
+    if ended.end == "retained":
+        return ended.grade != "party_stated"
+    return ended.end in ("erased", "absent", "anonymised", "not_identifiable")
+
+
 def answered_until(ended: Ended) -> int:
     """Until when an end answers what a proof saw: that nobody could be told apart answers nothing."""
     return 0 if ended.end == "not_identifiable" else ended.at
@@ -123,7 +142,7 @@ def answered_until(ended: Ended) -> int:
 
 def fresh(step: Step) -> Step:
     """The step with nothing held against its next command."""
-    return replace(step, failures=0, expiries=0)
+    return replace(step, failures=0, expiries=0, unasked_since=None)
 
 
 def end(step: Step, ended: Ended, grade: Grade | None) -> Step:
@@ -134,6 +153,12 @@ def ask_dpo(draft: Draft, step: Step, reason: str, resume: Verb, code: str | Non
     draft.escalate(reason, step.system, code)
     until = draft.now + draft.rules.waits.decision_reminder
     return replace(step, state=AwaitingDecision(resume=resume, reason=reason, until=until))
+
+
+def ask_whose(draft: Draft, step: Step, event: Confirmed) -> Step:
+    """Asks about records that could be several people's. What the DPO agrees to is as many as were seen."""
+    step = ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
+    return replace(step, state=replace(step.state, records=event.found))
 
 
 def _erase(draft: Draft, step: Step) -> Step:
@@ -172,14 +197,17 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     """Looks once more for everything: an identifier was supplied, or the DPO wants a newer record erased.
 
     An agency is asked again. A controller is not, so what it says by the address that it has still counts. Of
-    records that could be several people's, the DPO's "erase" means all: the handler is told so.
+    records that could be several people's, the DPO's "erase" means those that were counted in the question:
+    the handler is told how many, with this one command.
     """
     anew = _anew(step)
-    if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
-        anew = replace(anew, instruction="erase")
     if plan_of(draft, step).refusal_ends:
         anew = replace(anew, asked_from=step.asked_from)
-    return draft.issue(anew, "locate")
+    agreed = 0
+    if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
+        # The questions of an earlier version do not say how many they are about.
+        agreed = step.state.records or step.found
+    return draft.issue(anew, "locate", takes_all=agreed)
 
 
 def _anew(step: Step) -> Step:
@@ -188,10 +216,14 @@ def _anew(step: Step) -> Step:
         asked_from=step.attempt + 1,
         erased_at=None,
         accepted_at=None,
+        carried=0,
         rounds=0,
         reopened=0,
         reminders=0,
         grade=None,
+        # The searches to come say what there is to look at, with all the identifiers.
+        places=(),
+        searched=(),
         # What a proof counted is no more the last word on what stays.
         evidence={name: value for name, value in step.evidence.items() if not name.startswith("prove.")},
     )
@@ -216,33 +248,43 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
 
 def located(draft: Draft, step: Step, event: Event) -> Step:
     """Records were found: erase them. An older look may have had fewer identifiers, so it has to wait."""
+    confirmed = expect(event, Confirmed)
     if not answers(step, event, "locate"):
         return step
-    if _is_ambiguous(event):
-        return ask_dpo(draft, fresh(step), "ambiguous", "locate", AMBIGUOUS)
+    if is_ambiguous(confirmed):
+        return ask_whose(draft, step, confirmed)
     return _erase(draft, fresh(step))
 
 
-def _is_ambiguous(event: Event) -> bool:
-    return isinstance(event, Confirmed) and event.code == AMBIGUOUS and event.references is None
+def is_ambiguous(event: Confirmed) -> bool:
+    return event.code == AMBIGUOUS and event.references is None
 
 
-def located_more(draft: Draft, step: Step, event: Event) -> Step:
-    """While erasing: erase these records too. Once something was erased, the proof looks for them."""
-    return _erase(draft, step) if step.erased_at is None and not _is_ambiguous(event) else step
+def found_more(draft: Draft, step: Step, event: Event) -> Step:
+    """While erasing: the command that is out does not carry these records, so another one goes out that does.
+
+    What may be newer than an erasure was not taken in, and waits for the proof.
+    """
+    return _erase(draft, step) if expect(event, Confirmed).references in step.references else step
+
+
+def found_while_asking(draft: Draft, step: Step, event: Event) -> Step:
+    """While a party is asked to erase: it is asked for these records, too."""
+    return found_more(draft, step, event) if verb_of(step) == "erase" else located(draft, step, event)
 
 
 def located_late(draft: Draft, step: Step, event: Event) -> Step:
     """Records found overturn an end that says there are none; after an erasure they are looked at again."""
+    confirmed = expect(event, Confirmed)
     match step.state:
-        case Ended(end="absent" | "not_identifiable") if _is_ambiguous(event):
-            return ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
+        case Ended(end="absent" | "not_identifiable") if is_ambiguous(confirmed):
+            return ask_whose(draft, step, confirmed)
         case Ended(end="absent" | "not_identifiable"):
             return _erase(draft, replace(fresh(step), grade=None))
-        case Accepted() | Proving() | Ended(end="erased" | "anonymised"):
-            return draft.issue(fresh(step), "prove")
-        case _:
+        case Ended() as ended if not is_seen_gone(ended):
             return step
+        case _:
+            return draft.issue(fresh(step), "prove")
 
 
 def absent(draft: Draft, step: Step, event: Event) -> Step:
@@ -250,10 +292,15 @@ def absent(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     if not answers(step, event, "locate"):
         return step
+    if not about.is_about_the_person(draft.saga, confirmed):
+        return ask_again(draft, step, confirmed, about.ABOUT_LESS)
     if step.references:
         return _erase(draft, fresh(step))
     if confirmed.grade is None:
         return ask_dpo(draft, step, "failed", "locate", "no_evidence")
+    short = about.shortfall(draft.saga, step, confirmed)
+    if short is not None:
+        return ask_again(draft, step, confirmed, short)
     return end(step, Ended(end="absent", at=draft.now), confirmed.grade)
 
 
@@ -267,141 +314,18 @@ def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
 
     Records found before are erased all the same: a product may have blanked the identifier and kept the row.
     """
+    confirmed = expect(event, Confirmed)
     if not answers(step, event, "locate"):
         return step
+    if not about.is_about_the_person(draft.saga, confirmed):
+        return ask_again(draft, step, confirmed, about.ABOUT_LESS)
     if step.references:
         return _erase(draft, fresh(step))
-    confirmed = expect(event, Confirmed)
     if plan_of(draft, step).asks_subject:
         draft.escalate("identifier_missing", step.system)
         until = draft.now + draft.rules.waits.subject_answer
         return replace(fresh(step), state=AwaitingSubject(missing=confirmed.missing, until=until))
     return end(step, Ended(end="not_identifiable", at=draft.now, missing=confirmed.missing), None)
-
-
-# --- answers to erase ---
-
-
-def accepted(draft: Draft, step: Step, event: Event) -> Step:
-    """The vendor said yes. That is not an end: the proof comes next, now or when it is due.
-
-    A late yes settles a failure. It does not settle another question, nor answer a re-erasure that came
-    after it.
-    """
-    confirmed = expect(event, Confirmed)
-    state = step.state
-    wanted = not isinstance(state, AwaitingDecision) or state.reason in ("failed", "instruction_conflict")
-    superseded = step.erased_at is not None and not is_current(step, event)
-    if verb_of(step) != "erase" or not wanted or superseded:
-        return step
-    if isinstance(state, AwaitingDecision) and state.reason == "instruction_conflict":
-        draft.escalate("refused_late", step.system)
-    return await_proof(draft, _marked_erased(draft, step, confirmed), confirmed.look_at)
-
-
-def _marked_erased(draft: Draft, step: Step, event: Confirmed) -> Step:
-    at = min(event.occurred_at, draft.now)
-    return replace(fresh(step), erased_at=step.erased_at or at, accepted_at=at, rounds=0)
-
-
-def party_erased(draft: Draft, step: Step, event: Event) -> Step:
-    """The party says it has erased. Where we can look ourselves, we do; else its word is the evidence."""
-    confirmed = expect(event, Confirmed)
-    step = _marked_erased(draft, step, confirmed)
-    if confirmed.look_at is not None or step.references:
-        return await_proof(draft, step, confirmed.look_at)
-    return end(step, Ended(end="erased", at=draft.now), "party_stated")
-
-
-# --- answers to prove ---
-
-
-def proved(draft: Draft, step: Step, event: Event) -> Step:
-    """A proof passed; the last one in the schedule ends the step.
-
-    A vendor's own event may be about one record of several, so it is a reason to look, not an end. A look
-    that it brought about before the next one was due takes none of the schedule's place.
-    """
-    confirmed = expect(event, Confirmed)
-    if confirmed.command_id is None:
-        return _look_now(draft, step)
-    if not answers(step, event, "prove") or isinstance(step.state, Accepted):
-        return step
-    if confirmed.grade is None:
-        return ask_dpo(draft, step, "failed", "prove", "no_evidence")
-    schedule = plan_of(draft, step).look_again
-    is_early = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
-    step = replace(fresh(step), rounds=step.rounds + (not is_early), grade=confirmed.grade)
-    if step.rounds < len(plan_of(draft, step).look_again):
-        return await_proof(draft, step, None)
-    ended = Ended(
-        end=confirmed.end or "erased",
-        at=draft.now,
-        legal_basis=confirmed.legal_basis,
-        retained_until=confirmed.retained_until,
-    )
-    return end(step, ended, confirmed.grade)
-
-
-def _look_now(draft: Draft, step: Step) -> Step:
-    match step.state:
-        case Accepted() | AwaitingDecision(reason="proof_overdue"):
-            return draft.issue(step, "prove")
-        case _:
-            return step
-
-
-def pending(draft: Draft, step: Step, event: Event) -> Step:
-    """The vendor has yet to purge: look again when it says, else ever less often, and not for ever."""
-    if not answers(step, event, "prove"):
-        return step
-    confirmed = expect(event, Confirmed)
-    since = step.accepted_at or draft.now
-    last = since + plan_of(draft, step).patience
-    if draft.now > last:
-        return ask_dpo(draft, step, "proof_overdue", "prove")
-    retry = draft.rules.retry
-    soonest = draft.now + min(retry.cap, max(retry.first, (draft.now - since) // 4))
-    until = max(soonest, min(confirmed.look_at or 0, last + 1))
-    return replace(fresh(step), state=Accepted(until=until))
-
-
-def still_present(draft: Draft, step: Step, event: Event) -> Step:
-    """The same records, or older ones, are still there: erase again, and after some tries ask.
-
-    A proof that was made before the latest acceptance has been answered by it.
-    """
-    confirmed = expect(event, Confirmed)
-    state = step.state
-    if isinstance(state, AwaitingDecision) and state.reason not in ("failed", "proof_overdue"):
-        return step
-    if isinstance(state, Ended) and state.end not in _UNSEEN:
-        return step
-    answered_at = answered_until(state) if isinstance(state, Ended) else step.accepted_at or 0
-    if verb_of(step) != "prove" and not isinstance(state, Ended):
-        return step
-    if not is_current(step, event) and confirmed.occurred_at <= answered_at:
-        return step
-    if _is_ambiguous(event):
-        return ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
-    step = replace(fresh(step), reopened=step.reopened + 1, rounds=0, grade=None)
-    if step.reopened > draft.rules.waits.max_reopened:
-        return ask_dpo(draft, step, "still_present", "erase")
-    wait = draft.rules.retry.delay(step.reopened, draft.random, None)
-    return replace(step, state=Retrying(verb="erase", until=draft.now + wait))
-
-
-def reappeared(draft: Draft, step: Step, event: Event) -> Step:
-    """A record newer than the erasure may be new consent: never erased by itself."""
-    return ask_dpo(draft, step, "reappeared", "prove") if answers(step, event, "prove") else step
-
-
-def reappeared_late(draft: Draft, step: Step, event: Event) -> Step:
-    """Seen after the step's end, by a proof that ran twice, or for long."""
-    state = expect(step.state, Ended)
-    if state.end not in _UNSEEN or expect(event, Confirmed).occurred_at <= answered_until(state):
-        return step
-    return ask_dpo(draft, step, "reappeared", "prove")
 
 
 def stays(draft: Draft, step: Step, event: Event) -> Step:
@@ -413,22 +337,38 @@ def stays(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def failed(draft: Draft, step: Step, event: Event) -> Step:
-    """The current attempt failed: again later, or ask. An older attempt's failure says nothing.
-
-    Nor does one that asked nobody, because the system is being left alone after failures of others. All that
-    wait for it come back spread out, not in one crowd.
-    """
+    """The current attempt failed: again later, or ask. An older attempt's failure says nothing."""
     if not is_current(step, event):
         return step
     confirmed = expect(event, Confirmed)
     if confirmed.code == NOT_ASKED:
-        spread = draft.rules.retry.delay(1, draft.random, None)
-        return _again(draft, step, (confirmed.retry_after or 0) + spread)
+        return _left_alone(draft, step, confirmed)
+    if not confirmed.retryable:
+        return ask_dpo(draft, step, "failed", verb_of(step), confirmed.code)
+    return _count_failure(draft, step, confirmed.code, confirmed.retry_after)
+
+
+def _count_failure(draft: Draft, step: Step, code: str | None, retry_after: int | None) -> Step:
     step = replace(step, failures=step.failures + 1, expiries=0)
     retry = draft.rules.retry
-    if not confirmed.retryable or retry.is_spent(step.failures):
-        return ask_dpo(draft, step, "failed", verb_of(step), confirmed.code)
-    return _again(draft, step, retry.delay(step.failures, draft.random, confirmed.retry_after))
+    if retry.is_spent(step.failures):
+        return ask_dpo(draft, step, "failed", verb_of(step), code)
+    return _again(draft, step, retry.delay(step.failures, draft.random, retry_after))
+
+
+def _left_alone(draft: Draft, step: Step, event: Confirmed) -> Step:
+    """Nobody was asked, because the system is being left alone after failures of others.
+
+    That is no attempt, but it does not go on for ever without the DPO. All that wait for the system come back
+    spread out, not in one crowd.
+    """
+    since = step.unasked_since if step.unasked_since is not None else draft.now
+    last = since + draft.rules.waits.circuit_alarm
+    step = replace(step, unasked_since=since)
+    if draft.now >= last:
+        return ask_dpo(draft, step, "failed", verb_of(step), NOT_ASKED)
+    spread = draft.rules.retry.delay(1, draft.random, None)
+    return _again(draft, step, min((event.retry_after or 0) + spread, last - draft.now))
 
 
 def expired(draft: Draft, step: Step, event: Event) -> Step:
@@ -436,12 +376,28 @@ def expired(draft: Draft, step: Step, event: Event) -> Step:
 
     A worker whose clock is wrong finds every command expired, so that this too ends with the DPO.
     """
-    if not is_current(step, event):
+    return _send_anew(draft, step, "expired") if is_current(step, event) else step
+
+
+def ask_again(draft: Draft, step: Step, event: Confirmed, short: about.Shortfall) -> Step:
+    """An answer that falls short ends nothing: what it says was taken in, and the command is sent anew.
+
+    A worker of an earlier version does not say what its answer is about, and a handler that lost a place may
+    never find it again, so that this too ends with the DPO.
+    """
+    draft.note("ignored", system=step.system, trigger=event.kind, status=step.state.status, code=short)
+    if not is_current(step, event) or isinstance(step.state, Retrying | AwaitingDecision):
         return step
+    if short == about.FEWER_PLACES:
+        return _count_failure(draft, step, short, None)
+    return _send_anew(draft, step, short)
+
+
+def _send_anew(draft: Draft, step: Step, code: str) -> Step:
     step = replace(step, expiries=step.expiries + 1)
     retry = draft.rules.retry
     if retry.is_spent(step.expiries):
-        return ask_dpo(draft, step, "failed", verb_of(step), "expired")
+        return ask_dpo(draft, step, "failed", verb_of(step), code)
     return _again(draft, step, max(retry.first, retry.delay(step.expiries, draft.random, None)))
 
 

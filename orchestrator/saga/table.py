@@ -10,12 +10,13 @@ the diagrams in README.md are drawn from them.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from orchestrator.saga import parties, steps
+from orchestrator.saga import about, parties, proofs, steps
 from orchestrator.saga.draft import Draft, RuleBroken
-from orchestrator.saga.events import Event
+from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
     AwaitingDecision,
     AwaitingSubject,
+    Ended,
     Erasing,
     Locating,
     Proving,
@@ -51,9 +52,10 @@ _LOOKS: dict[str, Row] = {
     "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
     "cannot_look": Row(steps.cannot_look, ("erasing", "awaiting_party")),
     "not_identifiable": Row(
-        steps.not_identifiable, ("ended", "erasing", "awaiting_party", "awaiting_subject")
+        steps.not_identifiable,
+        ("ended", "erasing", "awaiting_party", "awaiting_subject", "retrying", "awaiting_decision"),
     ),
-    "absent": Row(parties.absent, ("ended", "erasing", "awaiting_party", "awaiting_decision")),
+    "absent": Row(parties.absent, ("ended", "erasing", "awaiting_party", "retrying", "awaiting_decision")),
 }
 _PARTY: dict[str, Row] = {
     "awaiting_party": Row(parties.asked_party, ("awaiting_party",)),
@@ -64,12 +66,14 @@ _PARTY: dict[str, Row] = {
     "refused": Row(parties.refused, ("ended", "awaiting_decision")),
 }
 _PROOFS: dict[str, Row] = {
-    "proved": Row(steps.proved, ("accepted", "proving", "ended", "awaiting_decision")),
-    "pending": Row(steps.pending, ("accepted", "awaiting_decision")),
-    "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
-    "reappeared": Row(steps.reappeared, ("awaiting_decision",)),
+    "proved": Row(proofs.proved, ("accepted", "proving", "ended", "retrying", "awaiting_decision")),
+    "pending": Row(proofs.pending, ("accepted", "awaiting_decision")),
+    "still_present": Row(proofs.still_present, ("retrying", "awaiting_decision")),
+    "reappeared": Row(proofs.reappeared, ("awaiting_decision",)),
 }
-_ACCEPTED: dict[str, Row] = {"accepted": Row(steps.accepted, ("accepted", "proving"))}
+_ACCEPTED: dict[str, Row] = {
+    "accepted": Row(proofs.accepted, ("accepted", "proving", "retrying", "awaiting_decision"))
+}
 _AFTER_ERASURE: dict[str, Row] = {
     "located": Row(steps.located_late, ("proving",)),
     "accepted": Row(steps.stays, ()),
@@ -86,7 +90,7 @@ LATE_ANSWERS: dict[str, Row] = {
     **_PROOFS,
     "absent": Row(
         parties.absent,
-        ("ended", "erasing", "accepted", "proving", "awaiting_party", "awaiting_decision"),
+        ("ended", "erasing", "accepted", "proving", "awaiting_party", "retrying", "awaiting_decision"),
     ),
 }
 
@@ -112,7 +116,8 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "erasing": {
         **_PARTY,
         **_ACCEPTED,
-        "located": Row(steps.located_more, ("erasing",)),
+        "located": Row(steps.found_more, ("erasing",)),
+        "still_present": Row(steps.found_more, ("erasing",)),
         "instructed": Row(steps.stays, ()),
         "refused": Row(parties.refused, ("awaiting_decision",)),
         "timer": Row(steps.alarm_silence, ()),
@@ -132,8 +137,8 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     },
     "accepted": {
         **_AFTER_ERASURE,
-        "proved": Row(steps.proved, ("proving",)),
-        "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
+        "proved": Row(proofs.proved, ("proving",)),
+        "still_present": Row(proofs.still_present, ("retrying", "awaiting_decision")),
         "timer": Row(steps.prove, ("proving",)),
         **_ALWAYS,
     },
@@ -145,7 +150,8 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "awaiting_party": {
         **_PARTY,
         **_ACCEPTED,
-        "located": Row(steps.located, ("erasing", "awaiting_decision")),
+        "located": Row(steps.found_while_asking, ("erasing", "awaiting_decision")),
+        "still_present": Row(steps.found_while_asking, ("erasing",)),
         "timer": Row(parties.remind_party, ("awaiting_decision",)),
         "failed": Row(steps.failed, ("awaiting_decision",)),
         "expired": Row(steps.expired, ("awaiting_decision",)),
@@ -169,8 +175,8 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     },
     "ended": {
         "located": Row(steps.located_late, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
-        "still_present": Row(steps.still_present, ("retrying", "awaiting_decision")),
-        "reappeared": Row(steps.reappeared_late, ("awaiting_decision",)),
+        "still_present": Row(proofs.still_present, ("proving", "retrying", "awaiting_decision")),
+        "reappeared": Row(proofs.reappeared_late, ("awaiting_decision",)),
         "instructed": Row(parties.instructed_after_refusal, ("waiting", "locating")),
         "refused": Row(parties.refused_after_end, ()),
         "retained": Row(parties.retained_late, ()),
@@ -205,6 +211,7 @@ def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
     after = row.rule(draft, step, event)
     if after.state.status != step.state.status and after.state.status not in row.targets:
         raise RuleBroken(f"{step.state.status} --{trigger}--> {after.state.status}")
+    _check_end(draft, step, after, event)
     asked, asks = _question(step.state), _question(after.state)
     if asked is not None and asked != asks:
         draft.resolve(asked[0], system=step.system)
@@ -219,6 +226,23 @@ def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
             grade=getattr(after.state, "grade", None),
         )
     return after
+
+
+#: Ends that say something of the person's records.
+CLAIMS = frozenset({"erased", "absent", "anonymised", "retained"})
+
+
+def _check_end(draft: Draft, before: Step, after: Step, event: Event) -> None:
+    """Refuse an end that says something of the records, unless an answer shows it, and is about all of them.
+
+    Every end passes here, so that no rule can make one up.
+    """
+    state = after.state
+    if not isinstance(state, Ended) or state.end not in CLAIMS or state == before.state:
+        return
+    is_shown = isinstance(event, Confirmed) and about.shortfall(draft.saga, after, event) is None
+    if not is_shown or state.grade is None:
+        raise RuleBroken(f"{after.system} would end {state.end} with nothing that shows it")
 
 
 def _question(state: StepState) -> tuple[str, int] | None:

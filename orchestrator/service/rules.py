@@ -25,6 +25,7 @@ def rules_of(settings: Settings) -> Rules:
             command_lifetime=micros(waits.command_lifetime),
             call_limit=micros(waits.call_limit),
             silence_alarm=micros(waits.silence_alarm),
+            circuit_alarm=micros(waits.circuit_alarm),
             party_reminder=micros(waits.party_reminder),
             max_reminders=waits.max_reminders,
             max_reopened=waits.max_reopened,

@@ -255,6 +255,8 @@ class Waits(Section):
     """The longest that one call to a vendor may take; closing waits this long past the last `not_after`."""
     silence_alarm: Duration = timedelta(hours=24)
     """A command without an answer for this long raises an alarm. Silence is not an attempt."""
+    circuit_alarm: Duration = timedelta(hours=24)
+    """A system that is left alone for this long because it does not answer: the DPO is asked."""
     party_reminder: Duration = timedelta(days=7)
     """An agency or controller that has not answered: remind it this often."""
     max_reminders: Annotated[int, Field(ge=0, le=100)] = 2

@@ -3,6 +3,7 @@
 Every event that is fed is followed by `must_hold`: the rules that no event may break, whatever it is.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -50,6 +51,11 @@ LOOKS = ("located", "absent", "cannot_look", "still_present")
 _CLAIMS = ("erased", "absent", "anonymised", "retained")
 
 
+def marks(*sealed: bytes) -> tuple[str, ...]:
+    """The marks of sealed bytes, made as the worker makes them."""
+    return tuple(hashlib.sha256(one).hexdigest()[:32] for one in sealed)
+
+
 def at(text: str) -> int:
     """An ISO date or time (UTC unless it says otherwise) in micros."""
     moment = datetime.fromisoformat(text)
@@ -75,6 +81,7 @@ class World:
         self.entries: list[timeline.Entry] = []
         self.history: list[tuple[Event, int]] = []
         self.issued_at: dict[str, int] = {}
+        self.about: dict[str, tuple[str, ...]] = {}
         self.keys_destroyed = 0
         self.looked: set[str] = set()
         self._events = 0
@@ -95,6 +102,9 @@ class World:
         self.messages += decision.messages
         self.entries += decision.entries
         self.issued_at.update({one.event_id: self.now for one in decision.messages})
+        for one in decision.messages:
+            if isinstance(one, SendCommand):
+                self.about[one.event_id] = marks(decision.saga.identifiers, *one.references)
         self.keys_destroyed += decision.destroys_key
         if any(entry.action == "supplemented" for entry in decision.entries):
             self.looked.clear()
@@ -155,7 +165,10 @@ class World:
         )
 
     def answer(self, system: str, kind: str, *, attempt: int | None = None, **fields: Any) -> Decision:
-        """A worker's answer to a command: the latest one to that system unless `attempt` says which."""
+        """A worker's answer to a command: the latest one to that system unless `attempt` says which.
+
+        It says what the command was about, as the worker does.
+        """
         command = self.command(system, attempt)
         values: dict[str, Any] = {
             "event_id": self.event_id(),
@@ -166,6 +179,7 @@ class World:
             "command_id": command.event_id,
             "verb": command.verb,
             "attempt": command.attempt,
+            "about": self.about[command.event_id],
         }
         if kind in ("absent", "proved"):
             values["grade"] = "seen_absent"
@@ -288,6 +302,8 @@ def must_hold(world: World, before: Saga | None, event: Event, decision: Decisio
     _erases_only_when_it_may(world, before, decision)
     _ends_for_good(world, before, decision)
     _is_not_told_less(before, event, after)
+    _is_shown(before, event, decision)
+    _is_acted_on_now(after)
 
 
 def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
@@ -374,3 +390,33 @@ def _is_not_told_less(before: Saga | None, event: Event, after: Saga) -> None:
         return
     assert step.is_ended or not now.is_ended, f"{event.kind} to an earlier asking ended the step"
     assert now.instruction == step.instruction, "instructed for more than was asked"
+
+
+def _is_shown(before: Saga | None, event: Event, decision: Decision) -> None:
+    """What an end says of the records, an answer about all of them shows; a proof knows its time."""
+    for one in decision.messages:
+        assert not isinstance(one, SendCommand) or one.verb != "prove" or one.erased_at is not None
+    after = decision.saga
+    for step in after.steps:
+        was = before.step(step.system) if before else None
+        known = set(marks(after.identifiers, *step.references))
+        is_news = step.accepted_at is not None and step.accepted_at != (was.accepted_at if was else None)
+        if is_news and isinstance(event, Confirmed) and event.command_id is not None:
+            assert known <= set(event.about), f"accepted, and it was about less than {step.system} has"
+        if step.state == (was.state if was else None) or not isinstance(step.state, Ended):
+            continue
+        if step.state.end not in _CLAIMS or (was and was.is_ended and step.state.contradicted):
+            continue
+        assert isinstance(event, Confirmed), f"{step.system} ended {step.state.end} with nothing said"
+        if event.command_id is not None:
+            assert known <= set(event.about), f"{event.kind} was about less than {step.system} has"
+
+
+def _is_acted_on_now(after: Saga) -> None:
+    """What is acted on is so now: a step that erases again is not, and the deadline is watched again."""
+    if after.status != "in_progress" or after.quarantined or after.acted_at is None:
+        return
+    for step in after.steps:
+        again = step.state.status in ("waiting", "locating", "erasing", "awaiting_party", "awaiting_subject")
+        again |= getattr(step.state, "verb", getattr(step.state, "resume", "prove")) != "prove"
+        assert not again, f"acted on, and {step.system} is {step.state}"

@@ -220,6 +220,8 @@ def test_closing_reopens_for_a_fact_that_contradicts_the_end() -> None:
     assert ("in_progress", "erasing") == (world.open.status, world.status("web"))
     world.answer("web", "accepted")
     world.answer("web", "proved")
+    assert ("in_progress", 2) == (world.open.status, len(world.outcomes("notice")))
+    world.mailbox()  # the first letter said that nothing was there
     assert ("completed", 1) == (world.open.status, world.keys_destroyed)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator.saga.clocks import DAY
-from orchestrator.saga.rules import MINUTE, Retry
-from tests.unit.saga_world import CRM, World
+from orchestrator.saga.rules import HOUR, MINUTE, Retry, Waits
+from tests.unit.saga_world import AGENCY, CRM, TENANT, World
 
 
 def started(**changes: Any) -> World:
@@ -47,15 +47,15 @@ def ambiguous(world: World, kind: str = "located") -> None:
 
 
 def test_records_that_may_be_anybodys_are_erased_only_when_the_dpo_says_so() -> None:
-    """Until then nobody is told to erase; then the handler hears that all of them are meant."""
+    """Until then nobody is told to erase; then the handler hears how many are meant."""
     world = started()
     ambiguous(world)
     assert ["ambiguous"] == world.questions()
     assert (2, ()) == (world.step("crm").found, world.step("crm").references)
     world.dpo("erase", "ambiguous")
-    assert "erase" == world.command("crm").instruction
+    assert (2, None) == (world.command("crm").takes_all, world.command("crm").instruction)
     world.answer("crm", "located", found=2)
-    assert "erasing" == world.status("crm")
+    assert ("erasing", 0) == (world.status("crm"), world.command("crm").takes_all)
 
 
 def test_looking_again_is_no_leave_to_erase_what_was_ambiguous() -> None:
@@ -63,7 +63,7 @@ def test_looking_again_is_no_leave_to_erase_what_was_ambiguous() -> None:
     world = started()
     ambiguous(world)
     world.dpo("retry", "ambiguous")
-    assert world.command("crm").instruction is None
+    assert 0 == world.command("crm").takes_all
     world.answer("crm", "located", references=b"the one")
     assert (b"the one",) == world.command("crm").references
 
@@ -103,7 +103,121 @@ def test_a_supplement_asks_anew() -> None:
     ambiguous(world)
     world.dpo("erase", "ambiguous")
     world.supplement()
-    assert world.step("crm").instruction is None
+    assert 0 == world.command("crm").takes_all
+
+
+def test_the_decision_counts_for_the_look_that_follows_it_and_no_other() -> None:
+    """Somebody shares the address since: they are asked about, however the step comes to look once more."""
+    world = started(retry=Retry(max_attempts=1))
+    ambiguous(world)
+    world.dpo("erase", "ambiguous")
+    assert 2 == world.command("crm").takes_all
+    world.answer("crm", "failed", code="timeout")
+    world.dpo("retry", "failed")
+    assert 0 == world.command("crm").takes_all
+    ambiguous(world)
+    world.dpo("erase", "ambiguous")
+    world.answer("crm", "located", found=2)
+    world.answer("crm", "accepted")
+    world.answer("crm", "reappeared")
+    world.dpo("erase", "reappeared")
+    assert 0 == world.command("crm").takes_all
+    ambiguous(world)
+    world.dpo("retry", "ambiguous")
+    assert [0, 2, 0, 2, 0, 0] == [one.takes_all for one in world.commands("crm") if one.verb == "locate"]
+    assert {None} == {one.instruction for one in world.commands("crm")}
+
+
+def test_the_decision_is_about_as_many_records_as_the_question() -> None:
+    """More had been found before; the DPO was asked about these."""
+    world = started()
+    world.answer("crm", "located", found=7, references=None, code="ambiguous_match")
+    world.dpo("retry", "ambiguous")
+    ambiguous(world)
+    world.dpo("erase", "ambiguous")
+    assert 2 == world.command("crm").takes_all
+
+
+def test_the_dpos_agreement_is_no_instruction_of_a_controller() -> None:
+    """A tenant's records may be several people's, too: its controller decides whether they are erased."""
+    world = World(TENANT)
+    world.request(tenant="acme")
+    world.answer("tenant", "located", found=2, references=None, code="ambiguous_match")
+    world.dpo("erase", "ambiguous")
+    assert (2, None) == (world.command("tenant").takes_all, world.command("tenant").instruction)
+    world.answer("tenant", "located", found=2)
+    assert "awaiting_party" == world.status("tenant")
+
+
+# --- a system that is left alone ---
+
+
+def left_alone(world: World, **fields: Any) -> None:
+    world.answer("crm", "failed", code="circuit_open", retryable=True, retry_after=10 * MINUTE, **fields)
+
+
+def test_a_system_that_is_left_alone_for_long_is_asked_about() -> None:
+    """It costs no attempt, so nothing else would ever end the wait."""
+    world = started(waits=Waits(circuit_alarm=5 * HOUR))
+    since = world.now
+    while not world.questions():
+        left_alone(world)
+        if not world.questions():
+            world.tick()
+    assert since + 5 * HOUR == world.now
+    assert ("failed", "circuit_open") == (world.question("failed").reason, world.question("failed").code)
+    world.dpo("retry", "failed")
+    left_alone(world)
+    assert ("retrying", []) == (world.status("crm"), world.questions())
+
+
+def test_a_system_that_answered_in_between_is_waited_for_anew() -> None:
+    """Its locate was answered; the pause before its erasure is another one."""
+    world = started(waits=Waits(circuit_alarm=5 * HOUR))
+    left_alone(world)
+    world.now += 4 * HOUR
+    world.tick()
+    world.answer("crm", "located")
+    left_alone(world)
+    world.now += 4 * HOUR
+    world.tick()
+    left_alone(world)
+    assert [] == world.questions()
+
+
+def test_a_failure_in_between_is_no_answer() -> None:
+    """One call tries now and then, and fails: the system does not answer all the same."""
+    world = started(waits=Waits(circuit_alarm=5 * HOUR))
+    left_alone(world)
+    world.tick()
+    world.answer("crm", "failed", code="timeout", retryable=True)
+    world.now += 5 * HOUR
+    world.tick()
+    left_alone(world)
+    assert "circuit_open" == world.question("failed").code
+
+
+def test_a_pause_is_not_longer_than_the_alarm() -> None:
+    """A worker that names a year does not hold the step for it."""
+    world = started(waits=Waits(circuit_alarm=5 * HOUR))
+    since = world.now
+    world.answer("crm", "failed", code="circuit_open", retryable=True, retry_after=900 * DAY)
+    world.tick()
+    assert since + 5 * HOUR == world.now
+
+
+def test_a_party_whose_reminder_is_not_sent_is_asked_about_too() -> None:
+    """The way to it is closed: the reminder goes out when it opens, or the DPO is asked."""
+    world = World(AGENCY, waits=Waits(circuit_alarm=5 * HOUR))
+    world.request()
+    world.answer("agency", "cannot_look")
+    world.answer("agency", "awaiting_party")
+    world.tick()
+    for _ in range(2):
+        world.answer("agency", "failed", code="circuit_open", retryable=True, retry_after=5 * HOUR)
+        if not world.questions():
+            world.tick()
+    assert "circuit_open" == world.question("failed").code
 
 
 @pytest.mark.parametrize("events", [1, 3])
