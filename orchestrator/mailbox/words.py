@@ -322,6 +322,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "place_unreadable": "“{place}” could not be read; that does not count as empty.",
         "proof_in_fewer_places": "The proof looked in fewer places than the search, so it proves too little.",
         "circuit_open": "The system has not answered for so long that it is left alone.",
+        "answer_about_less": (
+            "The worker's answer doesn't say that it is about all that is known. Is an older worker running?"
+        ),
         "record_changed": "A record that was found is another one now; nothing was done to it.",
         "filter_not_honoured": "The vendor answered with records that nobody asked for; it was not believed.",
         "several_addresses": "Several e-mail addresses are known, and none was chosen for letters.",
@@ -330,6 +333,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "place_unreadable": "”{place}” kunde inte läsas; det räknas inte som tomt.",
         "proof_in_fewer_places": "Kontrollen letade på färre platser än sökningen, så den bevisar för lite.",
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
+        "answer_about_less": (
+            "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?"
+        ),
         "record_changed": "En post som hittades är nu en annan; inget har gjorts med den.",
         "filter_not_honoured": "Leverantörens svar har poster som ingen frågade efter; det godtogs inte.",
         "several_addresses": "Flera e-postadresser är kända, och ingen är vald för brev.",

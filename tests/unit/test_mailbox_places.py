@@ -274,6 +274,7 @@ def test_a_purge_whose_day_cannot_be_read_is_still_ahead() -> None:
         ("circuit_open", "has not answered for so long", "har inte svarat på så länge"),
         ("record_changed", "is another one now", "är nu en annan"),
         ("filter_not_honoured", "that nobody asked for", "ingen frågade efter"),
+        ("answer_about_less", "Is an older worker running?", "Kör en äldre worker ännu?"),
         ("several_addresses", "none was chosen for letters", "ingen är vald för brev"),
     ],
 )
