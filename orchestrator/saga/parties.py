@@ -10,7 +10,7 @@ about less: such an answer is noted, and neither ends the step nor instructs us.
 asks the same again and makes no older link void.
 """
 
-from orchestrator.saga import steps
+from orchestrator.saga import about, steps
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
@@ -152,8 +152,10 @@ def refused_after_end(draft: Draft, step: Step, event: Event) -> Step:
 # --- a party that says what it did ---
 
 
-def _is_stale(step: Step, event: Confirmed) -> bool:
+def _is_stale(draft: Draft, step: Step, event: Confirmed) -> bool:
     """An answer may overtake the news of the asking; but after an earlier asking, it may be about less."""
+    if event.command_id is not None:
+        return not about.is_about_all(draft.saga, step, event)
     was_asked = step.asked_at is not None or bool(step.references)
     return (isinstance(step.state, Locating) and was_asked) or _is_about_less(step, event)
 
@@ -161,7 +163,11 @@ def _is_stale(step: Step, event: Confirmed) -> bool:
 def erased(draft: Draft, step: Step, event: Event) -> Step:
     """The party has erased."""
     confirmed = expect(event, Confirmed)
-    return _left(draft, step, confirmed) if _is_stale(step, confirmed) else party_erased(draft, step, event)
+    return (
+        _left(draft, step, confirmed)
+        if _is_stale(draft, step, confirmed)
+        else party_erased(draft, step, event)
+    )
 
 
 def absent(draft: Draft, step: Step, event: Event) -> Step:
@@ -176,7 +182,7 @@ def party_absent(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     if confirmed.command_id is not None:
         return step
-    if _is_stale(step, confirmed):
+    if _is_stale(draft, step, confirmed):
         return _left(draft, step, confirmed)
     if step.references:
         return party_erased(draft, step, event)
@@ -186,7 +192,7 @@ def party_absent(draft: Draft, step: Step, event: Event) -> Step:
 def retained(draft: Draft, step: Step, event: Event) -> Step:
     """The party keeps the records on a legal basis, until a day."""
     confirmed = expect(event, Confirmed)
-    if _is_stale(step, confirmed):
+    if _is_stale(draft, step, confirmed):
         return _left(draft, step, confirmed)
     ended = Ended(
         end="retained",

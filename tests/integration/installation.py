@@ -20,6 +20,7 @@ from typing import Any
 import click.testing
 import pytest
 
+from handlers.confirming import about
 from orchestrator.bus import sqlite
 from orchestrator.bus.port import Bus, Delivery, Record
 from orchestrator.cli.assembly import Ground, ground_of, load_settings
@@ -149,7 +150,7 @@ def answer_to(command: Command, at: int, **said: Any) -> Confirmation:
         verb=command.verb,
         attempt=command.attempt,
         occurred_at=at,
-        **said,
+        **{"about": about(command), **said},
     )
 
 

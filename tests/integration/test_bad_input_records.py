@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from handlers.confirming import about
 from handlers.worker import GROUP, Worker
 from orchestrator.cli.roles import make_handlers
 from orchestrator.http import Clients
@@ -172,6 +173,7 @@ def test_an_answer_at_the_edge_of_its_schema_stops_nothing(
         command_id=command.event_id,
         verb=verb,
         attempt=command.attempt,
+        about=about(command),
         **said,
     )
     installation.later(days=61)

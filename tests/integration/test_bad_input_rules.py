@@ -20,6 +20,7 @@ from orchestrator.store import Transaction
 from orchestrator.store.tables import sagas, timeline
 from schemas import topics
 from schemas.codec import encode
+from schemas.messages import mark
 from tests.integration.installation import PERSON, Installation, installed
 
 
@@ -53,9 +54,17 @@ def several(installation: Installation, count: int = 3) -> list[str]:
 
 def accept(installation: Installation, request_id: str) -> None:
     """The CRM's answer to the command to erase."""
-    command = installation.saga(request_id).steps[0].command_id
+    saga = installation.saga(request_id)
+    step = saga.steps[0]
     installation.confirm(
-        request_id=request_id, system="crm", command_id=command, verb="erase", kind="accepted", erased=1
+        request_id=request_id,
+        system="crm",
+        command_id=step.command_id,
+        attempt=step.attempt,
+        verb="erase",
+        kind="accepted",
+        erased=1,
+        about=(mark(saga.identifiers), *map(mark, step.references)),
     )
 
 

@@ -1,6 +1,7 @@
 """What an answer counts for: the identifiers and references that it was about, and no more."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from schemas import messages
 from tests.unit.saga_world import AGENCY, CRM, TENANT, WEB, World, marks
 
 
-def started(*plans: SystemPlan, **changes: object) -> World:
+def started(*plans: SystemPlan, **changes: Any) -> World:
     world = World(*plans, **changes)
     world.request(tenant="acme")
     return world
@@ -243,7 +244,7 @@ def test_a_vendors_own_event_never_ends_a_step() -> None:
 _ENDS = {"absent": "locate", "not_identifiable": "locate", "accepted": "erase", "proved": "prove"}
 
 
-def at_verb(verb: str, **changes: object) -> World:
+def at_verb(verb: str, **changes: Any) -> World:
     world = started(WEB, **changes)
     if verb != "locate":
         world.answer("web", "located")
@@ -303,3 +304,12 @@ def test_no_rule_can_make_up_an_end(end: Ended, monkeypatch: pytest.MonkeyPatch)
         world.tick()
     with pytest.raises(RuleBroken):
         world.answer("web", "accepted", about=marks(b"sealed"))
+
+
+@pytest.mark.parametrize("kind", ["retained", "party_erased"])
+def test_a_partys_word_from_a_worker_that_names_nothing_ends_nothing(kind: str) -> None:
+    """No worker says so in answer to a command; whoever does shows nothing, and no rule breaks."""
+    world = started(AGENCY)
+    world.answer("agency", "cannot_look")
+    world.answer("agency", kind, about=(), legal_basis="bookkeeping")
+    assert "erasing" == world.status("agency")

@@ -154,7 +154,7 @@ def test_a_proof_counts_only_with_an_acceptance(state: Retrying | AwaitingDecisi
 
 
 def test_a_system_that_comes_after_waits_while_the_erasure_is_tried_again() -> None:
-    """The two recreate each other's contacts: nothing is begun in the second before the first has accepted."""
+    """The two recreate each other's contacts: the second is not begun before the first has accepted."""
     world = World(CRM, MARKETING)
     world.request()
     world.answer("crm", "located")

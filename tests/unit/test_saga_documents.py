@@ -68,8 +68,8 @@ def ended(world: World) -> World:
         if world.open.is_finished:
             return world
         if questions := [one for one in world.open.escalations if one.reason not in ("no_answer",)]:
-            fits = "retry" if questions[0].reason not in ("deadline_near", "overdue") else "waive"
-            world.dpo(fits, questions[0].reason)
+            is_alarm = questions[0].reason in ("deadline_near", "overdue")
+            world.dpo("waive" if is_alarm else "retry", questions[0].reason)
         out = [step for step in world.open.steps if step.state.status in ways]
         for step in out:
             world.answer(step.system, ways[step.state.status])
@@ -133,9 +133,9 @@ def test_a_question_of_the_version_before_takes_as_many_as_had_been_found() -> N
 def test_a_request_that_still_counts_as_acted_on_is_withdrawn() -> None:
     """Its letter was sent, its records were found again, and its erasure failed."""
     world = taken_up("acted_on_and_failing")
-    assert world.open.acted_at is not None
+    before = world.open.acted_at
     world.tick()
-    assert world.open.acted_at is None
+    assert (True, None) == (before is not None, world.open.acted_at)
     world.until(world.open.due_at + HOUR)
     assert "overdue" in world.questions()
 

@@ -1,5 +1,7 @@
 """The places of a system: where the search looked the proof must look, too, and all of them are told."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.saga.clocks import DAY
@@ -12,7 +14,7 @@ BIN = Place(name="bin", looked=True)
 CHAT = Place(name="chat", looked=False, reason="not_configured")
 
 
-def started(*plans: SystemPlan, **changes: object) -> World:
+def started(*plans: SystemPlan, **changes: Any) -> World:
     world = World(*plans, **changes)
     world.request(tenant="acme")
     return world
