@@ -333,9 +333,7 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "place_unreadable": "”{place}” kunde inte läsas; det räknas inte som tomt.",
         "proof_in_fewer_places": "Kontrollen letade på färre platser än sökningen, så den bevisar för lite.",
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
-        "answer_about_less": (
-            "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?"
-        ),
+        "answer_about_less": "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?",
         "record_changed": "En post som hittades är nu en annan; inget har gjorts med den.",
         "filter_not_honoured": "Leverantörens svar har poster som ingen frågade efter; det godtogs inte.",
         "several_addresses": "Flera e-postadresser är kända, och ingen är vald för brev.",
