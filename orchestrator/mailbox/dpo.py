@@ -251,10 +251,13 @@ class _Page:
         """What records can be told apart by without a word about whose they are."""
         evidence = next((one.evidence for one in self._outcome.systems if one.system == system), {})
         facts = {fact.rpartition(".")[2]: value for fact, value in sorted(evidence.items())}
-        if "persons_of_one_address" not in facts:
-            return ""
-        told = self._label["several"].format(count=facts["persons_of_one_address"])
-        if "created_first" not in facts:
+        counts = {"several": facts.get("persons_of_one_address"), "led_to": facts.get("persons_led_to")}
+        told = "; ".join(
+            self._label[name].format(count=count)
+            for name, count in counts.items()
+            if count not in (None, "0")
+        )
+        if not told or "created_first" not in facts:
             return told
         first, last = facts["created_first"], facts.get("created_last", facts["created_first"])
         return f"{told}, {self._label['created'].format(first=first, last=last)}"

@@ -232,6 +232,16 @@ FACTS = {
         ("en", FACTS, "Records with the address: 2, created from 2019-03-01 to 2026-08-31"),
         ("sv", FACTS, "Poster med adressen: 2, skapade från 2019-03-01 till 2026-08-31"),
         ("en", {"locate.persons_of_one_address": "3"}, "Records with the address: 3"),
+        (
+            "en",
+            {"locate.persons_of_one_address": "0", "locate.persons_led_to": "1"},
+            "to whom a record of the person leads: 1",
+        ),
+        (
+            "sv",
+            {**FACTS, "locate.persons_led_to": "1"},
+            "Poster med adressen: 2; Personer med andra adresser, som en av personens poster leder till: 1",
+        ),
         ("en", {}, "they may be several people's"),
     ],
 )
