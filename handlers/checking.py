@@ -120,7 +120,19 @@ def _failed(
     about, text = _CODES.get(error.code, (aspect, "failed"))
     if isinstance(error, MissingRights):
         text = f"missing: {', '.join(error.missing)}"
-    return Finding(aspect=about, state="failed", code=error.code, text=text, settings=settings.get(about, ()))
+    named = settings.get(about, ())
+    if isinstance(error, Misfit):
+        text, named = error.text, error.settings or named
+    return Finding(aspect=about, state="failed", code=error.code, text=text, settings=named)
+
+
+class Misfit(Permanent):
+    """The system and its settings don't fit each other; `text` says how, `settings` are those to look at."""
+
+    def __init__(self, code: str, text: str, settings: tuple[str, ...] = ()) -> None:
+        super().__init__(code)
+        self.text = text
+        self.settings = settings
 
 
 class MissingRights(Permanent):

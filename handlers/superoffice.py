@@ -2,29 +2,31 @@
 
 What has to be known about it:
 
-* Deleting a person is a soft delete. The row lies in a recycle bin until a background job removes it for
-  good, so a 204 means "accepted". Absence from the bin counts only for a record that was seen in it, or
-  when the time in the bin has passed: a bin that we may not read, or that has yet to be filled, is empty,
-  too.
-* What hangs on a person survives the person: tickets with their mails, form submissions, appointments,
-  documents, sales. The list is made before anything is deleted, and the person goes last, so that a
-  half-done erasure still finds the rest. The proof looks once more for what hung on each person.
-* Records are deleted by id. An address may change between the look and the deletion; an id doesn't.
-* A filter that the server didn't honour would return other people. So every person found is read, and must
-  have the address.
-* Sales are kept as material for bookkeeping (Bokföringslagen 7:2), and reported as kept. Appointments and
-  documents are erased, kept for a reason, or left and reported, as the settings say. What stays is told as it
-  was last seen: its references are remembered, since nothing leads to it once the person is gone.
-* One address may be several persons': a couple's, or a company's. The settings say whether all go or the DPO
-  is asked; while the DPO is asked, nothing of them is remembered that could be erased by mistake.
+* Deleting a person or a request is a soft delete. The row lies in a recycle bin until a background job
+  removes it for good, so a 204 means "accepted". A record that was seen in the bin and has left it was
+  purged: the vendor says so. One that was never seen there, though its time has passed, is promised at best.
+* A person whom a colleague deleted lies in the bin, too. They are found there, by address and for all users,
+  are not deleted again, and are proved by leaving it.
+* What hangs on a person survives the person: requests with their mails, form submissions, chat sessions,
+  appointments, documents, sales. The list is made before anything is deleted, and the person goes last. The
+  proof looks in every place that the list was made from.
+* A form submission or a chat session may name a person who has none of the addresses that were given:
+  somebody else, or the person under a newer address. One address may be several persons': a couple's, or a
+  company's. Both are questions to the DPO, and while he is asked nothing is remembered that could be erased
+  by mistake.
+* Records are deleted by id, and read before: a person who has no address of theirs any more, or a record that
+  hangs on somebody else now, is left alone (`record_changed`). One that may not be deleted, as a user of
+  SuperOffice, holds up no other (`record_refused`).
+* A record made after the erasure, within the skew of the clocks, or at an unknown time may be new consent.
 """
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
+from handlers.addresses import normal
 from handlers.checking import Finding, control_gap, control_look, examine
+from handlers.places import DeclaredPlace, Search
 from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Task
 from handlers.registry import Context
 from handlers.results import (
@@ -33,22 +35,18 @@ from handlers.results import (
     Ambiguous,
     Located,
     NotIdentifiable,
-    Pending,
-    Proved,
-    Reappeared,
     Received,
     Result,
-    StillAmbiguous,
-    StillPresent,
     VendorPurged,
 )
-from handlers.retention import end_of_bookkeeping_duty
+from handlers.superoffice_api import GONE, REFUSED, Api
+from handlers.superoffice_check import ability, retention
 from handlers.superoffice_login import webhook_is_genuine
-from handlers.superoffice_records import CHAT, Keep, Records, SuperOfficeSettings
-from handlers.times import micros, to_iso
-
-IN_BIN = "seen_in_bin"
-DAY = 24 * 3600 * 1_000_000
+from handlers.superoffice_look import Found, addresses, key, look, nowhere
+from handlers.superoffice_proof import Proof, questioned
+from handlers.superoffice_records import PERSON, PLACES, Person, Records
+from handlers.superoffice_settings import SuperOfficeSettings
+from handlers.superoffice_staying import Staying
 
 
 class SuperOffice:
@@ -56,88 +54,132 @@ class SuperOffice:
 
     kind: ClassVar[str] = "superoffice"
     Settings: ClassVar[type[SuperOfficeSettings]] = SuperOfficeSettings
+    places: ClassVar[tuple[DeclaredPlace, ...]] = PLACES
 
     def __init__(self, settings: SuperOfficeSettings, context: Context) -> None:
         self._settings = settings
         self._context = context
-        self._records = Records(settings, context)
+        self._api = Api(settings, context)
+        self._records = Records(settings, self._api)
+        self._staying = Staying(settings)
 
     async def locate(self, task: Task) -> Result:
-        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
-        if not emails:
-            return NotIdentifiable(missing=("email",))
-        await self._records.control()
-        found: dict[tuple[str, str], Reference] = {}
-        by_address = await self._records.persons_by_address(emails)
-        shared = max(by_address, key=len, default=[])
-        if self._asks(task) and len(shared) > 1:
-            control = await self._records.control()
-            return Ambiguous(count=len(shared), evidence={**control.evidence(), **_facts(shared)})
-        for person in {person.id: person for each in by_address for person in each}.values():
-            found[person.kind, person.id] = person
-            async for child in self._records.children(person):
-                found[child.kind, child.id] = child
-        for submission in await self._records.submissions_by_address(emails):
-            found[submission.kind, submission.id] = submission
+        search = Search(self.places, task.identifiers)
+        if not addresses(task.identifiers):
+            nowhere(self._records, search)
+            return NotIdentifiable(missing=("email",), places=search.report())
+        await self._control()
+        found = await look(self._records, task, search, self._staying.stays)
         # With what an earlier look, by fewer of the person's addresses, found to stay.
-        earlier = [r for r in task.references if (r.kind, r.id) not in found]
-        staying = [*found.values(), *await self._staying(earlier)]
+        earlier = [r for r in task.references if self._staying.stays(r.kind) and key(r) not in found.children]
+        staying = [r for r in earlier if await self._records.is_there(r)]
         # Shown again after the look: rights that were lost meanwhile make any of the lists above too short.
-        control = await self._records.control()
-        told = self._told_to_stay(staying)
-        if not found:
-            return Absent(control=control, evidence=told)
-        counts = Counter(kind for kind, _ in found)
+        control = await self._control()
+        asked = self._asked(task, found)
+        if len(asked) > task.takes_all:
+            evidence = {**control.evidence(), **questioned(found, asked)}
+            return Ambiguous(count=len(asked), evidence=evidence, places=search.report())
+        references = (*_persons(found), *(child.reference for child in found.children.values()))
+        told = self._staying.told((*references, *staying))
+        if not references:
+            return Absent(control=control, evidence=told, places=search.report())
+        counts = Counter(reference.kind for reference in references)
         evidence = {**control.evidence(), **{f"{kind}s": str(n) for kind, n in counts.items()}, **told}
-        return Located(references=tuple(found.values()), evidence=evidence)
+        if binned := found.binned():
+            evidence["in_recycle_bin"] = str(len(binned))
+        return Located(references=references, evidence=evidence, places=search.report())
+
+    def _asked(self, task: Task, found: Found) -> list[Person]:
+        """Return the persons whom an erasure would concern, if some of them may be somebody else's."""
+        known = {reference.id for reference in task.of_kind(PERSON)}
+        # Whom this request has erased already lies in the bin, and is no question any more.
+        open_ = [
+            person
+            for number, person in found.persons.items()
+            if found.is_touched(person) or number not in known
+        ]
+        led_to = [person for person in open_ if found.is_led_to(person)]
+        shared = self._settings.ambiguous == "ask" and found.are_shared(open_)
+        if not led_to and not shared:
+            return []
+        return [person for person in open_ if found.is_touched(person) or found.is_led_to(person)]
 
     async def erase(self, task: Task) -> Result:
-        await self._records.account()
-        persons = task.of_kind("person")
-        children = [r for r in task.references if r.kind != "person" and not self._stays(r.kind)]
-        doomed = [*children, *persons]
+        await self._api.account()
         if not task.references:
             raise Permanent("nothing_to_erase")
-        if self._settings.newsletter_purpose is not None:
-            for person in persons:
+        persons = task.of_kind(PERSON)
+        wanted = frozenset(addresses(task.identifiers))
+        children = [r for r in task.references if r.kind != PERSON and not self._staying.stays(r.kind)]
+        changed: set[str] = set()
+        for person in persons:
+            live = await self._is_still(person, wanted, changed)
+            if live and self._settings.newsletter_purpose is not None:
                 await self._records.withdraw_consent(task, person, self._settings.newsletter_purpose)
-        repeated = 0
-        for reference in doomed:
-            repeated += await self._records.delete(task, reference)
+        statuses: Counter[int] = Counter()
+        for child in children:
+            if await self._still_hangs(child, persons, changed):
+                statuses[await self._records.delete(task, child)] += 1
+        for person in persons:
+            if person.id not in changed and await self._is_still(person, wanted, changed):
+                statuses[await self._records.delete(task, person)] += 1
+        return await self._accepted(task, (*children, *persons), statuses, changed)
+
+    async def _is_still(self, person: Reference, wanted: frozenset[str], changed: set[str]) -> bool:
+        """Return whether the person is there, and still the one who was located; note one who isn't."""
+        shown = await self._records.live(int(person.id))
+        if shown is None:
+            return False
+        if shown.is_still(person, wanted):
+            return True
+        changed.add(person.id)
+        return False
+
+    async def _still_hangs(
+        self, reference: Reference, persons: tuple[Reference, ...], changed: set[str]
+    ) -> bool:
+        """Return whether the record is there, and hangs on one of the persons, or on nobody.
+
+        It may have come to somebody else since it was located, or its person may have. Both are noted.
+        """
+        child = await self._records.child(reference)
+        if child is None:
+            return False
+        owner = str(child.owner)
+        if owner not in changed and (
+            not child.owner
+            or owner in {person.id for person in persons}
+            or await self._records.person(child.owner) is None
+        ):
+            return True
+        changed.add(f"{reference.kind}/{reference.id}")
+        return False
+
+    async def _accepted(
+        self, task: Task, doomed: tuple[Reference, ...], statuses: Counter[int], changed: set[str]
+    ) -> Accepted:
+        """Return what came of it, or say what was left; all else is done by then."""
+        if changed:
+            raise Permanent("record_changed")
+        if statuses[REFUSED]:
+            raise Permanent("record_refused")
+        repeated = len(doomed) - statuses.total() + statuses[GONE]
+        if repeated:
+            # Who may not see a record finds it gone.
+            await self._control()
         return Accepted(
             erased=len(doomed),
             prove_at=self._context.clock(),
-            correlations=tuple(self._correlation(person.id) for person in persons),
+            correlations=tuple(self._correlation(person.id) for person in task.of_kind(PERSON)),
             evidence={"repeated": str(repeated)} if repeated else {},
         )
 
     async def prove(self, task: Task) -> Result:
-        control = await self._records.control()
-        doomed = [r for r in task.references if not self._stays(r.kind)]
-        there = [r for r in doomed if await self._records.is_there(r)]
-        missed: list[list[Reference]] = []
-        new: list[Reference] = []
-        emails = [identifier.value for identifier in task.identifiers.of_kind("email")]
-        known = {(reference.kind, reference.id) for reference in there}
-        persons = {person.id: person for person in task.of_kind("person")}
-        for each in await self._records.persons_by_address(emails):
-            unknown = [person for person in each if (person.kind, person.id) not in known]
-            new += [person for person in unknown if _is_newer(person, task.erased_at)]
-            missed.append([person for person in unknown if not _is_newer(person, task.erased_at)])
-        shared = max(missed, key=len, default=[])
-        if self._asks(task) and len(shared) > 1:
-            return StillAmbiguous(count=len(shared), evidence={**control.evidence(), **_facts(shared)})
-        for person in {person.id: person for each in missed for person in each}.values():
-            there.append(person)
-            persons[person.id] = person
-        for person in persons.values():
-            hung = [child async for child in self._records.children(person) if not self._stays(child.kind)]
-            there += [child for child in hung if (child.kind, child.id) not in known]
-        if there:
-            return StillPresent(references=tuple(there))
-        if new:
-            return Reappeared(count=len({person.id for person in new}), evidence=control.evidence())
-        return await self._purged(task, control)
+        search = Search(self.places, task.identifiers)
+        await self._control()
+        found = await look(self._records, task, search, self._staying.stays)
+        proof = Proof(self._settings, self._records, self._staying, task, found)
+        return await proof.judged(self._context.clock(), search.report(), self._control)
 
     async def receive(self, callback: CallbackBody) -> Received:
         if self._settings.webhook_secret is None:
@@ -161,111 +203,42 @@ class SuperOffice:
         control_email = self._settings.control_email
         return await examine(
             [
-                ("account", self._records.account),
-                ("rights", self._records.may_read),
-                *control_look(control_email, self._records.control),
+                ("account", self._api.account),
+                ("rights", lambda: ability(self._api, self._records)),
+                (
+                    "rights",
+                    lambda: retention(self._settings, self._api, self._records, self._context.clock()),
+                ),
+                *control_look(control_email, self._control),
             ],
             settings={
                 "reachable": ("url", "tenant"),
                 "credentials": ("client_secret", "system_user_token", "private_key", "login_certificate"),
                 "account": ("tenant", "system_user_token"),
-                "rights": ("system_user_token", "submissions_archive"),
+                "rights": ("system_user_token", "submissions_archive", "chats_archive", "without"),
                 "control": ("control_email",),
             },
             gaps=control_gap(control_email),
         )
 
-    async def _purged(self, task: Task, control: Control) -> Result:
-        """What the recycle bin says, now that the live tables say nothing."""
-        now = self._context.clock()
-        began_at = task.accepted_at or task.erased_at or now
-        # A mark is of one erasure: what lay in the bin before it was deleted again says nothing about now.
-        seen = f"{IN_BIN}.{began_at}"
-        due_at = began_at + micros(self._settings.retain_deleted)
-        binned: list[Reference] = []
-        unseen = 0
-        for person in task.of_kind("person"):
-            if await self._records.is_in_bin(person):
-                binned.append(person.marked(seen))
-            elif seen not in person.marks and now < due_at:
-                unseen += 1
-        if binned or unseen:
-            return Pending(
-                look_again_at=due_at if now < due_at else now + DAY,
-                references=tuple(binned),
-                code="in_recycle_bin" if now < due_at else "purge_overdue",
-                evidence={"in_recycle_bin": str(len(binned)), **control.evidence()},
-            )
-        staying = await self._staying(task.references)
-        told = self._told_to_stay(staying)
-        evidence = {**({"recycle_bin": "empty"} if task.of_kind("person") else {}), **told}
-        control = await self._records.control()
-        sales = task.of_kind("sale")
-        kept = next((keep for r in staying if isinstance(keep := self._fate(r.kind), Keep)), None)
-        if not sales and kept is None:
-            return Proved(control=control, grade="vendor_stated", evidence=evidence)
-        if not sales and kept is not None:
-            return Proved(
-                control=control,
-                grade="vendor_stated",
-                end="retained",
-                legal_basis=kept.legal_basis,
-                evidence=evidence,
-            )
-        month, day = (int(part) for part in self._settings.fiscal_year_end.split("-"))
-        dates = [task.issued_at if sale.created_at is None else sale.created_at for sale in sales]
-        return Proved(
-            control=control,
-            grade="vendor_stated",
-            end="retained",
-            legal_basis="bokforingslagen_7_2",
-            retained_until=max(end_of_bookkeeping_duty(at, month, day) for at in dates),
-            evidence={**evidence, "sales_kept": str(len(sales))},
-        )
-
-    # --- what stays
-
-    def _asks(self, task: Task) -> bool:
-        return self._settings.ambiguous == "ask" and task.instruction != "erase"
-
-    def _fate(self, kind: str) -> Literal["report", "erase"] | Keep:
-        return self._fates().get(kind, "erase")
-
-    def _fates(self) -> dict[str, Literal["report", "erase"] | Keep]:
-        fates = {"appointment": self._settings.appointments, "document": self._settings.documents}
-        return {**fates, CHAT: "report"} if self._settings.chats_archive is not None else fates
-
-    def _stays(self, kind: str) -> bool:
-        return kind == "sale" or self._fate(kind) != "erase"
-
-    async def _staying(self, references: Iterable[Reference]) -> list[Reference]:
-        """Those that the settings let stay, and that are there."""
-        stays = [r for r in references if self._fate(r.kind) != "erase"]
-        return [r for r in stays if await self._records.is_there(r)]
-
-    def _told_to_stay(self, references: Iterable[Reference]) -> dict[str, str]:
-        """What stays, and why. A count of 0 is told, too: it replaces what was told before."""
-        counts = Counter(reference.kind for reference in references)
-        told: dict[str, str] = {}
-        for kind, fate in self._fates().items():
-            told[f"{kind}s_left"] = str(counts[kind] if fate == "report" else 0)
-            if isinstance(fate, Keep):
-                told[f"{kind}s_kept"] = str(counts[kind])
-                told[f"{kind}s_kept_basis"] = fate.legal_basis
-                told[f"{kind}s_kept_reason"] = fate.reason
-        return told
+    async def _control(self) -> Control:
+        """Show that this is the right tenant and, where a control record is set, that its people can be
+        seen.
+        """
+        answered = await self._api.account()
+        email = self._settings.control_email
+        record_found = None
+        if email is not None:
+            record_found = any([True async for _ in self._records.persons_by_address(normal(email))])
+        return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
 
     def _correlation(self, person: str) -> str:
         return self._context.correlate(f"{self._context.system}/person", person)
 
 
-def _facts(persons: list[Reference]) -> dict[str, str]:
-    """What the DPO can tell several persons apart by, without a word about who they are."""
-    created = [to_iso(person.created_at)[:10] for person in persons if person.created_at is not None]
-    days = {"created_first": min(created), "created_last": max(created)} if created else {}
-    return {"persons_of_one_address": str(len(persons)), **days}
-
-
-def _is_newer(reference: Reference, erased_at: int | None) -> bool:
-    """A record made after the erasure may be new consent; one whose age is unknown is taken for old."""
-    return erased_at is not None and reference.created_at is not None and reference.created_at > erased_at
+def _persons(found: Found) -> list[Reference]:
+    """Return the persons' references; of one who was led to, with the addresses that the DPO agreed to."""
+    return [
+        one.shown.agreed() if found.is_led_to(one) else one.shown.reference()
+        for one in found.persons.values()
+    ]

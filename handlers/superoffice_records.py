@@ -1,344 +1,426 @@
-"""SuperOffice's records: finding, looking at and deleting them, in the one tenant that is pinned.
+"""SuperOffice's records: the archives that list them, and reading and deleting a single one.
 
-Not confirmed by SuperOffice, therefore settings: how a quote in a filter is escaped, the archive of form
-submissions, that of chat sessions with their key, and the column with a sale's date. Not confirmed either:
-that `User/currentPrincipal` names the tenant by `DatabaseContextIdentifier`, by which we tell whose
-credentials ours are.
+* Columns, the operators that they take and entities are those of SuperOffice's own reference of archive
+  providers. What the server does with a column that it doesn't know is not documented, so a row counts only
+  if its own values carry what was asked for: the address, the person's number, or its own. One that carries
+  something else is `filter_not_honoured`.
+* A person's addresses are read from the person: a row shows one of them.
+* What hangs on a person is listed by the person's number, in the archive of its kind: so it is found while
+  the person lies in the recycle bin, too.
+* A deleted request can still be opened by its number until it is purged. So whether a record is there is
+  asked of the archive, which shows no deleted ones.
+* The recycle bin shows what others deleted only if asked for all users.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
-from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
-import anyio
-from pydantic import BeforeValidator, Field
+from handlers.addresses import normal, writings
+from handlers.places import DeclaredPlace, PlaceUnreadable
+from handlers.port import Permanent, Reference, Retryable, Task
+from handlers.shown import Shown
+from handlers.superoffice_api import GONE, REFUSED, Api, Query
+from handlers.superoffice_settings import SuperOfficeSettings
+from handlers.times import from_zoned
 
-from handlers.addresses import all_writings, normal, writings
-from handlers.checking import MissingRights, Note
-from handlers.port import Control, Permanent, Reference, Retryable, Task
-from handlers.registry import Context, HandlerSettings
-from handlers.superoffice_login import SystemUser, Tenant, discover
-from handlers.times import from_iso
-from orchestrator.http import Answer, Client, Limits
-from orchestrator.secret import SecretRef
-from orchestrator.settings.values import Duration, Line
-from schemas.messages import Token
+PERSON: Final = "person"
+TICKET: Final = "ticket"
+SUBMISSION: Final = "submission"
+CHAT: Final = "chat"
+CONTACTS: Final = "contacts"
+DELETED_CONTACTS: Final = "deleted_contacts"
+DELETED_TICKETS: Final = "deleted_tickets"
+_EMAIL: Final = frozenset({"email"})
 
-MAX_PAGES = 1000
-GONE = 404
-MOVED = 421
-CHAT = "chat"
+PLACES: Final = (
+    DeclaredPlace(
+        name=CONTACTS,
+        title={
+            "en": "contacts, former employees included",
+            "sv": "kontakter, även tidigare anställda",
+            "nb": "kontakter, også tidligere ansatte",
+        },
+        by=_EMAIL,
+    ),
+    DeclaredPlace(
+        name=DELETED_CONTACTS,
+        title={
+            "en": "deleted contacts in the recycle bin",
+            "sv": "raderade kontakter i papperskorgen",
+            "nb": "slettede kontakter i papirkurven",
+        },
+        by=_EMAIL,
+    ),
+    DeclaredPlace(
+        name="submissions",
+        title={"en": "form submissions", "sv": "inskickade formulär", "nb": "innsendte skjemaer"},
+        by=_EMAIL,
+    ),
+    DeclaredPlace(
+        name="chats",
+        title={"en": "chat sessions", "sv": "chattar", "nb": "chatter"},
+        by=_EMAIL,
+    ),
+    DeclaredPlace(name="tickets", title={"en": "requests", "sv": "ärenden", "nb": "saker"}),
+    DeclaredPlace(
+        name=DELETED_TICKETS,
+        title={
+            "en": "deleted requests in the recycle bin",
+            "sv": "raderade ärenden i papperskorgen",
+            "nb": "slettede saker i papirkurven",
+        },
+    ),
+    DeclaredPlace(
+        name="appointments", title={"en": "appointments", "sv": "aktiviteter", "nb": "aktiviteter"}
+    ),
+    DeclaredPlace(name="documents", title={"en": "documents", "sv": "dokument", "nb": "dokumenter"}),
+    DeclaredPlace(name="sales", title={"en": "sales", "sv": "försäljningar", "nb": "salg"}),
+)
 
-_PATHS = {
-    "person": "Person",
-    "ticket": "Ticket",
+#: How each kind of record is addressed where it is deleted by its number in the path.
+_PATHS: Final = {
+    PERSON: "Person",
+    TICKET: "Ticket",
     "appointment": "Appointment",
     "document": "Document",
     "sale": "Sale",
-}
-_CHILD_KEYS = {
-    "ticket": "ticketId",
-    "appointment": "appointmentId",
-    "document": "documentId",
-    "sale": "saleId",
+    CHAT: "ChatSession",
 }
 
 
-class Keep(HandlerSettings):
-    """Why records stay."""
-
-    legal_basis: Token
-    """The law that says so, as a short name: "gdpr_17_3_e", say."""
-    reason: Line
-    """The reason in a sentence, for the DPO and the person; it must name nobody."""
-
-
-def _fate(given: Any) -> Any:
-    if isinstance(given, str) and given not in ("report", "erase"):
-        raise ValueError(
-            'write "report" to leave them and say so ("leave" of old), "erase", or'
-            ' { legal_basis = "…", reason = "…" } to keep them'
-        )
-    return given
-
-
-Fate = Annotated[Literal["report", "erase"] | Keep, BeforeValidator(_fate)]
-
-
-class SuperOfficeSettings(HandlerSettings):
-    """A SuperOffice Online tenant."""
-
-    tenant: str
-    """The tenant's customer id, which is also its ContextIdentifier: "Cust12345". No other tenant is
-    ever touched.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Archive:
+    """One list of records of a kind. `addresses` are the columns that hold one; `by_owner` is the operator
+    that the column with the person's number takes, `eq` for a number and `oneOf` for a list.
     """
-    client_secret: SecretRef
-    """The application's secret (SO-AppToken)."""
-    system_user_token: SecretRef
-    """The system user's token for this tenant."""
-    private_key: SecretRef
-    """The application's RSA key, PEM, with which the system user's token is signed."""
-    login_certificate: SecretRef
-    """SuperOffice's certificate or public key, PEM, with which it signs its answers to a login."""
-    webhook_secret: SecretRef | None = None
-    """The secret of the webhook for `person.deleted`, if one is set up."""
-    url: str = "https://online.superoffice.com"
-    """The environment: online, qaonline or sod."""
-    control_email: str | None = None
-    """The address of a person planted in the tenant, who must be found before an absence counts."""
-    retain_deleted: Duration = timedelta(days=14)
-    """The tenant's "Retain deleted data": how long a deleted person lies in the recycle bin."""
-    newsletter_purpose: str | None = "EMARKETING"
-    """The consent to withdraw before the deletion; none to leave consents alone."""
-    submissions_archive: str | None = "FormSubmission"
-    """The archive that lists form submissions; none where the tenant has no forms."""
-    chats_archive: str | None = None
-    """The archive that lists chat sessions, so that they are reported as left; none where the tenant has no
-    chat. No deletion of them is known."""
-    chats_key: str = "chatSessionId"
-    """The column with a chat session's number."""
-    ambiguous: Literal["all", "ask"] = "all"
-    """Several persons with one address: erase all of them, or ask the DPO, who decides for all of them."""
-    appointments: Fate = "report"
-    """A person's appointments (tasks and calls, too): "erase" them, "report" that they are left, or keep them
-    with `{ legal_basis = "…", reason = "…" }`."""
-    documents: Fate = "report"
-    """A person's documents: likewise."""
-    sale_date_column: str = "registeredDate"
-    """The column of a sale by whose date its fiscal year is known."""
-    fiscal_year_end: Annotated[str, Field(pattern=r"^(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$")] = "12-31"
-    """The last day of the fiscal year, as MM-DD."""
-    quote_escape: Literal["double", "backslash"] = "double"
-    """How a quote within a filter's text is written."""
-    calls_per_second: Annotated[int, Field(ge=1, le=100)] = 5
-    """SuperOffice throttles, and publishes no number."""
+
+    kind: str
+    place: str
+    path: str
+    key: str
+    entities: str = ""
+    addresses: tuple[str, ...] = ()
+    by_owner: Literal["eq", "oneOf"] | None = None
+    created: str | None = None
+
+    @property
+    def select(self) -> str:
+        owner = "personId" if self.by_owner is not None else None
+        columns = (self.key, owner, *self.addresses, self.created)
+        return ",".join(dict.fromkeys(column for column in columns if column is not None))
+
+
+def archives(settings: SuperOfficeSettings) -> dict[str, Archive]:
+    """Return the archives of what the tenant has, by kind of record."""
+    known = [
+        Archive(
+            kind=PERSON,
+            place=CONTACTS,
+            path="Person",
+            key="personId",
+            entities="person,retiredPerson",
+            addresses=("email/emailAddress",),
+        )
+    ]
+    if settings.submissions_archive is not None and "submissions" not in settings.without:
+        known.append(
+            Archive(
+                kind=SUBMISSION,
+                place="submissions",
+                path=f"Archive/{settings.submissions_archive}",
+                key="formSubmissionId",
+                addresses=("formSubmissionEmail", "person/email/emailAddress"),
+                by_owner="oneOf",
+            )
+        )
+    if settings.chats_archive is not None:
+        known.append(
+            Archive(
+                kind=CHAT,
+                place="chats",
+                path=f"Archive/{settings.chats_archive}",
+                key=settings.chats_key,
+                addresses=("person/email/emailAddress",),
+                by_owner="oneOf",
+                created="whenRequested",
+            )
+        )
+    children = [
+        Archive(
+            kind=TICKET,
+            place="tickets",
+            path="Archive/Ticket",
+            key="ticketId",
+            entities="ticket,ticketdisplayclosed",
+            by_owner="eq",
+            created="createdAt",
+        ),
+        _dated("appointment", "appointmentId", "registeredDate"),
+        _dated("document", "documentId", "registeredDate"),
+        _dated("sale", "saleId", settings.sale_date_column),
+    ]
+    known += [one for one in children if one.place not in settings.without]
+    return {one.kind: one for one in known}
+
+
+def _dated(kind: str, key: str, date: str) -> Archive:
+    path = f"Archive/{kind.title()}"
+    return Archive(
+        kind=kind, place=f"{kind}s", path=path, key=key, entities=kind, by_owner="oneOf", created=date
+    )
+
+
+def bins(settings: SuperOfficeSettings) -> dict[str, Archive]:
+    """Return the recycle bins of what the tenant has, by kind of record."""
+    persons = Archive(
+        kind=PERSON,
+        place=DELETED_CONTACTS,
+        path="Archive/RecyclePerson",
+        key="personId",
+        entities="person,forAllUsers",
+        addresses=("email/emailAddress",),
+    )
+    tickets = Archive(
+        kind=TICKET,
+        place=DELETED_TICKETS,
+        path="Archive/RecycleTicket",
+        key="ticketId",
+        entities="ticket",
+        by_owner="eq",
+        created="createdAt",
+    )
+    return {PERSON: persons} if "tickets" in settings.without else {PERSON: persons, TICKET: tickets}
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person with the addresses that they have, alive or in the recycle bin."""
+
+    shown: Shown
+    is_live: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A record that hangs on a person, by the person's number; 0: on nobody."""
+
+    reference: Reference
+    owner: int
+    is_live: bool = True
 
 
 class Records:
     """The records of one tenant."""
 
-    def __init__(self, settings: SuperOfficeSettings, context: Context) -> None:
-        self._settings = settings
-        self._context = context
-        self._limits = Limits(calls=settings.calls_per_second, per=timedelta(seconds=1))
-        self._account = f"superoffice/{settings.tenant}"
-        self._door = context.clients.client(settings.url, limits=self._limits, account=self._account)
-        self._user = SystemUser(
-            login=self._door,
-            clock=context.clock,
-            context=settings.tenant,
-            client_secret=settings.client_secret,
-            system_user_token=settings.system_user_token,
-            private_key=settings.private_key,
-            login_certificate=settings.login_certificate,
-        )
-        self._tenant: Tenant | None = None
-        self._client: Client | None = None
-        self._moving = anyio.Lock()
+    def __init__(self, settings: SuperOfficeSettings, api: Api) -> None:
+        self._api = api
+        self._escape = "\\" if settings.quote_escape == "backslash" else "'"
+        self.archives = archives(settings)
+        self.bins = bins(settings)
 
-    # --- the account
+    # --- queries
 
-    async def account(self) -> str:
-        """The tenant that our credentials really speak for; raises when it isn't the pinned one."""
-        principal = (await self._ask("GET", "User/currentPrincipal")).object()
-        answered = str(principal.get("DatabaseContextIdentifier") or "")
-        Control.shown(pinned=self._settings.tenant, answered=answered)
-        return answered
+    def by_address(self, archive: Archive, column: str, email: str) -> Query:
+        return self._query(archive, f"{column} is '{self._quoted(email)}'")
 
-    async def control(self) -> Control:
-        """Shows that this is the right tenant and, where a control record is set, that its people can be
-        seen.
-        """
-        answered = await self.account()
-        record_found: bool | None = None
-        if self._settings.control_email is not None:
-            record_found = bool(await self.persons([self._settings.control_email]))
-        return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
+    def by_owner(self, archive: Archive, person: int) -> Query:
+        operand = f"({person})" if archive.by_owner == "oneOf" else str(person)
+        return self._query(archive, f"personId {archive.by_owner} {operand}")
 
-    async def may_read(self) -> Note:
-        """Whether the lists can be asked for that an erasure needs; they are asked for nobody.
+    def by_key(self, archive: Archive, number: int) -> Query:
+        return self._query(archive, f"{archive.key} eq {number}")
 
-        The right to delete shows at the first deletion: nothing tells it beforehand.
-        """
-        nobody = {"$select": "personId", "$filter": "personId eq 0"}
-        archives = ["Person", "Archive/RecyclePerson"]
-        if self._settings.submissions_archive is not None:
-            archives.append(f"Archive/{self._settings.submissions_archive}")
-        if self._settings.chats_archive is not None:
-            archives.append(f"Archive/{self._settings.chats_archive}")
-        for path in archives:
-            answer = await self._ask("GET", path, nobody)
-            if answer.status == GONE:
-                raise MissingRights([path])
-        return Note("all lists can be read; the right to delete shows at the first deletion")
+    def _query(self, archive: Archive, condition: str) -> Query:
+        params = {"$select": archive.select, "$filter": condition, "$orderBy": archive.key}
+        if archive.entities:
+            params["$entities"] = archive.entities
+        return Query(archive.place, archive.path, params)
+
+    def _quoted(self, text: str) -> str:
+        if self._escape == "\\":
+            text = text.replace("\\", "\\\\")
+        return text.replace("'", f"{self._escape}'")
 
     # --- finding
 
-    async def persons(self, emails: list[str]) -> list[Reference]:
-        """The persons with one of these addresses, each once."""
-        found = {person.id: person for each in await self.persons_by_address(emails) for person in each}
-        return list(found.values())
+    async def persons_by_address(self, email: str) -> AsyncIterator[Shown]:
+        """Yield the live persons with the address, each as read."""
+        archive = self.archives[PERSON]
+        for writing in writings(email):
+            async for row in self._api.rows(self.by_address(archive, archive.addresses[0], writing)):
+                number = key_of(archive, row)
+                shown = await self._read(number)
+                if shown is None:
+                    continue
+                if shown.id != str(number):
+                    raise Permanent("record_changed")
+                if not shown.carries(frozenset({email})):
+                    raise Permanent("filter_not_honoured")
+                yield shown
 
-    async def persons_by_address(self, emails: list[str]) -> list[list[Reference]]:
-        """The persons of each address, each read to see that it has one of them."""
-        found: dict[str, Reference] = {}
-        by_address: list[list[Reference]] = []
-        wanted = {normal(email) for email in emails}
-        for email in emails:
-            mine: dict[str, Reference] = {}
+    async def binned_by_address(self, email: str) -> AsyncIterator[Shown]:
+        """Yield the persons with the address who lie in the recycle bin."""
+        archive = self.bins[PERSON]
+        column = archive.addresses[0]
+        for writing in writings(email):
+            async for row in self._api.rows(self.by_address(archive, column, writing)):
+                shown = _binned(archive, row)
+                if not shown.carries(frozenset({email})):
+                    raise Permanent("filter_not_honoured")
+                yield shown
+
+    async def children_by_address(self, kind: str, email: str) -> AsyncIterator[tuple[Child, bool]]:
+        """Yield the submissions or chats with the address, and whether their own row carries it.
+
+        One found by an address of its person may show another of the person's: the person has to carry it.
+        """
+        archive = self.archives[kind]
+        for column in archive.addresses:
             for writing in writings(email):
-                condition = f"email/emailAddress is '{self._quoted(writing)}'"
-                params = {"$select": "personId", "$filter": condition, "$orderBy": "personId"}
-                async for row in self._rows("Person", params):
-                    id_ = _id(row)
-                    person = found.get(id_) or await self._person(id_, wanted)
-                    if person is not None:
-                        found[id_] = mine[id_] = person
-            by_address.append(list(mine.values()))
-        return by_address
+                async for row in self._api.rows(self.by_address(archive, column, writing)):
+                    carried = any(normal(str(row.get(one) or "")) == email for one in archive.addresses)
+                    yield _child(archive, row), carried
 
-    async def _person(self, id_: str, wanted: set[str]) -> Reference | None:
-        """The person, who must have one of these addresses; None if they are gone meanwhile."""
-        answer = await self._ask("GET", f"Person/{id_}", {"$select": "PersonId,Emails,CreatedDate"})
+    async def children(self, person: int) -> AsyncIterator[Child]:
+        """Yield what hangs on a person, deleted requests included."""
+        for archive in self.archives.values():
+            if archive.by_owner is not None:
+                async for child in self._owned(archive, person):
+                    yield child
+        if TICKET in self.bins:
+            async for child in self._owned(self.bins[TICKET], person):
+                yield Child(child.reference, child.owner, is_live=False)
+
+    async def _owned(self, archive: Archive, person: int) -> AsyncIterator[Child]:
+        async for row in self._api.rows(self.by_owner(archive, person)):
+            child = _child(archive, row)
+            if child.owner != person:
+                raise Permanent("filter_not_honoured")
+            yield child
+
+    # --- one record
+
+    async def person(self, number: int) -> Person | None:
+        """Return a person by number, alive or in the recycle bin; None who is in neither."""
+        shown = await self.live(number)
+        if shown is not None:
+            return Person(shown, is_live=True)
+        row = await self._row(self.bins[PERSON], number)
+        return None if row is None else Person(_binned(self.bins[PERSON], row), is_live=False)
+
+    async def live(self, number: int) -> Shown | None:
+        """Return a person who is not deleted, as read; perhaps with another's number, after a merge."""
+        row = await self._row(self.archives[PERSON], number)
+        return None if row is None else await self._read(number)
+
+    async def child(self, reference: Reference) -> Child | None:
+        """Return a record that hangs on a person, as it is now; None if it is not there, or deleted."""
+        archive = self._archive(reference)
+        row = await self._row(archive, int(reference.id))
+        return None if row is None else _child(archive, row)
+
+    async def is_there(self, reference: Reference) -> bool:
+        """Return whether the record is in its archive, where no deleted ones are."""
+        return await self._row(self._archive(reference), int(reference.id)) is not None
+
+    async def is_in_bin(self, reference: Reference) -> bool:
+        return await self._row(self.bins[reference.kind], int(reference.id)) is not None
+
+    def _archive(self, reference: Reference) -> Archive:
+        archive = self.archives.get(reference.kind)
+        if archive is None:
+            # The settings say that the tenant has none, and one was found.
+            raise Permanent("place_not_configured")
+        return archive
+
+    async def submitted_at(self, reference: Reference) -> int | None:
+        """Return when a form was submitted; None if that is not told."""
+        params = {"formSubmissionEntityId": reference.id, "$select": "FormSubmissionId,WhenSubmitted"}
+        path = "Agents/Marketing/GetFormSubmissionEntity"
+        answer = await self._api.ask("POST", path, params, accept=frozenset({GONE}))
+        return None if answer.status == GONE else from_zoned(answer.object().get("WhenSubmitted"))
+
+    async def _row(self, archive: Archive, number: int) -> dict[str, Any] | None:
+        found = None
+        async for row in self._api.rows(self.by_key(archive, number)):
+            if key_of(archive, row) != number:
+                raise Permanent("filter_not_honoured")
+            found = row
+        return found
+
+    async def _read(self, number: int) -> Shown | None:
+        params = {"$select": "PersonId,Emails,CreatedDate"}
+        answer = await self._api.ask("GET", f"Person/{number}", params, accept=frozenset({GONE, REFUSED}))
+        if answer.status == REFUSED:
+            raise PlaceUnreadable(CONTACTS)
         if answer.status == GONE:
             return None
         entity = answer.object()
-        if not {normal(str(one.get("Value", ""))) for one in entity.get("Emails") or []} & wanted:
-            raise Permanent("filter_not_honoured")
-        return Reference(kind="person", id=id_, created_at=from_iso(entity.get("CreatedDate")))
+        emails = entity.get("Emails") or []
+        if not isinstance(emails, list) or not all(isinstance(one, dict) for one in emails):
+            raise Retryable("malformed_answer")
+        return Shown(
+            kind=PERSON,
+            id=str(_number(entity, "PersonId")),
+            values=_addresses(*(one.get("Value") for one in emails)),
+            created_at=from_zoned(entity.get("CreatedDate")),
+        )
 
-    async def children(self, person: Reference) -> AsyncIterator[Reference]:
-        """What hangs on a person."""
-        for kind, key in _CHILD_KEYS.items():
-            date = self._settings.sale_date_column
-            select = f"{key},{date}" if kind == "sale" else key
-            async for row in self._rows(f"Person/{person.id}/{_PATHS[kind]}s", {"$select": select}):
-                created_at = from_iso(row.get(date)) if kind == "sale" else None
-                yield Reference(kind=kind, id=_id(row), created_at=created_at)
-        async for one in self._submissions(f"personId eq {int(person.id)}"):
-            yield one
-        async for one in self._chats(f"personId eq {int(person.id)}"):
-            yield one
+    # --- taking away
 
-    async def submissions_by_address(self, emails: list[str]) -> list[Reference]:
-        """Submissions that never became a person's: someone filled in a form and nobody answered."""
-        found: list[Reference] = []
-        for email in all_writings(emails):
-            condition = f"emailAddress is '{self._quoted(email)}'"
-            found += [one async for one in self._submissions(condition)]
-        return found
+    async def delete(self, task: Task, reference: Reference) -> int:
+        """Delete one record; return the answer's status, which may be `GONE` or `REFUSED`.
 
-    async def _submissions(self, condition: str) -> AsyncIterator[Reference]:
-        if self._settings.submissions_archive is None:
-            return
-        params = {"$select": "formSubmissionId", "$filter": condition}
-        async for row in self._rows(f"Archive/{self._settings.submissions_archive}", params):
-            yield Reference(kind="submission", id=_id(row))
-
-    async def _chats(self, condition: str) -> AsyncIterator[Reference]:
-        if self._settings.chats_archive is None:
-            return
-        params = {"$select": self._settings.chats_key, "$filter": condition}
-        async for row in self._rows(f"Archive/{self._settings.chats_archive}", params):
-            yield Reference(kind=CHAT, id=_id(row))
-
-    async def is_there(self, reference: Reference) -> bool:
-        """Whether the record can be read by its id."""
-        if reference.kind == CHAT:
-            condition = f"{self._settings.chats_key} eq {int(reference.id)}"
-            return bool([one async for one in self._chats(condition)])
-        if reference.kind != "submission":
-            return (await self._ask("GET", f"{_PATHS[reference.kind]}/{reference.id}")).status != GONE
-        params = {"formSubmissionEntityId": reference.id, "$select": "FormSubmissionId"}
-        answer = await self._ask("POST", "Agents/Marketing/GetFormSubmissionEntity", params)
-        # Whether a missing one is a 404 or an empty entity is not documented.
-        return answer.status != GONE and bool(answer.object().get("FormSubmissionId"))
-
-    async def is_in_bin(self, person: Reference) -> bool:
-        """Whether the person lies in the recycle bin."""
-        params = {"$select": "personId", "$filter": f"personId eq {int(person.id)}"}
-        return bool([row async for row in self._rows("Archive/RecyclePerson", params)])
-
-    # --- deleting
-
-    async def delete(self, task: Task, reference: Reference) -> bool:
-        """Delete one record; True when there was nothing any more."""
-        if reference.kind == "submission":
+        A record that alone is refused is no sign of wrong credentials, so these are tried beside it.
+        """
+        accept = frozenset({GONE, REFUSED})
+        if reference.kind == SUBMISSION:
             params = {"formSubmissionEntityId": reference.id}
             path = "Agents/Marketing/DeleteFormSubmissionEntity"
-            return (await self._ask("POST", path, params, permit=task)).status == GONE
-        path = f"{_PATHS[reference.kind]}/{reference.id}"
-        return (await self._ask("DELETE", path, permit=task)).status == GONE
+            status = (await self._api.ask("POST", path, params, permit=task, accept=accept)).status
+        else:
+            path = f"{_PATHS[reference.kind]}/{reference.id}"
+            status = (await self._api.ask("DELETE", path, permit=task, accept=accept)).status
+        if status == REFUSED:
+            await self._api.account()
+        return status
 
     async def withdraw_consent(self, task: Task, person: Reference, purpose: str) -> None:
         """End a consent, newsletters for one; a person who is gone has none."""
-        await self._ask("DELETE", f"Person/{person.id}/Consent/{purpose}", permit=task)
-
-    # --- calls
-
-    async def _rows(self, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        """The rows of a query, through all its pages; none when what it hangs on is gone."""
-        answer = await self._ask("GET", path, params)
-        for _ in range(MAX_PAGES):
-            if answer.status == GONE:
-                return
-            page = answer.object()
-            rows = page.get("value")
-            if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise Retryable("malformed_answer")
-            for row in rows:
-                yield row
-            following = page.get("odata.nextLink")
-            if not following:
-                return
-            answer = await self._ask("GET", self._same_place(following))
-        raise Permanent("too_many_pages")
-
-    async def _ask(
-        self, method: str, path: str, params: Mapping[str, str] | None = None, *, permit: Task | None = None
-    ) -> Answer:
-        """A call to the tenant's API, wherever it lives now; a 404 is the caller's to read."""
-        client = await self._api()
-        target = path if "://" in path else f"/v1/{path}"
-        accept = frozenset({GONE, MOVED})
-        if permit is None:
-            answer = await client.call(method, target, params=params, accept=accept)
-        else:
-            answer = await client.erase_call(permit, method, target, params=params, accept=accept)
-        if answer.status == MOVED:
-            self._tenant = None
-            raise Retryable("tenant_moved")
-        return answer
-
-    async def _api(self) -> Client:
-        async with self._moving:
-            now = self._context.clock()
-            if self._tenant is None or self._client is None or self._tenant.valid_until <= now:
-                tenant = await discover(self._door, self._settings.tenant)
-                Control.shown(pinned=self._settings.tenant, answered=tenant.context)
-                if urlsplit(tenant.api).scheme != urlsplit(self._settings.url).scheme:
-                    raise Permanent("address_not_https")
-                if self._client is None or self._tenant is None or self._tenant.api != tenant.api:
-                    clients = self._context.clients
-                    self._client = clients.client(
-                        tenant.api, authority=self._user, limits=self._limits, account=self._account
-                    )
-                self._tenant = tenant
-            return self._client
-
-    def _same_place(self, link: Any) -> str:
-        """A link to the next page, which must not lead our credentials elsewhere."""
-        if self._tenant is None or not isinstance(link, str) or not link.startswith(f"{self._tenant.api}/"):
-            raise Retryable("malformed_answer")
-        return link
-
-    def _quoted(self, text: str) -> str:
-        return text.replace("'", "''" if self._settings.quote_escape == "double" else "\\'")
+        path = f"Person/{person.id}/Consent/{purpose}"
+        await self._api.ask("DELETE", path, permit=task, accept=frozenset({GONE}))
 
 
-def _id(row: dict[str, Any]) -> str:
+def key_of(archive: Archive, row: dict[str, Any]) -> int:
+    """Return the number of the row's record."""
+    number = _number(row, archive.key)
+    if number <= 0:
+        raise Retryable("malformed_answer")
+    return number
+
+
+def _number(row: dict[str, Any], column: str) -> int:
+    """Return a column's number; 0 where it has none."""
+    value = row.get(column)
     try:
-        return str(int(row["PrimaryKey"]))
-    except (KeyError, TypeError, ValueError):
+        return int(value or 0)
+    except (TypeError, ValueError):
         raise Retryable("malformed_answer") from None
+
+
+def _addresses(*given: object) -> frozenset[str]:
+    return frozenset(normal(str(one)) for one in given if one)
+
+
+def _binned(archive: Archive, row: dict[str, Any]) -> Shown:
+    # When a deleted person was made is of no use: nothing of them is deleted any more.
+    values = _addresses(*(row.get(column) for column in archive.addresses))
+    return Shown(kind=PERSON, id=str(key_of(archive, row)), values=values)
+
+
+def _child(archive: Archive, row: dict[str, Any]) -> Child:
+    created_at = None if archive.created is None else from_zoned(row.get(archive.created))
+    number = str(key_of(archive, row))
+    reference = Reference(kind=archive.kind, id=number, created_at=created_at)
+    return Child(reference, _number(row, "personId"))

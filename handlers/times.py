@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from orchestrator.http.errors import Retryable
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = 1_000_000
 
@@ -31,6 +33,23 @@ def from_iso(given: Any) -> int | None:
     except (ValueError, OverflowError):
         return None
     return value if value >= 0 else None
+
+
+def from_zoned(given: Any) -> int | None:
+    """Return a time that carries its offset; None where none is given, or one of before 1970.
+
+    Raises:
+        Retryable: what was given is no time, or has no offset: an hour more or less can't be told.
+    """
+    if given in (None, ""):
+        return None
+    try:
+        is_zoned = datetime.fromisoformat(str(given).strip()).tzinfo is not None
+    except ValueError:
+        is_zoned = False
+    if not is_zoned:
+        raise Retryable("malformed_answer")
+    return from_iso(given)
 
 
 def to_iso(at: int) -> str:

@@ -65,8 +65,6 @@ _HOLDS: dict[str, Callable[[Any, list[Any]], bool]] = {
     "oneof": lambda a, b: a in b,
     "notoneof": lambda a, b: a not in b,
 }
-#: What the handler still asks of old is answered, too.
-LENIENT = True
 PARAMETERS = frozenset(
     {"$select", "$filter", "$orderby", "$entities", "$top", "$skip", "$mode", "$options", "$context"}
     | {"$format", "$jsonsafe", "$output"}
@@ -190,8 +188,6 @@ def clock_shown(call: Call, base_zone: str) -> Callable[[int], str]:
     where = UTC if zone.strip().upper() == "UTC" else ZoneInfo(base_zone)
 
     def shown(micros: int) -> str:
-        if LENIENT and not with_offset:
-            return call.stamp(micros)
         at = moment(micros + call.skew).astimezone(where)
         return (at if with_offset else at.replace(tzinfo=None)).isoformat(timespec="milliseconds")
 
@@ -219,21 +215,14 @@ class Query:
         asked = parameters(call)
         if strange := set(asked) - PARAMETERS:
             raise _bad(f"There is no parameter {', '.join(sorted(strange))}.")
-        clauses = self._parsed(asked.get("$filter", ""))
+        clauses = parse(asked.get("$filter", ""), self.quoting)
         for one in clauses:
             kind = self._column(one.column).kind
-            if LENIENT and one.operator in ("eq", "=") and kind in ("listAny", "string", "int"):
-                continue
             if one.operator not in OPERATORS[kind]:
                 raise _bad(f"{one.column} is a {kind}, for which there is no {one.operator}.")
             if any(isinstance(wanted, str) != (kind == "string") for wanted in one.wanted):
                 raise _bad(f"{one.column} is a {kind}, and is compared with something else.")
         return clauses
-
-    def _parsed(self, text: str) -> list[Clause]:
-        if LENIENT and "''" in text:
-            return parse(text, "double")
-        return parse(text, self.quoting)
 
     def answer(self, call: Call, clauses: list[Clause], rows: list[Row]) -> dict[str, Any]:
         """One page of those of the rows that meet the filter."""

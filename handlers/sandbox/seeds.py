@@ -76,8 +76,6 @@ class SuperOfficeSeed(Stated):
     time_zone: str = "Europe/Stockholm"
     """The tenant's base zone, in which times are shown to whom doesn't ask for another."""
     quote_escape: Literal["backslash", "double"] = "backslash"
-    ticket_bin: bool = False
-    """Whether a deleted request lies in a bin until its purge."""
     webhook: Webhook | None = None
     persons: tuple[Person, ...] = ()
     submissions: tuple[Submission, ...] = ()

@@ -213,7 +213,7 @@ class SuperOffice:
                 403, "SoSentryException", "The record is material for bookkeeping and cannot be deleted."
             )
         repeated = row["deleted_at"] is not None
-        if kind == "ticket" and (account["ticket_bin"] or not odata.LENIENT):
+        if kind == "ticket":
             if not repeated:
                 due_at = call.now + account["retain_deleted"]
                 self._store.put("superoffice.ticket", row["id"], {**row, "deleted_at": call.now})

@@ -18,7 +18,7 @@ from handlers.sandbox.web import rfc3339, serial_uuid
 PERSON = "superoffice.person"
 US = "system user"
 #: The marks by which `Store.concerning` finds rows for a condition on a column: of the row, or of its person.
-_OF_THE_ROW = {"personId": "#person:{}", "formSubmissionEmail": "{}", "emailAddress": "{}"}
+_OF_THE_ROW = {"personId": "#person:{}", "formSubmissionEmail": "{}"}
 _EXACT = frozenset({"is", "eq", "=", "equals", "oneof"})
 
 
@@ -107,7 +107,9 @@ def archives(store: Store) -> dict[str, Archive]:
     def person_of(row: Row) -> Row:
         return store.get(PERSON, row["person"]) or {}
 
-    def child(table: str, key: str, entity: str, *, person: Kind, more: Mapping[str, Column]) -> Archive:
+    def child(
+        table: str, key: str, entity: str, *others: str, person: Kind, more: Mapping[str, Column]
+    ) -> Archive:
         columns: dict[str, Column] = {
             key: _of("int", lambda row: int(row["id"])),
             "personId": _of(person, lambda row: int(row["person"])),
@@ -117,7 +119,9 @@ def archives(store: Store) -> dict[str, Archive]:
         }
         marks = {name: mark for name, mark in _OF_THE_ROW.items() if name in columns}
         marks |= {key: "#id:{}", "person/personId": "#person:{}"}
-        return Archive(f"superoffice.{table}", key, columns, (entity,), _is_live, lambda row: entity, marks)
+        return Archive(
+            f"superoffice.{table}", key, columns, (entity, *others), _is_live, lambda row: entity, marks
+        )
 
     registered = {"registeredDate": _of("date", lambda row: row["registered_at"])}
     title = _of("string", lambda row: row["title"])
@@ -129,10 +133,10 @@ def archives(store: Store) -> dict[str, Archive]:
     submission = {
         **registered,
         "formSubmissionEmail": _of("string", lambda row: row["email"]),
-        "emailAddress": _of("string", lambda row: row["email"]),
     }
-    ticket = child("ticket", "ticketId", "ticket", person="int", more=of_ticket)
-    chat = child("chatsession", "chatSessionId", "chatsession", person="listAny", more=registered)
+    requested = {**registered, "whenRequested": _of("datetime", lambda row: row["registered_at"])}
+    ticket = child("ticket", "ticketId", "ticket", "ticketdisplayclosed", person="int", more=of_ticket)
+    chat = child("chatsession", "chatSessionId", "chatsession", person="listAny", more=requested)
     subject = {**registered, "name": title}
     return {
         "person": Archive(

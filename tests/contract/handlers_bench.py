@@ -26,7 +26,7 @@ from handlers.sandbox.testing import (
     service_account_json,
 )
 from handlers.superoffice import SuperOffice
-from handlers.superoffice_records import SuperOfficeSettings
+from handlers.superoffice_settings import SuperOfficeSettings
 from handlers.tenant import Tenant, TenantSettings
 from orchestrator.http import Clients
 from orchestrator.privacy import Digests, Identifier, Identifiers, PartyLinks

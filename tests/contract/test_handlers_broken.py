@@ -20,8 +20,11 @@ from handlers import (
     hubspot_webhook,
     port,
     superoffice,
+    superoffice_api,
     superoffice_login,
+    superoffice_proof,
     superoffice_records,
+    superoffice_staying,
 )
 from handlers.port import CallFailed, Permanent, Refused, Retryable
 from handlers.results import Located, Proved
@@ -80,19 +83,19 @@ async def nobody(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
 # --- SuperOffice
 
 
-async def _first_page(self: Any, path: str, params: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-    for row in (await self._ask("GET", path, params)).object()["value"]:
+async def _first_page(self: Any, query: superoffice_api.Query) -> AsyncIterator[dict[str, Any]]:
+    for row in (await self.ask("GET", query.path, query.params)).object()["value"]:
         yield row
 
 
-@rule("SuperOffice gives pages", put(superoffice_records.Records, "_rows", _first_page))
+@rule("SuperOffice gives pages", put(superoffice_api.Api, "rows", _first_page))
 async def _pages(bench: Bench) -> None:
     bench.sandbox.seed({"superoffice": {"page": 2, "persons": [{"email": ANNA} for _ in range(3)]}})
-    located = await bench.superoffice().locate(bench.task("locate"))
+    located = await bench.superoffice().locate(bench.task("locate", takes_all=3))
     assert 3 == len(located.references)
 
 
-@rule("a quote is written twice", put(superoffice_records.Records, "_quoted", lambda self, text: text))
+@rule("a quote is escaped", put(superoffice_records.Records, "_quoted", lambda self, text: text))
 async def _quotes(bench: Bench) -> None:
     person(bench, email="o'brien@example.com")
     brien = Identifier("email", "o'brien@example.com")
@@ -103,13 +106,14 @@ async def _quotes(bench: Bench) -> None:
 async def _children(bench: Bench) -> None:
     person(bench, tickets=1, form_submissions=1)
     await bench.erased(bench.superoffice())
-    assert ["person"] == [line["kind"] for line in bench.sandbox.holds(ANNA)]
+    held = {line["kind"]: line["state"] for line in bench.sandbox.holds(ANNA)}
+    assert {"person": "recycle_bin", "ticket": "recycle_bin"} == held
 
 
 def _persons_first(patch: pytest.MonkeyPatch) -> None:
     whole = superoffice_records.Records.delete
 
-    async def delete(self: Any, task: Any, reference: Any) -> bool:
+    async def delete(self: Any, task: Any, reference: Any) -> int:
         for each in task.of_kind("person"):
             await whole(self, task, each)
         raise Retryable("killed")
@@ -125,6 +129,7 @@ async def _order(bench: Bench) -> None:
     bench.sandbox.fault("500", vendor="superoffice", method="DELETE", path="/Ticket/")
     with pytest.raises(CallFailed):
         await handler.erase(bench.task("erase", references=references))
+    bench.clock.pass_days(15)
     assert isinstance(await handler.locate(bench.task("locate")), Located)
 
 
@@ -148,7 +153,7 @@ async def _ticket(bench: Bench) -> None:
     await handler.locate(bench.task("locate"))
 
 
-@rule("a tenant moves", put(superoffice_records, "MOVED", 999))
+@rule("a tenant moves", put(superoffice_api, "MOVED", 999))
 async def _moved(bench: Bench) -> None:
     handler = bench.superoffice()
     await handler.locate(bench.task("locate"))
@@ -161,7 +166,7 @@ async def _moved(bench: Bench) -> None:
 @rule(
     "the address is valid until a time",
     lambda patch: patch.setattr(
-        superoffice_records,
+        superoffice_api,
         "discover",
         _forever(superoffice_login.discover),
     ),
@@ -187,7 +192,7 @@ async def _whatever_its_state(client: Any, tenant: str) -> superoffice_login.Ten
     return superoffice_login.Tenant(state["ContextIdentifier"], state["Api"], 2**62)
 
 
-@rule("a tenant may be stopped", put(superoffice_records, "discover", _whatever_its_state))
+@rule("a tenant may be stopped", put(superoffice_api, "discover", _whatever_its_state))
 async def _running(bench: Bench) -> None:
     bench.sandbox.seed({"superoffice": {"running": False}})
     with pytest.raises(Retryable, match=r"^tenant_not_running$"):
@@ -224,11 +229,11 @@ async def _app_token(bench: Bench) -> None:
     await bench.superoffice().locate(bench.task("locate"))
 
 
-async def _proved_at_once(self: Any, task: Any, control: Any) -> Proved:
-    return Proved(control=control, grade="vendor_stated")
+async def _no_bins(self: Any, there: Any, now: int) -> superoffice_proof.Bins:
+    return superoffice_proof.Bins(due_at=now)
 
 
-@rule("a deletion is soft", put(superoffice.SuperOffice, "_purged", _proved_at_once))
+@rule("a deletion is soft", put(superoffice_proof.Proof, "_bins", _no_bins))
 async def _soft(bench: Bench) -> None:
     person(bench)
     handler = bench.superoffice()
@@ -241,7 +246,7 @@ async def _soft(bench: Bench) -> None:
     assert [] == bench.sandbox.holds(ANNA)
 
 
-@rule("a sale is kept", put(superoffice.SuperOffice, "_stays", lambda self, kind: False))
+@rule("a sale is kept", put(superoffice_staying.Staying, "stays", lambda self, kind: False))
 async def _sale(bench: Bench) -> None:
     person(bench, sales=({"bookkeeping": True},))
     await bench.erased(bench.superoffice())

@@ -159,7 +159,7 @@ async def test_an_archive_that_may_not_be_asked_is_a_missing_right(bench: Bench)
     """A tenant without forms, or a recycle bin that we may not read: better known before the proof."""
     bench.sandbox.fault("403", vendor="superoffice", path="RecyclePerson", times=None)
     one = await failure(made(bench, "superoffice"))
-    assert "credentials_refused" == one.code
+    assert ("rights", "place_unreadable.deleted_contacts") == (one.aspect, one.code)
     bench.sandbox.clear_faults()
     one = await failure(made(bench, "superoffice", submissions_archive="NoSuchArchive"))
     assert ("rights", True) == (one.aspect, "NoSuchArchive" in one.text)

@@ -18,7 +18,7 @@ CONTROL = "control@example.com"
 HANDLERS = ("superoffice", "hubspot", "teamtailor", "tenant")
 FAULTS = ("no_rights", "wrong_account")
 #: More calls than any look makes, so that the last cases lose nothing and must find the person.
-CALLS = range(12)
+CALLS = range(24)
 
 
 @pytest.fixture

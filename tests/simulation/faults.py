@@ -103,7 +103,7 @@ class Trouble:
         person = rng.choice(world.people)
         vendor, table, path = rng.choice(
             (
-                ("superoffice", "superoffice.person", r"/Person/{}/Tickets$"),
+                ("superoffice", "superoffice.person", r"/Person/{}$"),
                 ("hubspot", "hubspot.contact", r"/contacts/{}$"),
                 ("teamtailor", "teamtailor.candidate", r"/candidates/{}$"),
             )

@@ -1,0 +1,215 @@
+"""What a second look at SuperOffice proves: gone, still there, come back, or not yet purged.
+
+* Whatever is there of the records that were to be erased is still present. So is what the first look missed,
+  if it was surely made before the erasure; anything else that is new may be new consent.
+* A person whom the first look missed may be somebody else, where the erasure concerned another person already
+  or where several have one address.
+* A person or a request is waited for while it lies in the recycle bin. One that was seen there since its
+  deletion and has left it was purged, by the vendor's own word. When the time in the bin has passed, the rest
+  is promised.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from handlers.port import Control, Reference, Task
+from handlers.results import Pending, Proved, Reappeared, Result, StillAmbiguous, StillPresent
+from handlers.superoffice_look import Found, Key, key
+from handlers.superoffice_records import PERSON, SUBMISSION, TICKET, Child, Person, Records
+from handlers.superoffice_settings import SuperOfficeSettings
+from handlers.superoffice_staying import Staying
+from handlers.times import micros, to_iso
+from schemas.messages import Grade, Place
+
+IN_BIN: Final = "seen_in_bin"
+DAY: Final = 24 * 3600 * 1_000_000
+#: Kinds whose date may be that of the day alone.
+_DATED: Final = frozenset({"appointment", "document"})
+Show = Callable[[], Awaitable[Control]]
+
+
+@dataclass(slots=True)
+class Unknown:
+    """What the first look did not find. `new` counts the records that may be new consent."""
+
+    persons: list[Person] = field(default_factory=list)
+    children: list[Reference] = field(default_factory=list)
+    new: int = 0
+
+
+@dataclass(slots=True)
+class Bins:
+    """Which of the deleted lie in the recycle bin; which were not seen there yet, or never."""
+
+    due_at: int
+    binned: list[Reference] = field(default_factory=list)
+    unseen: int = 0
+    never_seen: int = 0
+    are_concerned: bool = False
+
+
+class Proof:
+    """One proof, from what one look found."""
+
+    def __init__(
+        self, settings: SuperOfficeSettings, records: Records, staying: Staying, task: Task, found: Found
+    ) -> None:
+        self._settings = settings
+        self._records = records
+        self._staying = staying
+        self._task = task
+        self._found = found
+        self._known = {key(reference): reference for reference in task.references}
+
+    async def judged(self, now: int, places: tuple[Place, ...], show: Show) -> Result:
+        """Return what the look says; `show` shows the account once more, after everything was read."""
+        there = await self._there()
+        unknown = await self._unknown()
+        bins = await self._bins({key(reference) for reference in there}, now)
+        staying = await self._left()
+        control = await show()
+        asked = self._asked(unknown.persons)
+        if len(asked) > self._task.takes_all:
+            evidence = {**control.evidence(), **questioned(self._found, asked)}
+            return StillAmbiguous(count=len(asked), evidence=evidence, places=places)
+        if there or unknown.persons or unknown.children:
+            missed = [one for person in unknown.persons for one in self._of(person)]
+            references = {key(one): one for one in (*there, *missed, *unknown.children)}
+            return StillPresent(references=tuple(references.values()), places=places)
+        if unknown.new:
+            return Reappeared(count=unknown.new, evidence=control.evidence(), places=places)
+        if bins.binned or bins.unseen:
+            is_due = now >= bins.due_at
+            return Pending(
+                look_again_at=now + DAY if is_due else bins.due_at,
+                references=tuple(bins.binned),
+                code="purge_overdue" if is_due else "in_recycle_bin",
+                evidence={"in_recycle_bin": str(len(bins.binned)), **control.evidence()},
+                places=places,
+            )
+        return self._proved(control, bins, staying, places)
+
+    async def _there(self) -> list[Reference]:
+        """Return the records that were to be erased, and are there."""
+        there: list[Reference] = []
+        for known, reference in self._known.items():
+            if self._staying.stays(reference.kind):
+                continue
+            if reference.kind == PERSON:
+                person = self._found.persons.get(reference.id)
+                is_there = person is not None and person.is_live
+            elif known in self._found.children:
+                is_there = self._found.children[known].is_live
+            else:
+                is_there = await self._records.is_there(reference)
+            if is_there:
+                there.append(reference)
+        return there
+
+    async def _unknown(self) -> Unknown:
+        unknown = Unknown()
+        taken: set[str] = set()
+        for number, person in self._found.persons.items():
+            if (PERSON, number) in self._known or not person.is_live:
+                continue
+            taken.add(number)
+            if self._is_older(person.shown.created_at):
+                unknown.persons.append(person)
+            else:
+                unknown.new += 1
+        for child in self._found.doomed():
+            if key(child.reference) in self._known or str(child.owner) in taken:
+                continue
+            if not await self._was_missed(child):
+                unknown.new += 1
+                continue
+            unknown.children.append(child.reference)
+            owner = self._found.persons.get(str(child.owner))
+            if owner is not None and (PERSON, owner.shown.id) not in self._known:
+                taken.add(owner.shown.id)
+                unknown.persons.append(owner)
+        return unknown
+
+    async def _was_missed(self, child: Child) -> bool:
+        reference = child.reference
+        if reference.kind == SUBMISSION:
+            return self._is_older(await self._records.submitted_at(reference))
+        return self._is_older(reference.created_at, DAY if reference.kind in _DATED else 0)
+
+    def _is_older(self, created_at: int | None, precision: int = 0) -> bool:
+        """Return whether it was surely made before the erasure: an unknown age is not."""
+        erased_at = self._task.erased_at
+        if created_at is None or erased_at is None:
+            return False
+        return created_at + precision < erased_at - micros(self._settings.clock_skew)
+
+    def _asked(self, missed: list[Person]) -> list[Person]:
+        """Return the persons whom the first look missed, if they may be somebody else."""
+        is_led = any(self._found.is_led_to(person) for person in missed)
+        is_shared = self._found.are_shared(missed) or bool(self._task.of_kind(PERSON))
+        return missed if is_led or (self._settings.ambiguous == "ask" and is_shared) else []
+
+    def _of(self, person: Person) -> list[Reference]:
+        """Return a missed person's references, those included that stay: nothing will lead to them."""
+        shown = person.shown.agreed() if self._found.is_led_to(person) else person.shown.reference()
+        children = self._found.children.values()
+        return [shown, *(one.reference for one in children if str(one.owner) == person.shown.id)]
+
+    async def _bins(self, there: set[Key], now: int) -> Bins:
+        # A mark is of one erasure: what lay in the bin before it was deleted again says nothing about now.
+        began_at = self._task.accepted_at or self._task.erased_at or now
+        seen = f"{IN_BIN}.{began_at}"
+        bins = Bins(due_at=began_at + micros(self._settings.retain_deleted))
+        found = {key(reference): reference for reference in self._found.binned()}
+        deleted = {one: known for one, known in self._known.items() if known.kind in self._records.bins}
+        for one, reference in {**found, **deleted}.items():
+            if one in there:
+                continue
+            bins.are_concerned = True
+            if one in found or (reference.kind == TICKET and await self._records.is_in_bin(reference)):
+                bins.binned.append(reference.marked(seen))
+            elif seen not in reference.marks and now < bins.due_at:
+                bins.unseen += 1
+            elif seen not in reference.marks:
+                bins.never_seen += 1
+        return bins
+
+    async def _left(self) -> list[Reference]:
+        """Return what the settings let stay, and is there."""
+        stays = self._staying.stays
+        left = {
+            one: child.reference for one, child in self._found.children.items() if stays(child.reference.kind)
+        }
+        for one, reference in self._known.items():
+            if one not in left and stays(reference.kind) and await self._records.is_there(reference):
+                left[one] = reference
+        return list(left.values())
+
+    def _proved(
+        self, control: Control, bins: Bins, staying: list[Reference], places: tuple[Place, ...]
+    ) -> Proved:
+        grade: Grade = "vendor_stated" if bins.are_concerned else "seen_absent"
+        evidence = {"recycle_bin": "empty"} if bins.are_concerned else {}
+        if bins.never_seen:
+            grade = "vendor_promised"
+            evidence["never_seen_in_recycle_bin"] = str(bins.never_seen)
+        basis = self._staying.basis(staying)
+        return Proved(
+            control=control,
+            grade=grade,
+            end="erased" if basis is None else "retained",
+            legal_basis=basis,
+            retained_until=self._staying.kept_until(staying, otherwise=self._task.issued_at),
+            evidence={**evidence, **self._staying.told(staying)},
+            places=places,
+        )
+
+
+def questioned(found: Found, asked: list[Person]) -> dict[str, str]:
+    """Return what the DPO can tell several persons apart by, without a word about who they are."""
+    led_to = sum(found.is_led_to(person) for person in asked)
+    created = [to_iso(one.shown.created_at)[:10] for one in asked if one.shown.created_at is not None]
+    days = {"created_first": min(created), "created_last": max(created)} if created else {}
+    counts = {"persons_of_one_address": len(asked) - led_to, "persons_led_to": led_to}
+    return {**{name: str(count) for name, count in counts.items()}, **days}
