@@ -8,6 +8,8 @@
 * The address for its answer names the attempt that first passed on these identities, so that an instruction
   about fewer of them can be told.
 * Then the tenant's data API looks, erases by record id, and looks again, in the one tenant that is pinned.
+  Before it erases, the records are read once more: one that nothing of the person's leads to any more is not
+  erased, and the DPO is asked about it after the look that follows.
 * Who is known by hashes alone, and not found, is not identifiable: a hash of the same address in another
   writing is another hash, so that it proves no absence. A product that compares no hashes is asked for none.
 * When it is proved, the controller is told.
@@ -18,8 +20,9 @@
 """
 
 import json
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
@@ -27,12 +30,13 @@ from pydantic import Field, StringConstraints
 from handlers.agency_answer import token
 from handlers.checking import Finding, control_gap, control_look, examine
 from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
-from handlers.places import DeclaredPlace
-from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Retryable, Task
+from handlers.places import NO_IDENTIFIER, DeclaredPlace, Search
+from handlers.port import CallbackBody, Permanent, Reference, Refused, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
     Absent,
     Accepted,
+    Ambiguous,
     AwaitingParty,
     Instructed,
     Located,
@@ -42,24 +46,24 @@ from handlers.results import (
     Reappeared,
     Received,
     Result,
+    StillAmbiguous,
     StillPresent,
 )
-from handlers.times import from_iso, micros
+from handlers.shown import told_apart
+from handlers.tenant_records import CLEAR, HASHED, RECORD, RECORDS, Look, Records, Row
+from handlers.times import micros
 from orchestrator.http import Client, Guard, StaticAuthority
-from orchestrator.privacy import Identifiers, InvalidLink
+from orchestrator.privacy import InvalidLink
 from orchestrator.privacy.signatures import SignatureRefused, check_signature
 from orchestrator.secret import SecretRef
 from orchestrator.settings.values import Address, Domain, Duration
-from schemas.messages import Token
+from schemas.messages import Place, Token
 
 TokenHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 REQUEST = "opendsr_request"
 #: How a reference to a request that was passed on is marked with the attempt that did so.
 _ATTEMPT = "attempt:"
-RECORD = "record"
-
-_CLEAR = ("email", "phone", "customer_id", "tenant_user_id")
-_HASHED = ("email_sha256", "customer_id_sha256")
+NOT_INSTRUCTED = "not_instructed"
 
 
 class TenantSettings(HandlerSettings):
@@ -97,6 +101,12 @@ class TenantSettings(HandlerSettings):
     """For a controller on our own network: lifts the demand for https and a public address."""
     control_email: Address | None = None
     """The address of a person planted in the tenant, who must be found before an absence counts."""
+    ambiguous: Literal["ask", "all"] = "ask"
+    """Records of several people with one identity: ask the DPO, who decides for all of them, or erase
+    "all"."""
+    clock_skew: Duration = timedelta(minutes=5)
+    """By how much the product's clock and ours may differ. A record that was made around the erasure, or
+    whose age is unknown, may be new consent: the DPO is asked."""
     remind_after: Duration = timedelta(days=7)
     """When a controller that hasn't answered is asked again."""
     link_lifetime: Duration = timedelta(days=180)
@@ -120,13 +130,13 @@ class Tenant:
     Settings: ClassVar[type[TenantSettings]] = TenantSettings
     places: ClassVar[tuple[DeclaredPlace, ...]] = (
         DeclaredPlace(
-            name="records",
+            name=RECORDS,
             title={
                 "en": "records in the product",
                 "sv": "uppgifter i produkten",
                 "nb": "opplysninger i produktet",
             },
-            by=frozenset((*_CLEAR, *_HASHED)),
+            by=frozenset((*CLEAR, *HASHED)),
         ),
     )
 
@@ -134,9 +144,14 @@ class Tenant:
         self._settings = settings
         self._context = context
         api_token, controller_token = settings.api_token, settings.controller_token
-        self._api = context.clients.client(
-            settings.api_url,
-            authority=StaticAuthority(lambda: {"Authorization": f"Bearer {api_token.read()}"}),
+        self._records = Records(
+            context.clients.client(
+                settings.api_url,
+                authority=StaticAuthority(lambda: {"Authorization": f"Bearer {api_token.read()}"}),
+            ),
+            tenant=settings.tenant,
+            kinds=(*CLEAR, *HASHED) if settings.hashed_identities else CLEAR,
+            control_email=settings.control_email,
         )
         guard = Guard(hosts=settings.controller_hosts, allow_private=settings.allow_private_address)
         self._controller: Client = context.clients.client(
@@ -151,17 +166,25 @@ class Tenant:
         self._check_tenant(task)
         if not _is_instructed(task):
             return await self._pass_on(task)
-        identities = self._identities(task.identifiers)
-        if not identities:
-            return NotIdentifiable(missing=("email",))
-        control = await self._control()
-        found = await self._post("locate", {"identities": identities}, "records")
-        if not found:
-            control = await self._control()
-            if any(one.kind in _HASHED for one in task.identifiers):
-                return NotIdentifiable(missing=("email",))
-            return Absent(control=control, evidence=await self._tell(task, "nothing_held"))
-        return Located(references=tuple(found), evidence=control.evidence())
+        if not self._records.usable(task):
+            return NotIdentifiable(missing=("email",), places=self._unsearched(task, NO_IDENTIFIER))
+        await self._records.control()
+        look = await self._records.look(task, anew=False)
+        # Shown again after the look: rights that were lost meanwhile make the list too short.
+        control = await self._records.control()
+        places = self._searched(task)
+        shared = self._shared(look, look.theirs.values())
+        if len(shared) + len(look.changed) > task.takes_all:
+            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
+            count = len(shared) + len(look.changed)
+            return Ambiguous(count=count, evidence=evidence, places=places)
+        found = [row.reference() for row in look.theirs.values()]
+        found += [row.agreed() for row in look.changed.values()]
+        if found:
+            return Located(references=tuple(found), evidence=control.evidence(), places=places)
+        if any(one.kind in HASHED for one in task.identifiers):
+            return NotIdentifiable(missing=("email",), places=places)
+        return Absent(control=control, evidence=await self._tell(task, "nothing_held"), places=places)
 
     async def erase(self, task: Task) -> Result:
         self._check_tenant(task)
@@ -170,34 +193,58 @@ class Tenant:
         records = [reference.id for reference in task.of_kind(RECORD)]
         if not records:
             raise Permanent("nothing_to_erase")
-        await self._account()
-        content = {"records": records}
-        answer = (await self._api.erase_call(task, "POST", "/subjects/erase", json=content)).object()
-        erased, gone = answer.get("erased"), answer.get("missing")
-        if not isinstance(erased, list) or not isinstance(gone, list) or {*erased, *gone} != set(records):
-            raise Retryable("malformed_answer")
+        await self._records.account()
+        changed = (await self._records.look(task, anew=True)).changed
+        doomed = [id_ for id_ in records if id_ not in changed]
+        repeated = await self._records.erase(task, doomed) if doomed else 0
+        counts = {"repeated": repeated, "records_changed": len(changed)}
         return Accepted(
-            erased=len(records),
+            erased=len(doomed),
             prove_at=self._context.clock(),
-            evidence={"repeated": str(len(gone))} if gone else {},
+            evidence={name: str(count) for name, count in counts.items() if count},
         )
 
     async def prove(self, task: Task) -> Result:
         self._check_tenant(task)
-        control = await self._control()
+        await self._records.control()
+        look = await self._records.look(task, anew=True)
+        control = await self._records.control()
+        places = self._searched(task)
         known = {reference.id for reference in task.of_kind(RECORD)}
-        content = {"records": sorted(known), "identities": self._identities(task.identifiers)}
-        there: list[Reference] = []
-        new: list[Reference] = []
-        for record in await self._post("prove", content, "present"):
-            newer = task.erased_at is not None and (record.created_at or 0) > task.erased_at
-            (new if newer and record.id not in known else there).append(record)
+        skew = micros(self._settings.clock_skew)
+        newer = {
+            id_
+            for id_, row in look.theirs.items()
+            if id_ not in known and not row.is_surely_older(task.erased_at, skew)
+        }
+        older = [row for id_, row in look.theirs.items() if id_ not in newer]
+        decided = {look.person_of(row) for row in older if row.id in known}
+        shared = {who: row for who, row in self._shared(look, older).items() if who not in decided}
+        there = tuple(row.reference() for row in older if look.person_of(row) not in shared)
         if there:
-            return StillPresent(references=tuple(there))
-        if new:
-            return Reappeared(count=len(new), evidence=control.evidence())
-        control = await self._control()
-        return Proved(control=control, grade="seen_absent", evidence=await self._tell(task, "erased"))
+            return StillPresent(references=there, places=places)
+        if shared or look.changed:
+            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
+            count = len(shared) + len(look.changed)
+            return StillAmbiguous(count=count, evidence=evidence, places=places)
+        if newer:
+            return Reappeared(count=len(newer), evidence=control.evidence(), places=places)
+        evidence = await self._tell(task, "erased")
+        return Proved(control=control, grade="seen_absent", evidence=evidence, places=places)
+
+    def _shared(self, look: Look, rows: Iterable[Row]) -> dict[str, Row]:
+        """The people whom the DPO has to be asked about, because they share an identity."""
+        return {} if self._settings.ambiguous == "all" else look.sharing(rows)
+
+    def _searched(self, task: Task) -> tuple[Place, ...]:
+        search = Search(self.places, task.identifiers)
+        search.looked(RECORDS, self._records.usable(task))
+        return search.report()
+
+    def _unsearched(self, task: Task, reason: str) -> tuple[Place, ...]:
+        search = Search(self.places, task.identifiers)
+        search.skipped(RECORDS, reason)
+        return search.report()
 
     async def receive(self, callback: CallbackBody) -> Received:
         if callback.token is None or self._context.links is None:
@@ -247,7 +294,7 @@ class Tenant:
         if self._context.links is None:
             raise Permanent("links_not_configured")
         if not identities_of(task.identifiers):
-            return NotIdentifiable(missing=("email",))
+            return NotIdentifiable(missing=("email",), places=self._unsearched(task, NO_IDENTIFIER))
         id_ = subject_request_id(task)
         sent = next((one for one in task.of_kind(REQUEST) if one.id == id_), None)
         submitted_at = task.issued_at if sent is None or sent.created_at is None else sent.created_at
@@ -267,6 +314,7 @@ class Tenant:
         return AwaitingParty(
             remind_at=self._context.clock() + micros(self._settings.remind_after),
             references=(kept,) if sent is None else (),
+            places=self._unsearched(task, NOT_INSTRUCTED),
             evidence={"asked": asked, **({"repeated": "1"} if answer.status == 409 else {})},
         )
 
@@ -295,7 +343,10 @@ class Tenant:
     async def check(self) -> tuple[Finding, ...]:
         control_email = self._settings.control_email
         return await examine(
-            [("account", self._account), *control_look(control_email, self._control)],
+            [
+                ("account", self._records.account),
+                *control_look(control_email, self._records.control),
+            ],
             settings={
                 "reachable": ("api_url",),
                 "credentials": ("api_token",),
@@ -308,36 +359,9 @@ class Tenant:
             },
         )
 
-    # --- the tenant's data
-
     def _check_tenant(self, task: Task) -> None:
         if task.tenant is not None and task.tenant != self._settings.tenant:
             raise Permanent("wrong_tenant")
-
-    async def _account(self) -> str:
-        answered = str((await self._api.call("GET", "/account")).object().get("tenant") or "")
-        Control.shown(pinned=self._settings.tenant, answered=answered)
-        return answered
-
-    async def _control(self) -> Control:
-        answered = await self._account()
-        record_found: bool | None = None
-        if self._settings.control_email is not None:
-            content = {"identities": [{"type": "email", "value": self._settings.control_email}]}
-            record_found = bool(await self._post("locate", content, "records"))
-        return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
-
-    def _identities(self, identifiers: Identifiers) -> list[dict[str, str]]:
-        """Those by which the product can find somebody."""
-        kinds = (*_CLEAR, *_HASHED) if self._settings.hashed_identities else _CLEAR
-        return [{"type": one.kind, "value": one.value} for one in identifiers if one.kind in kinds]
-
-    async def _post(self, verb: str, content: dict[str, Any], field: str) -> list[Reference]:
-        rows = (await self._api.call("POST", f"/subjects/{verb}", json=content)).object().get(field)
-        if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get("id") for row in rows):
-            raise Retryable("malformed_answer")
-        found = {str(row["id"]): from_iso(row.get("created_at")) for row in rows}
-        return [Reference(kind=RECORD, id=id_, created_at=at) for id_, at in found.items()]
 
 
 def _is_instructed(task: Task) -> bool:

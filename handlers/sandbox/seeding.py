@@ -265,6 +265,15 @@ def _tenant(store: Store, seed: TenantSeed, now: int, ids: Ids) -> None:
         values = [normal(identity.value) for identity in record.identities]
         about = [*values, *(mark(identity.type, identity.value) for identity in record.identities)]
         for key, kind in [(record.id, record.type), *((child.id, child.type) for child in record.children)]:
-            row = {"id": key, "account": seed.tenant, "type": kind, "created_at": created_at, "about": about}
+            row = {
+                "id": key,
+                "account": seed.tenant,
+                "type": kind,
+                "created_at": created_at,
+                "identities": [identity.model_dump() for identity in record.identities],
+                "parent": None if key == record.id else record.id,
+                "person": record.person,
+                "about": about,
+            }
             store.put("tenant.record", f"{seed.tenant}:{key}", row)
             ids.setdefault("tenant.record", []).append(key)

@@ -205,6 +205,7 @@ class TenantRecord(Stated):
     type: str = "user"
     identities: tuple[Identity, ...]
     children: tuple[TenantChild, ...] = ()
+    person: str | None = None
     created_at: int | None = None
 
 

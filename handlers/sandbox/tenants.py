@@ -6,10 +6,12 @@
     POST …/subjects/erase    {records: [id]} -> {erased: [id], missing: [id]}
     POST …/subjects/prove    {records: [id], identities: […]} -> {present: [{id, type, created_at}]}
 
-A record's children are records of their own: located with it, and erased only when named. `present`
-holds the records named that still exist and any others that the identities find. `created_at` is RFC
-3339. A type that ends in `_sha256` finds whoever has a value whose hash, trimmed and in lower case, is the
-one given; a type that is not known finds nobody. Errors are `{"error": {"code", "message"}}`.
+A record's children are records of their own: located with it, and erased only when named. A record shows
+its own `identities`, of the types that were asked for, or the `parent` that it hangs on; and whose it is
+(`person`), if the seed says so. `present` holds the records named that still exist and any others that the
+identities find. `created_at` is RFC 3339. A type that ends in `_sha256` finds whoever has a value
+whose hash, trimmed and in lower case, is the one given; a type that is not known finds nobody. Errors are
+`{"error": {"code", "message"}}`.
 """
 
 import hashlib
@@ -53,9 +55,8 @@ class Tenants:
                 return document(200, {"tenant": holder})
             case "POST", ["subjects", "locate"]:
                 asked = self._asked(call, "identities")
-                return document(
-                    200, {"records": [self._shown(call, row) for row in self._found(call, holder, asked)]}
-                )
+                found = self._found(call, holder, asked)
+                return document(200, {"records": [self._shown(call, row, asked) for row in found]})
             case "POST", ["subjects", "erase"]:
                 return self._erase(call, holder)
             case "POST", ["subjects", "prove"]:
@@ -63,7 +64,8 @@ class Tenants:
                 rows = {row["id"]: row for row in self._found(call, holder, asked)}
                 named = [self._row(call, holder, key) for key in asked["records"]]
                 present = {**{row["id"]: row for row in named if row}, **rows}
-                return document(200, {"present": [self._shown(call, row) for row in present.values()]})
+                shown = [self._shown(call, row, asked) for row in present.values()]
+                return document(200, {"present": shown})
         raise _refusal(404, "no_such_resource")
 
     def _asked(self, call: Call, *names: str) -> dict[str, Any]:
@@ -107,8 +109,18 @@ class Tenants:
             if one.startswith(begin) and _sha256(one.removeprefix(begin)) == normal(value)
         ]
 
-    def _shown(self, call: Call, row: Row) -> dict[str, Any]:
-        return {"id": row["id"], "type": row["type"], "created_at": call.stamp(row["created_at"])}
+    def _shown(self, call: Call, row: Row, asked: dict[str, Any]) -> dict[str, Any]:
+        shown = {"id": row["id"], "type": row["type"], "created_at": call.stamp(row["created_at"])}
+        if row["person"] is not None:
+            shown["person"] = row["person"]
+        if row["parent"] and self._store.get(RECORD, f"{row['account']}:{row['parent']}") is not None:
+            return {**shown, "parent": row["parent"]}
+        identities = list(row["identities"])
+        for type_ in {one["type"] for one in asked["identities"]}:
+            kind, of_hashes, _ = type_.partition("_sha256")
+            own = [one["value"] for one in row["identities"] if of_hashes and one["type"] == kind]
+            identities += [{"type": type_, "value": _sha256(normal(value))} for value in own]
+        return {**shown, "identities": identities}
 
     def _erase(self, call: Call, holder: str) -> Reply:
         erased, absent = [], []

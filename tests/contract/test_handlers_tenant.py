@@ -103,7 +103,8 @@ async def test_a_hash_that_matches_nothing_is_never_nothing_held(
     asked: dict[str, Any] = {"system": SYSTEM, "instruction": "erase"}
     other = hashed("anna.ek@example.com")
     result = await handler.locate(bench.task("locate", *clear, other, **asked))
-    assert NotIdentifiable(missing=("email",)) == result
+    assert isinstance(result, NotIdentifiable)
+    assert ("email",) == result.missing
     assert [] == bench.effects("controllers", "confirmation_received")
 
 
@@ -111,7 +112,8 @@ async def test_a_product_that_compares_no_hashes_is_asked_for_none(bench: Bench)
     """Even for one that it holds: what it doesn't know it might refuse, or take for something else."""
     asked: dict[str, Any] = {"system": SYSTEM, "instruction": "erase"}
     result = await bench.tenant().locate(bench.task("locate", hashed(ANNA), **asked))
-    assert NotIdentifiable(missing=("email",)) == result
+    assert isinstance(result, NotIdentifiable)
+    assert ("email",) == result.missing
 
 
 async def test_asking_again_is_the_same_request(bench: Bench) -> None:
