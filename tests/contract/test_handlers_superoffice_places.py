@@ -270,6 +270,20 @@ async def test_a_record_never_seen_in_the_bin_is_promised_at_best(bench: Bench) 
     assert ("vendor_promised", "1") == (proved.grade, proved.evidence["never_seen_in_recycle_bin"])
 
 
+async def test_a_slow_look_does_not_make_a_purge_overdue(bench: Bench) -> None:
+    """The row was in the bin in its time; when the look has ended, that is over. It is looked for at once."""
+    person(bench)
+    handler = bench.superoffice()
+    references = await bench.erased(handler)
+    erased_at = bench.clock()
+    bench.clock.pass_seconds(14 * 86_400 - 10)
+    # The ticket of the login is renewed first; the bin is read, and what follows takes its time.
+    bench.sandbox.fault("slow", vendor="superoffice", path="FormSubmission", seconds=20)
+    pending = await handler.prove(bench.task("prove", references=references, erased_at=erased_at))
+    assert isinstance(pending, Pending)
+    assert ("in_recycle_bin", erased_at + 14 * DAY) == (pending.code, pending.look_again_at)
+
+
 async def test_what_has_no_bin_is_seen_to_be_gone(bench: Bench) -> None:
     """A form submission goes at once: it needs no word of the vendor's."""
     bench.sandbox.seed({"superoffice": {"submissions": [{"email": ANNA}]}})
