@@ -175,7 +175,7 @@ class Draft:
                 not_after=not_after,
                 reminder=reminder,
                 erased_at=step.erased_at,
-                accepted_at=step.accepted_at,
+                accepted_at=step.erased_at if verb == "prove" and not step.accepted_at else step.accepted_at,
                 found=step.found,
                 instruction=self._instruction(step),
                 takes_all=takes_all,

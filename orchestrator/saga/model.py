@@ -191,8 +191,10 @@ class Step:
 
     `attempt` numbers commands, rising over all verbs; `command_id` is the latest. `failures` counts failed
     attempts in a row at one verb, `expiries` commands that lay too long in a row; `reopened` how often a
-    proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance: a
-    record newer than that may be new consent. `accepted_at` is the latest: the looks again count from it.
+    proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance, of
+    whatever part: a record newer than that may be new consent. `accepted_at` is the latest one of all that is
+    known, while it stands: the looks again count from it. `erases_from` is the first attempt since something
+    was last found to be erased: the vendor's yes to an earlier one is about less.
     `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
     step was last begun anew: what is answered to an earlier one is about less. `instruction` is the
     controller's. `references` are of the person's records; `carried` counts those that the latest accepted
@@ -222,6 +224,7 @@ class Step:
     notes: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None
     accepted_at: int | None = None
+    erases_from: int = 0
     asked_at: int | None = None
     asked_from: int = 0
     answered_at: int | None = None

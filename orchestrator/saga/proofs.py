@@ -17,6 +17,7 @@ from orchestrator.saga.steps import (
     ask_whose,
     await_proof,
     end,
+    erased_by,
     fresh,
     is_ambiguous,
     is_current,
@@ -37,8 +38,7 @@ def accepted(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     state = step.state
     wanted = not isinstance(state, AwaitingDecision) or state.reason in ("failed", "instruction_conflict")
-    superseded = step.erased_at is not None and not is_current(step, event)
-    if verb_of(step) != "erase" or not wanted or superseded:
+    if verb_of(step) != "erase" or not wanted or confirmed.attempt < step.erases_from:
         return step
     if isinstance(state, AwaitingDecision) and state.reason == "instruction_conflict":
         draft.escalate("refused_late", step.system)
@@ -49,8 +49,8 @@ def accepted(draft: Draft, step: Step, event: Event) -> Step:
 
 def _marked_erased(draft: Draft, step: Step, event: Confirmed) -> Step:
     at = min(event.occurred_at, draft.now)
-    erased_at = step.erased_at if step.erased_at is not None else at
-    return replace(fresh(step), erased_at=erased_at, accepted_at=at, carried=len(step.references), rounds=0)
+    step = erased_by(fresh(step), at)
+    return replace(step, accepted_at=max(step.accepted_at or 0, at), carried=len(step.references), rounds=0)
 
 
 def party_erased(draft: Draft, step: Step, event: Event) -> Step:
@@ -87,9 +87,10 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
     schedule = plan_of(draft, step).look_again
     is_early = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
     step = replace(fresh(step), rounds=step.rounds + (not is_early), grade=confirmed.grade)
-    # The schedule counts from an acceptance; a proof that follows none has nothing to wait for.
-    if step.accepted_at is not None and step.rounds < len(schedule):
-        return await_proof(draft, step, None)
+    if step.rounds < len(schedule):
+        # Where no acceptance stands, the schedule counts from the first look that found nothing.
+        since = draft.now if step.accepted_at is None else step.accepted_at
+        return await_proof(draft, replace(step, accepted_at=since), None)
     ended = Ended(
         end=confirmed.end or "erased",
         at=draft.now,
@@ -144,7 +145,7 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
             return step
         if isinstance(state, Ended) and step.erased_at is not None:
             return draft.issue(fresh(step), "prove")
-    step = replace(step, accepted_at=None)
+    step = replace(step, accepted_at=None, erases_from=step.attempt + 1)
     if is_ambiguous(confirmed):
         return ask_whose(draft, step, confirmed)
     step = replace(fresh(step), reopened=step.reopened + 1, rounds=0, grade=None)

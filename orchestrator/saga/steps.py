@@ -89,6 +89,8 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     facts = {f"{prefix}.{name}": value for name, value in sorted(event.evidence.items())}
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
+        if event.kind == "accepted" and event.attempt >= step.asked_from:
+            step = erased_by(step, min(event.occurred_at, draft.now))
     return replace(
         step,
         outstanding=outstanding,
@@ -98,6 +100,11 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         erased=max(step.erased, event.erased),
         evidence={**step.evidence, **facts},
     )
+
+
+def erased_by(step: Step, at: int) -> Step:
+    """Something was erased then; the earliest time tells what is newer."""
+    return replace(step, erased_at=at if step.erased_at is None else min(step.erased_at, at))
 
 
 def _with_places(step: Step, event: Confirmed) -> Step:
@@ -214,6 +221,7 @@ def _anew(step: Step) -> Step:
     return replace(
         fresh(step),
         asked_from=step.attempt + 1,
+        erases_from=step.attempt + 1,
         erased_at=None,
         accepted_at=None,
         carried=0,
@@ -253,6 +261,9 @@ def located(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if is_ambiguous(confirmed):
         return ask_whose(draft, step, confirmed)
+    if confirmed.references is not None and confirmed.references not in step.references:
+        # Seen after an erasure.
+        return draft.issue(fresh(step), "prove")
     return _erase(draft, fresh(step))
 
 

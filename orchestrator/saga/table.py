@@ -49,7 +49,7 @@ _FAILURES: dict[str, Row] = {
     "expired": Row(steps.expired, ("retrying", "awaiting_decision")),
 }
 _LOOKS: dict[str, Row] = {
-    "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
+    "located": Row(steps.located, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
     "cannot_look": Row(steps.cannot_look, ("erasing", "awaiting_party")),
     "not_identifiable": Row(
         steps.not_identifiable,
@@ -150,7 +150,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "awaiting_party": {
         **_PARTY,
         **_ACCEPTED,
-        "located": Row(steps.found_while_asking, ("erasing", "awaiting_decision")),
+        "located": Row(steps.found_while_asking, ("erasing", "proving", "awaiting_decision")),
         "still_present": Row(steps.found_while_asking, ("erasing",)),
         "timer": Row(parties.remind_party, ("awaiting_decision",)),
         "failed": Row(steps.failed, ("awaiting_decision",)),
@@ -158,7 +158,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_ALWAYS,
     },
     "awaiting_subject": {
-        "located": Row(steps.located, ("erasing", "awaiting_party", "awaiting_decision")),
+        "located": Row(steps.located, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
         "timer": Row(steps.give_up_on_subject, ("ended", "erasing", "awaiting_party")),
         "retry": Row(steps.look_anew, ("locating",)),
         **_WAIVE,

@@ -90,6 +90,58 @@ def test_the_first_erasures_yes_over_a_refusal_is_told_and_settles_nothing() -> 
     assert "awaiting_decision" == world.status("tenant")
 
 
+def test_the_yes_to_the_first_erasure_does_not_answer_the_one_after_a_proof() -> None:
+    """The proof found the records still there, and its handler names none: the first yes came before that."""
+    world = started(CRM)
+    world.erase("crm")
+    world.answer("crm", "still_present", references=None)
+    world.tick()
+    world.answer("crm", "accepted", attempt=2, erased=3)
+    assert ("erasing", None) == (world.status("crm"), world.step("crm").accepted_at)
+
+
+def test_a_late_yes_to_an_attempt_that_carried_all_counts_while_the_next_one_is_out() -> None:
+    """It says that what the next one asks for has been done."""
+    world = started(CRM)
+    world.answer("crm", "located")
+    world.answer("crm", "failed", code="timeout", retryable=True)
+    world.tick()
+    world.answer("crm", "accepted", attempt=2)
+    assert "proving" == world.status("crm")
+
+
+@pytest.mark.parametrize("is_part", [False, True])
+def test_the_earliest_yes_tells_what_is_newer(is_part: bool) -> None:
+    """It is read last, and was the first: a record made between the two may be new consent. So may one made
+    after a part was erased.
+    """
+    world = started(CRM)
+    world.answer("crm", "located")
+    first = world.now = world.now + HOUR
+    world.until(world.now + 2 * DAY)
+    if is_part:
+        world.answer("crm", "located", attempt=1, references=b"more", occurred_at=first)
+    else:
+        world.dpo("retry", "no_answer")
+    world.answer("crm", "accepted")
+    world.answer("crm", "accepted", attempt=2, occurred_at=first)
+    assert first == world.step("crm").erased_at
+
+
+def test_records_seen_after_an_erasure_are_told_from_new_ones_first() -> None:
+    """The DPO has the address put right, and the look finds one: it may be newer, which only a proof tells."""
+    world = started(CRM)
+    world.erase("crm")
+    world.answer("crm", "still_present", found=2, references=None, code="ambiguous_match")
+    world.now += HOUR
+    world.dpo("retry", "ambiguous")
+    world.answer("crm", "located", references=b"the one")
+    assert "proving" == world.status("crm")
+    world.answer("crm", "still_present", references=b"older")
+    world.tick()
+    assert ("erase", b"older") == (world.command("crm").verb, world.command("crm").references[-1])
+
+
 # --- a proof ---
 
 
