@@ -129,7 +129,7 @@ def test_the_earliest_yes_tells_what_is_newer(is_part: bool) -> None:
 
 
 def test_records_seen_after_an_erasure_are_told_from_new_ones_first() -> None:
-    """The DPO has the address put right, and the look finds one: it may be newer, which only a proof tells."""
+    """The DPO has the address put right, and the look finds one. Whether it is newer only a proof tells."""
     world = started(CRM)
     world.erase("crm")
     world.answer("crm", "still_present", found=2, references=None, code="ambiguous_match")
