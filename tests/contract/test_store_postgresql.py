@@ -28,6 +28,7 @@ from orchestrator.store.store import Store
 from orchestrator.store.tables import inbox, metadata
 from tests.contract.store_keys_suite import KeysSuite, RetentionSuite
 from tests.contract.store_suite import NOW, StoreSuite
+from tests.contract.store_upkeep_suite import UpkeepSuite
 from tests.integration.postgresql_server import connect, new_database
 
 
@@ -59,6 +60,10 @@ class TestKeys(KeysSuite):
 
 class TestRetention(RetentionSuite):
     """What every store forgets."""
+
+
+class TestUpkeep(UpkeepSuite):
+    """What every store keeps apart."""
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 
 from tests.contract.store_keys_suite import KeysSuite, RetentionSuite
 from tests.contract.store_suite import StoreSuite
+from tests.contract.store_upkeep_suite import UpkeepSuite
 
 
 @pytest.fixture
@@ -25,3 +26,7 @@ class TestKeys(KeysSuite):
 
 class TestRetention(RetentionSuite):
     """What every store forgets."""
+
+
+class TestUpkeep(UpkeepSuite):
+    """What every store keeps apart."""

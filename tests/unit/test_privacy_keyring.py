@@ -83,6 +83,14 @@ def test_a_wrapped_key_is_for_its_request_and_generation() -> None:
         assert (None, None) == (caught.value.__cause__, caught.value.__context__)
 
 
+def test_a_generations_number_counts_though_its_key_came_twice() -> None:
+    """Somebody has pasted the same key for two generations: what one of them wrapped is not the other's."""
+    twice = f"1:{base64_of(KEY)},2:{base64_of(KEY)}"
+    keyring = from_environment({**environment(1), "RADERA_MASTER_KEYS": twice})
+    with pytest.raises(SealBroken):
+        keyring.unwrap(Wrapped(1, keyring.wrap(KEY, REQUEST).blob), REQUEST)
+
+
 def test_callbacks_are_sealed_to_the_installation() -> None:
     """They open for their purpose only, under whatever generation is named in their header."""
     sealed = from_environment(environment(1)).seal_installation("callback-body", b"anna@example.com")
@@ -109,6 +117,7 @@ def test_the_uses_of_one_master_key_are_kept_apart() -> None:
     wrapped = keyring.wrap(KEY, REQUEST)
     with pytest.raises(SealBroken):
         keyring.unseal_installation("callback-body", b"\x02\x00\x00\x00\x01" + wrapped.blob)
+    assert 4 == len({keyring.derived(1, use) for use in ("wrap", "installation", "exchange", "clear")})
 
 
 # --- generations --------------------------------------------------------------------------------------------

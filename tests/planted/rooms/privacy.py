@@ -1,0 +1,216 @@
+"""Identifiers, digests, the guard and links: who is who, and what must not be said."""
+
+from typing import Final
+
+from tests.planted.fault import Fault, fault
+
+_DIGEST: Final = "orchestrator.privacy.digest"
+_IDENTIFIERS: Final = "orchestrator.privacy.identifiers"
+_GUARD: Final = "orchestrator.privacy.guard"
+_LINKS: Final = "orchestrator.privacy.links"
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "the same request id with another scope is the same request",
+        f"{_DIGEST}:Digests.content",
+        "*whose, *systems)",
+        "*whose)",
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "the same request id with other identifiers is the same request",
+        f"{_DIGEST}:Digests.content",
+        "_digest(self._content, identifiers.to_bytes(), capacity",
+        "_digest(self._content, capacity",
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "a controller's request is the same as our own",
+        f"{_DIGEST}:Digests.content",
+        "identifiers.to_bytes(), capacity.encode(), *whose",
+        "identifiers.to_bytes(), *whose",
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "two tenants' requests are one",
+        f"{_DIGEST}:Digests.content",
+        "*whose, *systems)",
+        "*systems)",
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "no scope is an empty scope",
+        f"{_DIGEST}:Digests.content",
+        'if scope is None else [b"some", *(',
+        'if scope is None else [b"all", *(',
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "a scope in another order is another request",
+        f"{_DIGEST}:Digests.content",
+        "sorted(set(scope))",
+        "scope",
+        "tests/unit/test_privacy_digest.py::test_the_same_request_has_the_same_content",
+    ),
+    fault(
+        "a record of one system is found by another's callback",
+        f"{_DIGEST}:Digests.correlation",
+        "space.encode(), reference.encode()",
+        "reference.encode()",
+        "tests/unit/test_privacy_digest.py::test_digests_of_different_uses_and_keys_differ",
+    ),
+    fault(
+        "parts of a digest run into one another",
+        f"{_DIGEST}:_digest",
+        'len(part).to_bytes(8, "big") + part',
+        "part",
+        "tests/unit/test_privacy_digest.py::test_another_request_has_another_content",
+    ),
+    fault(
+        "a digest of one use tells of another",
+        f"{_DIGEST}:Digests.__init__",
+        '"radera/digest/subject/1"',
+        '"radera/digest/content/1"',
+        "tests/unit/test_privacy_digest.py::test_digests_stay_the_same_over_releases",
+    ),
+    fault(
+        "an address in capitals is another person",
+        f"{_IDENTIFIERS}:_email",
+        "local.lower()",
+        "local",
+        "tests/unit/test_privacy_identifiers.py::test_an_address_has_one_form",
+    ),
+    fault(
+        "a telephone number of another form is another person",
+        f"{_IDENTIFIERS}:_phone",
+        "PhoneNumberFormat.E164",
+        "PhoneNumberFormat.NATIONAL",
+        "tests/unit/test_privacy_identifiers.py::test_a_phone_number_has_one_form",
+    ),
+    fault(
+        "an identifier that nobody could be found by is taken",
+        f"{_IDENTIFIERS}:clean",
+        "if value is None or bad_site or",
+        "if bad_site or",
+        "tests/unit/test_privacy_identifiers.py::test_cleaning_is_settled_after_once",
+    ),
+    fault(
+        "a bad site is dropped without a word",
+        f"{_IDENTIFIERS}:clean",
+        "if value is None or bad_site or len(usable)",
+        "if value is None or len(usable)",
+        "tests/unit/test_privacy_identifiers.py::test_a_site_is_a_host_name",
+    ),
+    fault(
+        "the site of a client id is forgotten",
+        f"{_IDENTIFIERS}:clean",
+        "Identifier(item.kind, value, site)",
+        "Identifier(item.kind, value, None)",
+        "tests/unit/test_privacy_identifiers.py::test_a_site_is_a_host_name",
+    ),
+    fault(
+        "two sites' ids are one",
+        f"{_IDENTIFIERS}:Identifiers.__post_init__",
+        '(item.kind, item.value, item.site is not None, item.site or "")',
+        "(item.kind, item.value)",
+        "tests/unit/test_privacy_identifiers.py::test_canonical_bytes_do_not_depend_on_the_order",
+    ),
+    fault(
+        "the canonical bytes forget the site",
+        f"{_IDENTIFIERS}:Identifiers.to_bytes",
+        "[item.kind, item.value, item.site]",
+        "[item.kind, item.value, None]",
+        "tests/unit/test_privacy_identifiers.py::test_canonical_bytes_do_not_depend_on_the_order",
+    ),
+    fault(
+        "the canonical bytes depend on the order",
+        f"{_IDENTIFIERS}:Identifiers.__post_init__",
+        "for key in sorted(once)",
+        "for key in once",
+        "tests/unit/test_privacy_identifiers.py::test_canonical_bytes_do_not_depend_on_the_order",
+    ),
+    fault(
+        "bytes in another form are taken for canonical",
+        f"{_IDENTIFIERS}:Identifiers.from_bytes",
+        "identifiers is None or identifiers.to_bytes() != data",
+        "identifiers is None",
+        "tests/unit/test_privacy_identifiers.py::test_other_bytes_are_refused_in_silence",
+    ),
+    fault(
+        "more identifiers than a hundred are taken",
+        f"{_IDENTIFIERS}:clean",
+        " or len(usable) >= MAX_IDENTIFIERS",
+        "",
+        "tests/unit/test_privacy_identifiers.py::test_no_more_than_a_hundred_identifiers",
+    ),
+    fault(
+        "a value shows in a repr",
+        f"{_IDENTIFIERS}:Identifier.__repr__",
+        'f"<{self.kind}>"',
+        'f"<{self.kind} {self.value}>"',
+        "tests/unit/test_privacy_identifiers.py::test_values_do_not_show",
+    ),
+    fault(
+        "an address hidden in base64 is let through",
+        f"{_GUARD}:_decoded",
+        "yield from _text_of(whole, base64.b64decode)",
+        "pass",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "a percent-encoded address is let through",
+        f"{_GUARD}:_decoded",
+        "yield unquote_plus(text)",
+        "",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "the digest of an address is let through",
+        f"{_GUARD}:_address_forms",
+        "(hashlib.md5, hashlib.sha1, hashlib.sha256)",
+        "(hashlib.md5, hashlib.sha1)",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "a telephone number with separators is let through",
+        f"{_GUARD}:_says",
+        "any(number in _only_digits(run) for run in _DIGITS.findall(plain))",
+        "number in plain",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "an address in capitals is let through",
+        f"{_GUARD}:_plain",
+        ".casefold()",
+        "",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "the second of several identifiers is not looked for",
+        f"{_GUARD}:finder",
+        "for item in identifiers]",
+        "for item in identifiers][:1]",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found",
+    ),
+    fault(
+        "an address that nobody is known by is let through",
+        f"{_GUARD}:looks_personal",
+        "if _ADDRESS.search(reading):",
+        "if False:",
+        "tests/unit/test_privacy_guard.py::test_a_person_is_found_within_anything",
+    ),
+    fault(
+        "a link is valid at the moment when it expires",
+        f"{_LINKS}:Link.is_expired",
+        "now >= self.expires_at",
+        "now > self.expires_at",
+        "tests/unit/test_privacy_digest.py::test_links_expire",
+    ),
+    fault(
+        "a telephone number that nobody is known by is let through",
+        f"{_GUARD}:looks_personal",
+        ">= _PERSONAL_DIGITS",
+        "> _PERSONAL_DIGITS",
+        "tests/unit/test_privacy_guard.py::test_what_has_the_form_of_a_person_is_refused",
+    ),
+)
