@@ -55,7 +55,7 @@ class Located(Result):
 class Ambiguous(Result):
     """Several records that could be several people's: the DPO is asked, and no reference is given away.
 
-    Once the DPO says "erase", the task's instruction says so, too, and all of them are `Located`.
+    Once the DPO says "erase", the next task's `takes_all` is this count, and so many of them are `Located`.
     """
 
     kind = "located"
