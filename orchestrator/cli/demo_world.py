@@ -76,7 +76,7 @@ STORIES = (
 #: What the stand-ins hold at the beginning.
 SEED: dict[str, Any] = {
     "superoffice": {
-        "retain_deleted": "PT3S",
+        "retain_deleted": "PT6S",
         "system_token": testing.SYSTEM_TOKEN,
         "public_key": testing.partner_public_pem(),
         "persons": [
@@ -188,7 +188,7 @@ system_user_token = {{ file = "{secrets}/superoffice-user" }}
 private_key = {{ file = "{secrets}/private-key.pem" }}
 login_certificate = {{ file = "{secrets}/superoffice-login.pem" }}
 control_email = "control@controller.example"
-retain_deleted = "PT3S"
+retain_deleted = "PT6S"
 calls_per_second = 100
 
 # The two CRMs sync: the master goes first, or the other would be filled again from it.
