@@ -6,6 +6,7 @@ and refuses it, by mail, if it no longer fits.
 
 import re
 import uuid
+from collections.abc import Container
 from pathlib import Path
 from typing import cast, get_args
 
@@ -48,6 +49,8 @@ REFUSALS = {
     "already_extended": "the period has been extended already; the law allows it once",
     "already_acted": "the request was acted on in time; there is nothing to extend",
     "quarantined": "the request stands still, since a rule failed on it; answer that question first",
+    "controller_refused": "the controller refused to have this erased; only its own new word changes that",
+    "named_by_controller": "the controller named a system that is not configured; only it can name another",
     "too_late": "the first month is over; an extension had to be told within it",
 }
 
@@ -74,10 +77,10 @@ def run(
         return _no("the reason names the person, and it stays on record for years; say it without", 2)
     if action not in get_args(Action):
         return _no(f"there is no decision {action!r}", 2)
-    named = _named(saga, cast(Action, action), escalation)
+    now = ground.store.now()
+    named = _named(saga, cast(Action, action), escalation, now, ground.settings.systems)
     if isinstance(named, str):
         return _no(named, 2)
-    now = ground.store.now()
     event = Decided(
         event_id=f"decision:{uuid.uuid4()}",
         request_id=request_id,
@@ -119,16 +122,20 @@ def _names_subject(ground: Ground, saga: Saga, reason: str) -> bool:
         return False
 
 
-def _named(saga: Saga, action: Action, escalation: str | None) -> tuple[str | None, int | None] | str:
+def _named(
+    saga: Saga, action: Action, escalation: str | None, now: int, configured: Container[str]
+) -> tuple[str | None, int | None] | str:
     """The question meant: as given, or the only one that the action fits. A text says what is wrong."""
     if escalation is not None:
         parts = re.fullmatch(r"([A-Za-z0-9]{1,20})@([0-9]{1,9})", escalation)
         if parts is None:
             return "write the escalation as ID@VERSION, as in --escalation e1@1"
         return parts[1], int(parts[2])
-    fitting = [one for one in saga.escalations if action in escalations.actions_for(one.reason)]
     if action in escalations.STANDALONE:
         return None, None
+    asked = [one for one in saga.escalations if action in escalations.actions_for(one.reason)]
+    # One that is not offered at present is refused with its own reason.
+    fitting = [one for one in asked if action in escalations.offered(saga, one, now, configured)] or asked
     if len(fitting) > 1:
         listed = ", ".join(f"{one.id}@{one.version} ({one.reason})" for one in fitting)
         return f"several questions are open that it fits; name one with --escalation: {listed}"

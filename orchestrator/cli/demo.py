@@ -33,7 +33,7 @@ from handlers.sandbox.server import say_ready, serve
 from orchestrator import log
 from orchestrator.cli.assembly import Ground, ground_of, load_settings
 from orchestrator.cli.demo_world import DPO, FAULTS, SEED, STORIES, Story, write_settings
-from orchestrator.cli.report import outcome_of, report
+from orchestrator.cli.report import grade_of, outcome_of, report
 from orchestrator.cli.roles import Roles
 from orchestrator.cli.submit import identifier_of, submit_to
 from orchestrator.mailbox.words import SUBJECT
@@ -99,7 +99,11 @@ def run(directory: Path, *, as_json: bool) -> int:
     mails = _mails(directory)
     if as_json:
         document = {
-            "requests": [report(one.saga) for one in told if one.saga is not None],
+            "requests": [
+                report(one.saga, ground.store.now(), ground.settings.systems)
+                for one in told
+                if one.saga is not None
+            ],
             "mails": mails,
             "ledger": ledger,
         }
@@ -310,7 +314,7 @@ def _conclude(
     for one in told:
         if one.saga is None:
             continue
-        grade = report(one.saga)["grade"]
+        grade = grade_of(one.saga)
         console.print(
             f"{one.story.title:<40} {outcome_of(one.saga) or one.saga.status:<12} {grade or ''}",
             highlight=False,

@@ -1,5 +1,6 @@
 """A request as people and programs read it: the same facts as a table and as JSON. No personal data."""
 
+from collections.abc import Container
 from typing import Any
 
 from orchestrator.saga import escalations
@@ -20,13 +21,18 @@ def outcome_of(saga: Saga) -> str | None:
     return "escalated" if saga.escalations else None
 
 
-def report(saga: Saga) -> dict[str, Any]:
-    """The request as a JSON object."""
+def grade_of(saga: Saga) -> str | None:
+    """The weakest proof among the systems that have ended."""
+    return weakest([step.grade for step in saga.steps if step.is_ended and step.grade is not None])
+
+
+def report(saga: Saga, now: int, configured: Container[str]) -> dict[str, Any]:
+    """The request as a JSON object, with the decisions that would be applied now to these systems."""
     return {
         "request_id": saga.request_id,
         "status": saga.status,
         "outcome": outcome_of(saga),
-        "grade": weakest([step.grade for step in saga.steps if step.is_ended and step.grade is not None]),
+        "grade": grade_of(saga),
         "received_at": iso(saga.received_at),
         "due_at": iso(saga.due_at),
         "acted_at": iso(saga.acted_at),
@@ -38,7 +44,7 @@ def report(saga: Saga) -> dict[str, Any]:
                 "system": one.system,
                 "code": one.code,
                 "raised_at": iso(one.raised_at),
-                "actions": list(escalations.actions_for(one.reason)),
+                "actions": list(escalations.offered(saga, one, now, configured)),
             }
             for one in saga.escalations
         ],

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Container
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from orchestrator.cli.assembly import open_store
+from orchestrator.cli.assembly import load_settings, open_store
 from orchestrator.cli.report import iso, outcome_of, report
 from orchestrator.mailbox.left import left_of
 from orchestrator.saga import escalations
@@ -24,21 +25,22 @@ OPEN = ("awaiting_verification", "in_progress", "closing")
 def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool) -> int:
     """Prints one request, or a list; 1 if the request is not known, or one of the list can't be read."""
     store = open_store(config)
+    configured = load_settings(config).systems
     if request_id is not None:
         saga = known(store, request_id)
         if saga is None:
             return 1
         if as_json:
-            click.echo(json.dumps(report(saga), indent=2))
+            click.echo(json.dumps(report(saga, store.now(), configured), indent=2))
         else:
-            show(saga, _console())
+            show(saga, _console(), store.now(), configured)
         return 0
     broken: list[str] = []
     sagas = store.sagas(None if everything else OPEN, limit=1000, broken=broken)
     for one in broken:
         click.echo(f"radera: {BrokenDocument(request_id=one)}", err=True)
     if as_json:
-        click.echo(json.dumps([report(saga) for saga in sagas], indent=2))
+        click.echo(json.dumps([report(saga, store.now(), configured) for saga in sagas], indent=2))
         return 1 if broken else 0
     table = Table(Column("request", no_wrap=True), "status", "outcome", "due", "ended", "questions")
     for saga in sagas:
@@ -70,8 +72,8 @@ def run_timeline(config: Path, request_id: str) -> int:
     return 0
 
 
-def show(saga: Saga, console: Console) -> None:
-    """One request, for a terminal."""
+def show(saga: Saga, console: Console, now: int, configured: Container[str]) -> None:
+    """One request, for a terminal, with the decisions that would be applied now."""
     console.print(f"request   {saga.request_id}", highlight=False)
     console.print(f"status    {saga.status}", highlight=False)
     console.print(f"received  {iso(saga.received_at)}   due {iso(saga.due_at)}", highlight=False)
@@ -87,7 +89,7 @@ def show(saga: Saga, console: Console) -> None:
         meaning = escalations.REASONS[one.reason][1]
         where = f" [{one.system}]" if one.system else ""
         console.print(f"{one.id}@{one.version}{where} {one.reason}: {meaning}", highlight=False, markup=False)
-        actions = ", ".join(escalations.actions_for(one.reason))
+        actions = ", ".join(escalations.offered(saga, one, now, configured)) or "nothing yet"
         console.print(f"      decide: {actions}", highlight=False, markup=False)
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
-from orchestrator.mailbox import terms, words
+from orchestrator.mailbox import questions, terms, words
 from orchestrator.mailbox.left import left_of
 from orchestrator.mailbox.places import Looks, Titles, purge_of, says_where
 from orchestrator.mailbox.words import Tongue
@@ -68,6 +68,8 @@ class _Page:
             yield from _wrapped(self._label["not_told"])
         if outcome.kind in ("decision_refused", "corrected") and outcome.code is not None:
             yield from _wrapped(words.CODE[self._language].get(outcome.code, outcome.code))
+        if outcome.kind == "escalated" and outcome.code is not None:
+            yield from _wrapped(questions.AGAIN[self._language].get(outcome.code, ""))
         if outcome.kind in ("acted", "completed", "corrected") and outcome.systems:
             yield from _wrapped(words.GRADE[self._language][self._weakest()])
             if any(map(self._is_not_erased, outcome.systems)):
@@ -127,6 +129,9 @@ class _Page:
                 yield from _wrapped(line, below)
 
     def _title(self, system: str) -> str:
+        numbered = questions.numbered(system)
+        if numbered is not None:
+            return questions.NUMBERED[self._language].format(**numbered)
         known = self._settings.systems.get(system)
         return known.title if known is not None and known.title is not None else system
 
@@ -227,7 +232,7 @@ class _Page:
         if one.code is not None:
             about.append(label["code"].format(code=one.code))
         yield f"  {', '.join(about)}"
-        yield from _wrapped(words.QUESTION[self._language].get(one.reason, one.reason), "  ")
+        yield from _wrapped(self._asked(one), "  ")
         yield from _wrapped(self._failure(one), "  ")
         if one.reason == "ambiguous":
             yield from _wrapped(self._several(one.system), "  ")
@@ -237,6 +242,12 @@ class _Page:
                 f"    radera decide {self._outcome.request_id} {action}"
                 f' --escalation {one.escalation_id}@{one.version} --reason "…"'
             )
+
+    def _asked(self, one: EscalationOutcome) -> str:
+        numbered = questions.numbered(one.system or "")
+        if one.reason == "unknown_system" and numbered is not None:
+            return questions.NAMED_BY_CONTROLLER[self._language].format(**numbered)
+        return questions.QUESTION[self._language].get(one.reason, one.reason)
 
     def _failure(self, one: EscalationOutcome) -> str:
         """What the question's code means; nothing where it has no words."""

@@ -192,78 +192,6 @@ STATUS: Final[Mapping[Tongue, Table]] = {
     },
 }
 
-#: What an escalation asks, by its reason.
-QUESTION: Final[Mapping[Tongue, Table]] = {
-    "en": {
-        "identity_unverified": "Is the person who they say they are? Nobody has verified it yet.",
-        "unreadable_request": "A request arrived that can't be read. Find out who sent it: a period may run.",
-        "no_usable_identifier": "The request names nobody that could be looked for.",
-        "empty_scope": "No configured system is in the request's scope.",
-        "received_in_future": "The time of receipt lay in the future; the clock runs from now.",
-        "request_id_conflict": "Another request arrived under the same id, and differs.",
-        "nothing_identifiable": "No system could identify the person (Art. 11). May it end so?",
-        "deadline_near": "The statutory period is about to run out.",
-        "overdue": "The statutory period has run out, and the person has not been informed of action.",
-        "notice_failed": "The person could not be told by mail. Tell them otherwise, then waive and say how.",
-        "notice_silent": "The mailbox has not confirmed a notice to the person.",
-        "quarantined": "A rule failed on this request; it stands still until it is retried.",
-        "unknown_system": "The request names a system that is not configured.",
-        "failed": "The last attempt failed, or the error will not pass by itself.",
-        "no_answer": "The handler has not answered. Are its workers running?",
-        "predecessor_failed": "A system that must go first has failed. Retry starts this one anyway.",
-        "still_present": "The records are still there after repeated erasure.",
-        "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
-        "reappeared": "A newer record of the person was found; it may be new consent.",
-        "ambiguous": "Several records have one address of the person, so they may be several people's. "
-        '"erase" takes them all; "retry" looks again, once the address was put right.',
-        "party_silent": "The party has not answered its reminders.",
-        "party_refused": "The party refuses to erase.",
-        "identifier_missing": "An identifier is missing that the person could be asked for.",
-        "instruction_conflict": (
-            "The controller said erase, then refuse, before anything was erased. Its system stands still."
-        ),
-        "refused_late": "The party refused after its data had been erased; that can't be undone.",
-        "unasked_confirmation": "A system that was not asked reported an effect on this person.",
-    },
-    "sv": {
-        "identity_unverified": "Är personen den som uppges? Ingen har kontrollerat det ännu.",
-        "unreadable_request": (
-            "En begäran kom som inte kan läsas. Ta reda på vem som sände den: en frist kan löpa."
-        ),
-        "no_usable_identifier": "Begäran nämner ingen som går att söka efter.",
-        "empty_scope": "Inget konfigurerat system omfattas av begäran.",
-        "received_in_future": "Tidpunkten för mottagandet låg i framtiden; fristen löper från nu.",
-        "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
-        "nothing_identifiable": "Inget system kunde identifiera personen (art. 11). Får det sluta så?",
-        "deadline_near": "Den lagstadgade fristen går snart ut.",
-        "overdue": "Den lagstadgade fristen har gått ut, och personen har inte underrättats om åtgärd.",
-        "notice_failed": (
-            "Personen kunde inte underrättas per e-post. Underrätta på annat sätt, "
-            "välj sedan waive och ange hur."
-        ),
-        "notice_silent": "E-postprocessen har inte bekräftat en underrättelse till personen.",
-        "quarantined": "En regel gick fel för denna begäran; den står still tills den försöks igen.",
-        "unknown_system": "Begäran nämner ett system som inte är konfigurerat.",
-        "failed": "Det sista försöket misslyckades, eller så går felet inte över av sig självt.",
-        "no_answer": "Hanteraren har inte svarat. Är dess processer igång?",
-        "predecessor_failed": "Ett system som ska gå före har misslyckats. Retry startar detta ändå.",
-        "still_present": "Posterna finns kvar efter upprepad radering.",
-        "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",
-        "reappeared": "En nyare post om personen hittades; det kan vara ett nytt samtycke.",
-        "ambiguous": "Flera poster har en av personens adresser, så de kan gälla flera personer. "
-        '"erase" tar alla; "retry" söker igen, när adressen har rättats.',
-        "party_silent": "Parten har inte besvarat påminnelserna.",
-        "party_refused": "Parten vägrar radera.",
-        "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
-        "instruction_conflict": (
-            "Den personuppgiftsansvarige sade radera, sedan nej, innan något raderats. "
-            "Dess system står still."
-        ),
-        "refused_late": "Parten vägrade efter att dess data raderats; det kan inte göras ogjort.",
-        "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
-    },
-}
-
 #: Why a decision was not applied, or what a correction is about.
 CODE: Final[Mapping[Tongue, Table]] = {
     "en": {
@@ -278,6 +206,12 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "already_extended": "The period was extended before.",
         "already_acted": "The person has been informed of action; there is no period left to extend.",
         "too_late": "The first month has passed; it can't be extended any more.",
+        "quarantined": "The request stands still, since a rule failed on it. Answer that question first.",
+        "controller_refused": (
+            "The controller refused to have its data erased. Only its own new word changes that, not ours."
+        ),
+        "named_by_controller": "Only the controller knows which system it meant, and can name another one.",
+        "rule_failed": "A later report could not be applied, because a rule failed on it.",
         "request_id_conflict": "Another request arrived under the same id, and differs.",
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
         "located": "Records were found.",
@@ -302,6 +236,15 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "already_extended": "Fristen är redan förlängd.",
         "already_acted": "Personen är underrättad om åtgärd; det finns ingen frist att förlänga.",
         "too_late": "Den första månaden har gått; fristen kan inte längre förlängas.",
+        "quarantined": "Begäran står still, eftersom en regel gick fel för den. Besvara den frågan först.",
+        "controller_refused": (
+            "Den personuppgiftsansvarige vägrade att få sina data raderade. Bara dess eget nya ord ändrar "
+            "det, inte vårt."
+        ),
+        "named_by_controller": (
+            "Bara den personuppgiftsansvarige vet vilket system som menades, och kan nämna ett annat."
+        ),
+        "rule_failed": "En senare uppgift kunde inte tillämpas, eftersom en regel gick fel för den.",
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
         "located": "Poster hittades.",
@@ -321,6 +264,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
     "en": {
         "place_unreadable": "“{place}” could not be read; that does not count as empty.",
         "proof_in_fewer_places": "The proof looked in fewer places than the search, so it proves too little.",
+        "times_contradict": (
+            "The times in its signed messages contradict the order in which they reached us."
+        ),
         "circuit_open": "The system has not answered for so long that it is left alone.",
         "answer_about_less": (
             "The worker's answer doesn't say that it is about all that is known. Is an older worker running?"
@@ -334,6 +280,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
     "sv": {
         "place_unreadable": "”{place}” kunde inte läsas; det räknas inte som tomt.",
         "proof_in_fewer_places": "Kontrollen letade på färre platser än sökningen, så den bevisar för lite.",
+        "times_contradict": (
+            "Tiderna i dess signerade meddelanden strider mot den ordning i vilken de nådde oss."
+        ),
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
         "answer_about_less": "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?",
         "record_changed": "En post som hittades är nu en annan; inget har gjorts med den.",

@@ -5,15 +5,18 @@ accepts events late, twice and in any order. What it may do is written in `table
 `escalations.py` (decisions); this module only finds the right rule for an event and freezes the result.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.saga import request, steps, table
+from orchestrator.saga import escalations, hearing, request, steps, table, words
 from orchestrator.saga.clocks import due_at
+from orchestrator.saga.contradictions import contradicts
 from orchestrator.saga.decisions import apply_decision
-from orchestrator.saga.draft import Draft, Message, expect
+from orchestrator.saga.draft import Draft, Message, SendOutcome, expect
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import (
+    Action,
     AwaitingDecision,
     AwaitingVerification,
     Closing,
@@ -26,7 +29,7 @@ from orchestrator.saga.model import (
     Waiting,
 )
 from orchestrator.saga.replacing import replace
-from orchestrator.saga.rules import MINUTE, Rules
+from orchestrator.saga.rules import MINUTE, Rules, is_place
 from orchestrator.saga.timeline import Entry
 
 #: A sender's clock may run this far ahead before its time of receipt is questioned.
@@ -42,7 +45,8 @@ class Decision:
     """What follows from an event, to be committed together or not at all.
 
     `destroys_key`: shred the request's key. `parks_event`: the event could not be applied and must be kept
-    elsewhere (dead-lettered under this code), because it must not be lost.
+    elsewhere (dead-lettered under this code), because it must not be lost. `offers` are the decisions that
+    would be applied now, by open question, where something is said to the outside.
     """
 
     saga: Saga
@@ -50,6 +54,7 @@ class Decision:
     entries: tuple[Entry, ...]
     destroys_key: bool = False
     parks_event: str | None = None
+    offers: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
 
 
 def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
@@ -71,7 +76,7 @@ def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
         draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
         _apply(draft, event)
     if draft.saga.quarantined:
-        request.alarm(draft)
+        request.stand_still(draft, event)
     else:
         request.advance(draft, event)
     return _frozen(draft)
@@ -93,8 +98,10 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
         return _frozen(draft)
     draft.saga = replace(draft.saga, quarantined=True)
     draft.note("quarantined")
+    if isinstance(event, Confirmed):
+        hearing.keep_unheeded(draft, event)
     draft.escalate("quarantined")
-    _hold(draft)
+    request.stand_still(draft, event)
     return _frozen(draft)
 
 
@@ -105,7 +112,15 @@ def _frozen(draft: Draft) -> Decision:
         entries=tuple(draft.entries),
         destroys_key=draft.destroys_key,
         parks_event=draft.parks_event,
+        offers=_offers(draft),
     )
+
+
+def _offers(draft: Draft) -> Mapping[str, tuple[Action, ...]]:
+    if not any(isinstance(message, SendOutcome) for message in draft.messages):
+        return {}
+    saga, configured = draft.saga, draft.rules.systems
+    return {one.id: escalations.offered(saga, one, draft.now, configured) for one in saga.escalations}
 
 
 # --- opening ---
@@ -143,7 +158,7 @@ def _opened(event: Event, now: int, rules: Rules) -> Draft:
     steps = tuple(_new_step(name, names, now, rules, instruction) for name in names)
     draft.saga = replace(draft.saga, steps=steps)
     for name in unknown:
-        draft.escalate("unknown_system", name)
+        draft.escalate("unknown_system", name, name if is_place(name) else None)
     if not event.verified:
         draft.escalate("identity_unverified")
     if not event.identifier_kinds:
@@ -184,6 +199,7 @@ def _new_step(
         kind=plan.kind,
         state=Waiting(until=now + rules.waits.review),
         after=tuple(other for other in plan.after if other in names),
+        has_controller=plan.refusal_ends,
         instruction=instruction,
     )
 
@@ -192,7 +208,7 @@ def _new_step(
 
 
 def _apply(draft: Draft, event: Event) -> None:
-    if draft.saga.quarantined and isinstance(event, RequestReceived | Confirmed):
+    if draft.saga.quarantined and not _goes_on_in_quarantine(event):
         draft.note("parked")
         draft.parks_event = "quarantined"
         return
@@ -211,6 +227,21 @@ def _apply(draft: Draft, event: Event) -> None:
             _apply_timers(draft, event)
         case _:
             raise TypeError(f"no rule for {type(event).__name__}")
+
+
+def _goes_on_in_quarantine(event: Event) -> bool:
+    """Return whether an event is applied to a request that was set aside.
+
+    What the release can't ask for again is: decisions, timers, what the mailbox told the person, and what a
+    party said. New requests and workers' answers are parked, and the workers are asked again.
+    """
+    match event:
+        case RequestReceived():
+            return False
+        case Confirmed():
+            return event.system is None or words.is_word(event)
+        case _:
+            return True
 
 
 def _apply_repeat(draft: Draft, event: RequestReceived) -> None:
@@ -268,6 +299,9 @@ def _supplement(draft: Draft, event: RequestReceived) -> None:
     request.withdraw_acted(draft)
     for step in draft.saga.steps:
         draft.put(table.apply(draft, step, "supplement", event))
+    # Whatever is still asked was asked about fewer identifiers.
+    for one in draft.saga.escalations:
+        draft.renew(one, "supplemented")
 
 
 def _apply_notice(draft: Draft, event: Confirmed) -> None:
@@ -280,25 +314,10 @@ def _apply_notice(draft: Draft, event: Confirmed) -> None:
             request.notice_given(draft, notice, event.occurred_at, "mailed")
             return
         if event.kind == "notice_failed" and event.command_id == state.command_id:
-            draft.resolve("notice_silent")
-            draft.escalate("notice_failed", code=event.code)
+            draft.resolve(escalations.silent(notice.purpose))
+            draft.escalate(escalations.failing(notice.purpose), code=event.code)
             return
     draft.note("ignored", trigger=event.kind)
-
-
-#: A later fact that speaks against a reported end.
-_CONTRADICTIONS: dict[str, frozenset[str]] = {
-    "absent": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
-    "erased": frozenset({"located", "still_present", "reappeared", "retained", "refused"}),
-    "anonymised": frozenset({"located", "still_present", "reappeared"}),
-    "retained": frozenset({"located", "still_present", "reappeared"}),
-    "not_identifiable": frozenset({"located", "accepted", "still_present", "reappeared"}),
-    "waived": frozenset({"accepted", "party_erased"}),
-    "refused": frozenset({"accepted", "party_erased", "instructed"}),
-    "stopped": frozenset({"accepted", "party_erased"}),
-}
-#: True whenever they are learnt.
-_FACTS = frozenset({"located", "accepted", "party_erased"})
 
 
 def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
@@ -325,43 +344,32 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
         erased=event.erased,
         code=event.code,
         command=event.command_id,
+        order=event.order,
+        said_at=event.said_at,
     )
-    contradicts = _contradicts(before, step, event)
+    if words.is_word(event):
+        hearing.hear(draft, step, event)
+        return
+    is_against = contradicts(before, step, event)
     if event.kind in ("failed", "expired") and not was_out:
         # Delivered twice: the first answer said what there is to say.
         draft.note("ignored", system=event.system, trigger=event.kind, status=step.state.status)
         return
     match draft.saga.state:
-        case AwaitingVerification() if event.kind in ("instructed", "refused"):
-            step = table.apply(draft, step, event.kind, event)
         case InProgress():
             step = table.apply(draft, step, event.kind, event)
-        case Closing(final="completed") if contradicts:
+        case Closing(final="completed") if is_against:
             step = table.apply(draft, step, event.kind, event)
             if not step.is_ended:
                 request.reopen(draft)
-        case Finished() if contradicts:
+        case Finished() if is_against:
             draft.say("corrected", code=event.kind)
         case _:
             pass
-    if contradicts and isinstance(step.state, Ended) and step.state == before.state:
+    if is_against and isinstance(step.state, Ended) and step.state == before.state:
         step = replace(step, state=replace(step.state, contradicted=event.kind))
         draft.note("contradicted", system=event.system, trigger=event.kind)
     draft.put(step)
-
-
-def _contradicts(before: Step, step: Step, event: Confirmed) -> bool:
-    """Whether a confirmation speaks against the step's end; `step` is the one that has taken it in."""
-    state = step.state
-    if not isinstance(state, Ended) or event.kind not in _CONTRADICTIONS.get(state.end, ()):
-        return False
-    if state.end == "retained" and not steps.is_seen_gone(state):
-        return False
-    # That records were there before they were erased is no news; that they were there at all may be, and so
-    # are records that no erasure has carried.
-    is_news = event.kind in _FACTS and state.end not in ("erased", "retained")
-    brings = event.kind == "still_present" and step.references != before.references
-    return is_news or brings or event.occurred_at > steps.answered_until(state)
 
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:
@@ -370,21 +378,9 @@ def _apply_timers(draft: Draft, event: TimerFired) -> None:
         return
     request.remind(draft)
     if draft.saga.quarantined:
-        _hold(draft)
         return
     for step in draft.saga.steps:
         state = step.state
         if isinstance(state, Ended) or state.until > draft.now or isinstance(draft.saga.state, Closing):
             continue
         draft.put(table.apply(draft, step, "timer", event))
-
-
-def _hold(draft: Draft) -> None:
-    """A quarantined request keeps its reminders but nothing else: its own waits move out of the way."""
-    until = draft.now + draft.rules.waits.decision_reminder
-    for step in draft.saga.steps:
-        if not isinstance(step.state, Ended):
-            draft.put(replace(step, state=replace(step.state, until=max(step.state.until, until))))
-    state = draft.saga.state
-    if not isinstance(state, Finished):
-        draft.saga = replace(draft.saga, state=replace(state, until=max(state.until, until)))

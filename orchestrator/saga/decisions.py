@@ -6,12 +6,11 @@ refused, and the refusal is an outcome that the DPO sees. Rejecting, cancelling 
 whole request and need no open question.
 """
 
-from orchestrator.saga import escalations, request, table
+from orchestrator.saga import escalations, hearing, request, table
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Decided
 from orchestrator.saga.model import (
     AwaitingVerification,
-    Closing,
     Ended,
     Erasing,
     Escalation,
@@ -20,6 +19,7 @@ from orchestrator.saga.model import (
     InProgress,
     Locating,
     NoticePending,
+    NoticePurpose,
     Proving,
 )
 from orchestrator.saga.replacing import replace
@@ -52,49 +52,21 @@ def apply_decision(draft: Draft, event: Decided) -> None:
             _answer(draft, event, expect(draft.saga.escalation(event.escalation_id), Escalation))
 
 
-def _misfit(draft: Draft, event: Decided) -> str | None:
+def _misfit(draft: Draft, event: Decided) -> escalations.Misfit | None:
     saga = draft.saga
     if isinstance(saga.state, Finished):
         return "request_ended"
     if event.action in escalations.NEEDS_REASON and not event.reason.strip():
         return "reason_missing"
+    one = saga.escalation(event.escalation_id)
     if event.escalation_id is None:
         if event.action not in escalations.STANDALONE:
             return "names_no_escalation"
-    else:
-        one = saga.escalation(event.escalation_id)
-        if one is None:
-            return "no_such_escalation"
-        if one.version != event.escalation_version:
-            return "other_version"
-        if event.action not in escalations.actions_for(one.reason):
-            return "action_does_not_fit"
-        if (
-            one.reason == "unknown_system"
-            and event.action == "retry"
-            and one.system not in draft.rules.systems
-        ):
-            return "still_unknown"
-    if event.action in escalations.STANDALONE and isinstance(saga.state, Closing):
-        return "already_closing"
-    if saga.quarantined and event.action not in ("reject", "cancel"):
-        one = saga.escalation(event.escalation_id)
-        if one is None or one.reason != "quarantined":
-            return "quarantined"
-    if event.action == "extend":
-        return _cannot_extend(draft)
-    return None
-
-
-def _cannot_extend(draft: Draft) -> str | None:
-    saga = draft.saga
-    if saga.extended or saga.notice("extended") is not None:
-        return "already_extended"
-    if saga.acted_at is not None:
-        return "already_acted"
-    if draft.now > saga.due_at:
-        return "too_late"
-    return None
+    elif one is None:
+        return "no_such_escalation"
+    elif one.version != event.escalation_version:
+        return "other_version"
+    return escalations.misfit(saga, one, event.action, draft.now, draft.rules.systems)
 
 
 def _stop(draft: Draft, event: Decided, final: FinalStatus) -> None:
@@ -112,17 +84,11 @@ def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
         draft.close(one, by=event.decided_by)
         draft.put(table.apply(draft, step, event.action, event))
         return
+    if one.reason in escalations.NOTICES:
+        draft.close(one, by=event.decided_by)
+        _answer_about_notice(draft, event, escalations.NOTICES[one.reason])
+        return
     match one.reason, event.action:
-        case (("notice_failed" | "notice_silent"), "retry"):
-            draft.close(one, by=event.decided_by)
-            for notice in draft.saga.notices:
-                if isinstance(notice.state, NoticePending):
-                    draft.give_notice(notice.purpose)
-        case (("notice_failed" | "notice_silent"), "waive"):
-            draft.close(one, by=event.decided_by)
-            for notice in draft.saga.notices:
-                if isinstance(notice.state, NoticePending):
-                    request.notice_given(draft, notice, draft.now, "otherwise")
         case "quarantined", "retry":
             draft.close(one, by=event.decided_by)
             _release(draft, event)
@@ -134,11 +100,28 @@ def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
             draft.settle(one.reason, one.system, one.code)
 
 
+def _answer_about_notice(draft: Draft, event: Decided, purpose: NoticePurpose) -> None:
+    """A decision settles the notice that its question names, and no other."""
+    notice = draft.saga.notice(purpose)
+    if notice is None or not isinstance(notice.state, NoticePending):
+        return
+    if event.action == "retry":
+        draft.give_notice(purpose)
+    else:
+        request.notice_given(draft, notice, draft.now, "otherwise")
+
+
 def _release(draft: Draft, event: Decided) -> None:
-    """Lets a quarantined request go on. What was asked is asked again: the answer may have been parked."""
+    """Lets a quarantined request go on.
+
+    What parties said meanwhile is applied first. Then what was asked is asked again: the answer may have been
+    parked.
+    """
     draft.saga = replace(draft.saga, quarantined=False)
+    before = draft.saga.steps
+    hearing.heed_parked(draft, event.event_id)
     if not isinstance(draft.saga.state, InProgress | AwaitingVerification):
         return
-    for step in draft.saga.steps:
-        if isinstance(step.state, Locating | Erasing | Proving):
+    for was, step in zip(before, draft.saga.steps, strict=True):
+        if isinstance(step.state, Locating | Erasing | Proving) and step.attempt == was.attempt:
             draft.put(table.apply(draft, step, "retry", event))

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
-from orchestrator.saga import timeline
+from orchestrator.saga import timeline, words
 from orchestrator.saga.model import (
     Attempt,
     Erasing,
@@ -159,6 +159,8 @@ class Draft:
 
     def command(self, step: Step, verb: Verb, *, reminder: bool = False, takes_all: int = 0) -> Step:
         """Sends a command as the next attempt and remembers it as outstanding; leaves the state alone."""
+        if verb == "erase" and words.hold(step) is not None:
+            raise RuleBroken(f"{step.system} is held by its controller's word")
         if verb == "prove" and step.erased_at is None:
             # Nobody knows of an erasure, so all that was created since the person asked may be new consent.
             step = replace(step, erased_at=self.saga.received_at)
@@ -189,8 +191,7 @@ class Draft:
 
     def _instruction(self, step: Step) -> Literal["erase"] | None:
         """The controller's; documents of an earlier version hold the DPO's there, for other systems."""
-        plan = self.rules.systems.get(step.system)
-        is_controllers = self.saga.capacity == "processor" or (plan is not None and plan.refusal_ends)
+        is_controllers = step.has_controller or self.saga.capacity == "processor"
         return step.instruction if is_controllers else None
 
     def issue(self, step: Step, verb: Verb, *, takes_all: int = 0) -> Step:
@@ -238,14 +239,22 @@ class Draft:
                 raised_at=self.now,
                 remind_at=self.now + self.rules.waits.decision_reminder,
             )
+            self.saga = replace(self.saga, raised=raised)
         else:
-            raised = self.saga.raised
             one = replace(open_one, version=open_one.version + 1, code=code)
+        self._ask(one, code)
+
+    def renew(self, one: Escalation, why: str) -> None:
+        """Asks an open question once more: what it is about has changed, and a decision on it as it was is
+        void.
+        """
+        self._ask(replace(one, version=one.version + 1), why)
+
+    def _ask(self, one: Escalation, code: str | None) -> None:
         kept = tuple(e for e in self.saga.escalations if e.id != one.id)
-        self.saga = replace(self.saga, escalations=(*kept, one), raised=raised)
-        self.note(
-            "escalated", escalation=one.id, version=one.version, reason=reason, system=system, code=code
-        )
+        self.saga = replace(self.saga, escalations=(*kept, one))
+        about = {"reason": one.reason, "system": one.system, "code": code}
+        self.note("escalated", escalation=one.id, version=one.version, **about)
         self.say("escalated", concerns=one.id, code=code)
 
     def is_settled(self, reason: str, system: str | None = None, code: str | None = None) -> bool:
@@ -255,9 +264,10 @@ class Draft:
         """Remembers that the DPO has acknowledged a fact that nothing will change."""
         self.saga = replace(self.saga, settled=(*self.saga.settled, _settled_key(reason, system, code)))
 
-    def unsettle(self, reason: str, code: str | None = None) -> None:
-        """A question that was acknowledged may come up again."""
-        kept = tuple(key for key in self.saga.settled if key != _settled_key(reason, None, code))
+    def unsettle(self, reason: str, system: str | None = None) -> None:
+        """A question that was acknowledged, with whatever code, may come up again."""
+        of_question = _settled_key(reason, system, None)
+        kept = tuple(key for key in self.saga.settled if not key.startswith(of_question))
         self.saga = replace(self.saga, settled=kept)
 
     def resolve(self, *reasons: str, system: str | None = None, by: str = "itself") -> None:

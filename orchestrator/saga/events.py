@@ -8,28 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.saga.model import Action, Capacity, Grade, Language, Place, Verb
-
-ConfirmationKind = Literal[
-    "located",
-    "absent",
-    "cannot_look",
-    "not_identifiable",
-    "awaiting_party",
-    "instructed",
-    "accepted",
-    "proved",
-    "pending",
-    "still_present",
-    "reappeared",
-    "party_erased",
-    "retained",
-    "refused",
-    "failed",
-    "expired",
-    "notice_sent",
-    "notice_failed",
-]
+from orchestrator.saga.model import Action, Capacity, ConfirmationKind, Grade, Language, Place, Verb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,6 +34,26 @@ StepStatus = Literal[
     "awaiting_decision",
     "ended",
 ]
+ConfirmationKind = Literal[
+    "located",
+    "absent",
+    "cannot_look",
+    "not_identifiable",
+    "awaiting_party",
+    "instructed",
+    "accepted",
+    "proved",
+    "pending",
+    "still_present",
+    "reappeared",
+    "party_erased",
+    "retained",
+    "refused",
+    "failed",
+    "expired",
+    "notice_sent",
+    "notice_failed",
+]
 FinalStatus = Literal["completed", "rejected", "cancelled"]
 RequestStatus = Literal[
     "awaiting_verification", "in_progress", "closing", "completed", "rejected", "cancelled"
@@ -161,6 +181,28 @@ StepState = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Word:
+    """What came by callback about one system, once: a party's word, or a vendor's own event.
+
+    `order` is the order in which `serve` stored it. `at` is when, `said_at` the time that its signed body
+    names. `attempt` is the command's whose link it came by, 0 where there was none. A word that came while
+    the request was set aside has not been `heeded` yet, so it keeps all that the step will need of it.
+    """
+
+    order: int
+    said: ConfirmationKind
+    at: int
+    attempt: int = 0
+    said_at: int | None = None
+    code: str | None = None
+    grade: Grade | None = None
+    legal_basis: str | None = None
+    retained_until: int | None = None
+    look_at: int | None = None
+    heeded: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """One place of a system where the person's records may lie, as the handler reports it.
 
@@ -195,13 +237,15 @@ class Step:
     whatever part: a record newer than that may be new consent. `accepted_at` is the latest one of all that is
     known, while it stands: the looks again count from it. `erases_from` is the first attempt since something
     was last found to be erased: the vendor's yes to an earlier one is about less.
-    `answered_at` is when the party last said erase or refuse. `asked_from` is the first attempt since the
-    step was last begun anew: what is answered to an earlier one is about less. `instruction` is the
-    controller's. `references` are of the person's records; `carried` counts those that the latest accepted
-    erasure was about. `notes` are what a handler left for itself with its other answers (that it asked a
-    party, that it saw a record in the bin), and say nothing about records. `places` holds what was last said
-    of each place, `searched` how far the searches went since the step was last begun anew: a proof must go
-    as far. `unasked_since` is when the system was first left alone, since it last answered.
+    `asked_from` is the first attempt since the step was last begun anew: what is answered to an earlier one
+    is about less. `has_controller` says that the data is a controller's, whose word is law for it; `words` is
+    all that came by callback, in its order (see `words.py`); `instruction` is what the controller's last word
+    allows. `answered_at` is of older documents (see `older.py`). `references` are of the person's records;
+    `carried` counts those that the latest accepted erasure was about. `notes` are what a handler left for
+    itself with its other answers (that it asked a party, that it saw a record in the bin), and say nothing
+    about records. `places` holds what was last said of each place, `searched` how far the searches went since
+    the step was last begun anew: a proof must go as far. `unasked_since` is when the system was first left
+    alone, since it last answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -228,6 +272,8 @@ class Step:
     asked_at: int | None = None
     asked_from: int = 0
     answered_at: int | None = None
+    has_controller: bool = False
+    words: tuple[Word, ...] = ()
     instruction: Literal["erase"] | None = None
     grade: Grade | None = None
     evidence: dict[str, str] = field(default_factory=dict)
@@ -399,11 +445,12 @@ class Saga:
 
 
 def waits(saga: Saga) -> list[tuple[str, int]]:
-    """Everything that waits in a saga, as (what, until)."""
+    """Everything that waits in a saga, as (what, until). The steps of one that was set aside stand still."""
     if isinstance(saga.state, Finished):
         return []
     found: list[tuple[str, int]] = [(saga.state.status, saga.state.until)]
-    found += [(f"step {s.system}", s.state.until) for s in saga.steps if not isinstance(s.state, Ended)]
+    if not saga.quarantined:
+        found += [(f"step {s.system}", s.state.until) for s in saga.steps if not isinstance(s.state, Ended)]
     found += [(f"escalation {e.id}", e.remind_at) for e in saga.escalations]
     found += [
         (f"notice {n.purpose}", n.state.until) for n in saga.notices if isinstance(n.state, NoticePending)

@@ -1,21 +1,22 @@
 """The rules of a step where a party must answer: an agency, or the controller whose data it is.
 
-Its answers come by callback, on their own, early or late. A controller's word is law for its data (Art.
-28): the same word twice is one; an older word never overrides a newer one; refuse after erase goes to the
-DPO, and nothing more is erased meanwhile; erase after refuse reopens the step until the request is
-completed.
+Its answers come by callback, on their own, early or late, and are kept in the step's log (`words.py`). These
+rules see a word only if it is the last one there. A controller's word is law for its data (Art. 28): refuse
+after erase goes to the DPO, and nothing more is erased; erase after refuse lets the step go on, or reopens
+it until the request is completed.
 
 A party answers what it was asked. When the step has been begun anew since, with more identifiers, that was
 about less: such an answer is noted, and neither ends the step nor instructs us. A reminder, or a retry,
 asks the same again and makes no older link void.
 """
 
-from orchestrator.saga import about, steps
+from orchestrator.saga import about, steps, words
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
     AwaitingDecision,
     AwaitingParty,
+    AwaitingSubject,
     AwaitingVerification,
     Ended,
     Locating,
@@ -23,8 +24,9 @@ from orchestrator.saga.model import (
     Waiting,
 )
 from orchestrator.saga.proofs import party_erased
+from orchestrator.saga.refusals import LATE, tell_late
 from orchestrator.saga.replacing import replace
-from orchestrator.saga.steps import answers, ask_dpo, end, fresh, plan_of, verb_of
+from orchestrator.saga.steps import answers, ask_dpo, end, fresh, verb_of
 
 
 def asked_party(draft: Draft, step: Step, event: Event) -> Step:
@@ -69,47 +71,54 @@ def _left(draft: Draft, step: Step, event: Confirmed) -> Step:
     return step
 
 
-# --- a controller's instruction ---
-
-
-def _is_older_word(step: Step, event: Confirmed) -> bool:
-    return event.occurred_at < (step.answered_at or 0)
+# --- a controller's word ---
 
 
 def instructed(draft: Draft, step: Step, event: Event) -> Step:
     """The controller says erase: from here on its data may be touched."""
     confirmed = expect(event, Confirmed)
     state = step.state
-    if _is_older_word(step, confirmed) or not plan_of(draft, step).refusal_ends:
+    if not step.has_controller:
         return step
     if _is_about_less(step, confirmed):
         return _left(draft, step, confirmed)
-    is_conflict = isinstance(state, AwaitingDecision) and state.reason == "instruction_conflict"
-    if step.instruction == "erase" and not is_conflict:
-        return replace(step, answered_at=confirmed.occurred_at)
-    step = replace(fresh(step), instruction="erase", answered_at=confirmed.occurred_at, reminders=0)
-    if isinstance(draft.saga.state, AwaitingVerification) and (is_conflict or isinstance(state, Ended)):
+    if words.is_disputed(step):
+        return _disputed(draft, step)
+    was_held = words.is_held(step)
+    if step.instruction == "erase" and not was_held:
+        return step
+    step = _allowed(draft, step)
+    if isinstance(draft.saga.state, AwaitingVerification) and (was_held or isinstance(state, Ended)):
         return replace(step, state=Waiting(until=draft.now + draft.rules.waits.review))
-    if is_conflict:
-        return draft.issue(step, verb_of(step))
+    if was_held:
+        return steps.send(draft, step, verb_of(step))
+    if isinstance(state, Ended):
+        return steps.send(draft, step, "locate" if step.erased_at is None else "prove")
+    if isinstance(state, Waiting | AwaitingSubject) or verb_of(step) == "prove":
+        # Remembered until the step starts, or kept for what the proof may find.
+        return step
     if isinstance(state, AwaitingDecision) and state.reason not in ("party_silent", "failed"):
         return step
-    return draft.issue(step, "locate")
+    return steps.send(draft, step, "locate")
 
 
-def instructed_early(draft: Draft, step: Step, event: Event) -> Step:
-    """Remembered until the step starts."""
-    confirmed = expect(event, Confirmed)
-    if _is_older_word(step, confirmed):
-        return step
-    if _is_about_less(step, confirmed):
-        return _left(draft, step, confirmed)
-    return replace(step, instruction="erase", answered_at=confirmed.occurred_at)
+def _allowed(draft: Draft, step: Step) -> Step:
+    """The step may erase, and a refusal from before this word is no news any more."""
+    draft.resolve(*LATE, system=step.system)
+    for reason in LATE:
+        draft.unsettle(reason, step.system)
+    return replace(fresh(step), instruction="erase", reminders=0)
 
 
-def instructed_after_refusal(draft: Draft, step: Step, event: Event) -> Step:
-    """A controller may change its mind from refuse to erase until the request is completed."""
-    return instructed(draft, step, event) if expect(step.state, Ended).end == "refused" else step
+def instructed_after_end(draft: Draft, step: Step, event: Event) -> Step:
+    """A controller may change its mind until the request is completed; what the DPO let go begins, too."""
+    match expect(step.state, Ended).end:
+        case "refused" | "waived":
+            return instructed(draft, step, event)
+        case _ if words.is_disputed(step):
+            return _disputed(draft, step)
+        case _:
+            return _allowed(draft, step) if step.has_controller else step
 
 
 def refused(draft: Draft, step: Step, event: Event) -> Step:
@@ -118,35 +127,62 @@ def refused(draft: Draft, step: Step, event: Event) -> Step:
     A refusal about less ends nothing. Where it asks the DPO it does so all the same, to be on the safe side.
     """
     confirmed = expect(event, Confirmed)
-    if _is_older_word(step, confirmed):
-        return step
-    ends = plan_of(draft, step).refusal_ends and step.instruction is None and verb_of(step) != "prove"
-    if ends and _is_about_less(step, confirmed):
-        return _left(draft, step, confirmed)
-    step = replace(step, answered_at=confirmed.occurred_at)
-    if verb_of(step) == "prove":
-        draft.escalate("refused_late", step.system, confirmed.code)
-        return step
-    if not plan_of(draft, step).refusal_ends:
+    if words.is_disputed(step):
+        return _disputed(draft, step)
+    if not step.has_controller:
+        if verb_of(step) == "prove":
+            return _told_late(draft, step, confirmed.code)
         return ask_dpo(draft, step, "party_refused", verb_of(step), confirmed.code)
-    if step.instruction == "erase":
+    was_instructed = words.was_instructed(step)
+    step = replace(step, instruction=None)
+    if verb_of(step) == "prove":
+        return _told_late(draft, step, confirmed.code)
+    if was_instructed:
         return ask_dpo(draft, step, "instruction_conflict", verb_of(step), confirmed.code)
+    if _is_about_less(step, confirmed):
+        return _left(draft, step, confirmed)
     return end(step, Ended(end="refused", at=draft.now, reason=confirmed.code), "party_stated")
 
 
 def refused_early(draft: Draft, step: Step, event: Event) -> Step:
     """Before its system was touched only a controller can refuse; an agency has not been asked."""
-    return refused(draft, step, event) if plan_of(draft, step).refusal_ends else step
+    return refused(draft, step, event) if step.has_controller else step
 
 
 def refused_after_end(draft: Draft, step: Step, event: Event) -> Step:
     """What is done can't be undone, so the DPO hears of it."""
-    confirmed = expect(event, Confirmed)
-    if expect(step.state, Ended).end in ("erased", "absent", "anonymised") and not _is_older_word(
-        step, confirmed
-    ):
-        draft.escalate("refused_late", step.system, confirmed.code)
+    if words.is_disputed(step):
+        return _disputed(draft, step)
+    if step.has_controller:
+        step = replace(step, instruction=None)
+    if _is_done(step):
+        return _told_late(draft, step, expect(event, Confirmed).code)
     return step
+
+
+def _is_done(step: Step) -> bool:
+    """Whether something was erased there, or nothing is left to be."""
+    is_gone = isinstance(step.state, Ended) and step.state.end in ("erased", "absent", "anonymised")
+    return is_gone or step.erased_at is not None
+
+
+def _told_late(draft: Draft, step: Step, code: str | None) -> Step:
+    tell_late(draft, step, code)
+    return step
+
+
+def _disputed(draft: Draft, step: Step) -> Step:
+    """The times in the controller's words contradict our order: nobody can tell which was its last.
+
+    A new word of the controller settles it.
+    """
+    step = replace(step, instruction=None)
+    state = step.state
+    if verb_of(step) == "prove" or _is_done(step):
+        tell_late(draft, step, "times_contradict")
+    if verb_of(step) == "prove" or (isinstance(state, Ended) and state.end != "refused"):
+        return step
+    return ask_dpo(draft, step, "words_disputed", verb_of(step))
 
 
 # --- a party that says what it did ---

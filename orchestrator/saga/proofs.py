@@ -4,10 +4,11 @@ Accepted is not erased, and an acceptance stands only until a proof finds the re
 nothing is accepted any more. What an answer counts for is said in `about.py`.
 """
 
-from orchestrator.saga import about
+from orchestrator.saga import about, words
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import Accepted, AwaitingDecision, Ended, Retrying, Step
+from orchestrator.saga.refusals import tell_late
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import (
     answered_until,
@@ -15,7 +16,7 @@ from orchestrator.saga.steps import (
     ask_again,
     ask_dpo,
     ask_whose,
-    await_proof,
+    counted_anew,
     end,
     erased_by,
     fresh,
@@ -29,6 +30,15 @@ from orchestrator.saga.steps import (
 # --- answers to erase ---
 
 
+def _await_proof(draft: Draft, step: Step, look_at: int | None) -> Step:
+    """Waits for the next look: when the schedule says, or later if the vendor does, within our patience."""
+    plan = plan_of(draft, step)
+    since = step.accepted_at or draft.now
+    schedule = plan.look_again or (0,)
+    due = max(since + schedule[min(step.rounds, len(schedule) - 1)], min(look_at or 0, since + plan.patience))
+    return draft.issue(step, "prove") if due <= draft.now else replace(step, state=Accepted(until=due))
+
+
 def accepted(draft: Draft, step: Step, event: Event) -> Step:
     """The vendor said yes. That is not an end: the proof comes next, now or when it is due.
 
@@ -37,14 +47,17 @@ def accepted(draft: Draft, step: Step, event: Event) -> Step:
     """
     confirmed = expect(event, Confirmed)
     state = step.state
-    wanted = not isinstance(state, AwaitingDecision) or state.reason in ("failed", "instruction_conflict")
+    is_held = words.is_held(step)
+    wanted = not isinstance(state, AwaitingDecision) or state.reason == "failed" or is_held
     if verb_of(step) != "erase" or not wanted or confirmed.attempt < step.erases_from:
         return step
-    if isinstance(state, AwaitingDecision) and state.reason == "instruction_conflict":
-        draft.escalate("refused_late", step.system)
-    if not about.is_about_all(draft.saga, step, confirmed):
+    is_about_all = about.is_about_all(draft.saga, step, confirmed)
+    if not is_about_all and not is_held:
         return ask_again(draft, step, confirmed, about.ABOUT_LESS)
-    return await_proof(draft, _marked_erased(draft, step, confirmed), confirmed.look_at)
+    done = _marked_erased(draft, step, confirmed)
+    if is_held:
+        tell_late(draft, done, "times_contradict" if words.is_disputed(step) else None)
+    return _await_proof(draft, done, confirmed.look_at) if is_about_all else step
 
 
 def _marked_erased(draft: Draft, step: Step, event: Confirmed) -> Step:
@@ -61,7 +74,7 @@ def party_erased(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     step = _marked_erased(draft, step, confirmed)
     if confirmed.look_at is not None or step.references or confirmed.grade == "vendor_stated":
-        return await_proof(draft, step, confirmed.look_at)
+        return _await_proof(draft, step, confirmed.look_at)
     return end(step, Ended(end="erased", at=draft.now), "party_stated")
 
 
@@ -90,7 +103,7 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
     if step.rounds < len(schedule):
         # Where no acceptance stands, the schedule counts from the first look that found nothing.
         since = draft.now if step.accepted_at is None else step.accepted_at
-        return await_proof(draft, replace(step, accepted_at=since), None)
+        return _await_proof(draft, replace(step, accepted_at=since), None)
     ended = Ended(
         end=confirmed.end or "erased",
         at=draft.now,
@@ -133,7 +146,7 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
     state = step.state
     match state:
         case AwaitingDecision(reason=reason) if reason not in ("failed", "proof_overdue"):
-            return step
+            return counted_anew(draft, step, confirmed)
         case Ended():
             answered_at, wanted = answered_until(state), is_seen_gone(state)
         case _:
@@ -149,6 +162,9 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
     if is_ambiguous(confirmed):
         return ask_whose(draft, step, confirmed)
     step = replace(fresh(step), reopened=step.reopened + 1, rounds=0, grade=None)
+    hold = words.hold(step)
+    if hold is not None:
+        return ask_dpo(draft, step, hold, "erase")
     if step.reopened > draft.rules.waits.max_reopened:
         return ask_dpo(draft, step, "still_present", "erase")
     wait = draft.rules.retry.delay(step.reopened, draft.random, None)

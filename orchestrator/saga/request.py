@@ -39,6 +39,13 @@ def advance(draft: Draft, event: Event) -> None:
         _finish_when_quiet(draft)
 
 
+def stand_still(draft: Draft, event: Event) -> None:
+    """The clocks of a request that was set aside go on: its alarms, and that the person was told."""
+    if isinstance(draft.saga.state, InProgress) and isinstance(event, Confirmed) and event.system is None:
+        _act_when_done(draft, event)
+    alarm(draft)
+
+
 # --- beginning ---
 
 
@@ -94,7 +101,7 @@ def _act_when_done(draft: Draft, event: Event) -> None:
     is_notice = isinstance(event, Confirmed) and event.system is None
     draft.saga = replace(draft.saga, acted_at=told.at if is_notice else draft.now)
     draft.note("acted")
-    draft.resolve("deadline_near", "overdue")
+    draft.resolve(*escalations.ALARMS)
     drop_notice(draft, "extended")
     if not all(step.is_ended for step in draft.saga.steps):
         draft.say("acted")
@@ -109,8 +116,8 @@ def withdraw_acted(draft: Draft) -> None:
     if saga.acted_at is not None:
         draft.saga = replace(saga, acted_at=None)
         draft.note("acted_withdrawn")
-        for reason in ("deadline_near", "overdue"):
-            draft.unsettle(reason, str(saga.due_at))
+        for reason in escalations.ALARMS:
+            draft.unsettle(reason)
     drop_notice(draft, "acted", given=True)
 
 
@@ -139,13 +146,15 @@ def notice_given(draft: Draft, notice: Notice, at: int, how: str) -> None:
     state = NoticeGiven(at=at, how="mailed" if how == "mailed" else "otherwise")
     draft.put_notice(replace(notice, state=state))
     draft.note("notice_given", purpose=notice.purpose, how=how)
-    _settle_notices(draft)
+    _settle_notice(draft, notice.purpose)
+    if not _is_waited_for(draft):
+        draft.resolve(*escalations.ALARMS)
     if notice.purpose == "extended":
         if at <= draft.saga.due_at:
             extended = due_at(draft.saga.received_at, draft.rules.calendar, months=3)
             draft.saga = replace(draft.saga, due_at=extended, extended=True)
             draft.note("extended", due_at=extended)
-            draft.resolve("deadline_near", "overdue", by="extension")
+            draft.resolve(*escalations.ALARMS, by="extension")
         else:
             draft.note("extension_void", told_at=at)
 
@@ -158,21 +167,28 @@ def drop_notice(draft: Draft, purpose: NoticePurpose, *, given: bool = False) ->
     kept = tuple(one for one in draft.saga.notices if one.purpose != purpose)
     draft.saga = replace(draft.saga, notices=kept)
     draft.note("notice_dropped", purpose=purpose)
-    _settle_notices(draft)
+    _settle_notice(draft, purpose)
 
 
-def _settle_notices(draft: Draft) -> None:
-    if not any(isinstance(one.state, NoticePending) for one in draft.saga.notices):
-        draft.resolve("notice_silent", "notice_failed")
+def _settle_notice(draft: Draft, purpose: NoticePurpose) -> None:
+    draft.resolve(escalations.silent(purpose), escalations.failing(purpose))
 
 
 # --- statutory alarms ---
 
 
+def _is_waited_for(draft: Draft) -> bool:
+    """Whether the person has not been told yet what the law wants them told within the period."""
+    saga = draft.saga
+    if isinstance(saga.state, AwaitingVerification | InProgress):
+        return saga.acted_at is None
+    return any(isinstance(one.state, NoticePending) and one.purpose != "extended" for one in saga.notices)
+
+
 def _next_alarm(draft: Draft) -> int:
     saga, waits = draft.saga, draft.rules.waits
     review = draft.now + waits.review
-    if saga.acted_at is not None:
+    if not _is_waited_for(draft):
         return review
     moments = (saga.due_at - waits.deadline_warning, saga.due_at + 1)
     return min([at for at in moments if at > draft.now] + [review])
@@ -181,9 +197,9 @@ def _next_alarm(draft: Draft) -> int:
 def alarm(draft: Draft) -> None:
     """Warns of a deadline that is near or has passed, and says when to look next."""
     saga = draft.saga
-    if not isinstance(saga.state, AwaitingVerification | InProgress):
+    if isinstance(saga.state, Finished):
         return
-    if saga.acted_at is None:
+    if _is_waited_for(draft):
         due = str(saga.due_at)
         if draft.now > saga.due_at:
             draft.resolve("deadline_near", by="overdue")
@@ -209,15 +225,20 @@ def _close_when_ended(draft: Draft) -> None:
 
 
 def begin_closing(draft: Draft, final: FinalStatus, occasion: str) -> None:
-    """No new erasing commands from here on. Of the open questions only those about a notice still matter."""
+    """No new erasing commands from here on.
+
+    Of the open questions only those about a notice still matter, and, while the person has not been told,
+    those about the statutory period.
+    """
     drop_notice(draft, "extended")
-    for one in draft.saga.escalations:
-        if one.reason not in escalations.NOTICES:
-            draft.close(one, by=final)
     table.move(draft, occasion, Closing(final=final, until=draft.now))
     draft.note("closing", final=final)
     if final == "rejected" and _informs_subject(draft) and draft.saga.notice("rejected") is None:
         draft.give_notice("rejected")
+    still_asked = {*escalations.NOTICES, *(escalations.ALARMS if _is_waited_for(draft) else ())}
+    for one in draft.saga.escalations:
+        if one.reason not in still_asked:
+            draft.close(one, by=final)
 
 
 def reopen(draft: Draft) -> None:
@@ -234,7 +255,7 @@ def _finish_when_quiet(draft: Draft) -> None:
     latest = max(may_act_until, default=0)
     questions = [one.remind_at for one in saga.escalations]
     if untold or questions or latest >= draft.now:
-        until = max([latest + 1, draft.now + 1, *untold, *questions])
+        until = min(max([latest + 1, draft.now + 1, *untold, *questions]), _next_alarm(draft))
         draft.saga = replace(saga, state=replace(state, until=until))
         return
     final = state.final
@@ -262,5 +283,5 @@ def remind(draft: Draft) -> None:
         if isinstance(notice.state, NoticePending) and notice.state.until <= draft.now:
             until = draft.now + waits.notice_alarm
             draft.put_notice(replace(notice, state=replace(notice.state, until=until)))
-            if draft.find("notice_failed") is None:
-                draft.escalate("notice_silent")
+            if draft.find(escalations.failing(notice.purpose)) is None:
+                draft.escalate(escalations.silent(notice.purpose))

@@ -3,6 +3,7 @@
 The shell builds one `Rules` from the settings and hands it to every call of `decide`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
@@ -12,6 +13,7 @@ from orchestrator.saga.clocks import DAY, SECOND, Calendar
 HOUR = 3600 * SECOND
 MINUTE = 60 * SECOND
 LONGEST_RETRY_AFTER = 7 * DAY
+_PLACE = re.compile(r"[1-9][0-9]*_of_[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +103,8 @@ class Rules:
         """The systems a request reaches.
 
         A tenant's data belongs to its controller (Art. 28): it is in scope when named, or when the request
-        comes from or for that tenant. A processor request reaches that tenant's systems and no others.
+        comes from or for that tenant. A processor request reaches that tenant's systems and no others. What
+        else its controller named is in it by its place in the list, and never by the controller's own words.
         """
         if capacity == "processor":
             own = [
@@ -109,12 +112,20 @@ class Rules:
             ]
             if scope is None:
                 return tuple(own)
-            return tuple(name for name in _unique(scope) if name in own)
+            total = len(scope)
+            return _unique(
+                tuple(name if name in own else f"{at}_of_{total}" for at, name in enumerate(scope, 1))
+            )
         if scope is not None:
             return _unique(scope)
         return tuple(
             name for name, plan in self.systems.items() if plan.tenant is None or plan.tenant == tenant
         )
+
+
+def is_place(name: str) -> bool:
+    """Whether this stands for a system that a controller named and that is not configured, as in "3_of_5"."""
+    return _PLACE.fullmatch(name) is not None
 
 
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:

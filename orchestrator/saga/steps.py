@@ -18,15 +18,14 @@ Four principles run through them:
   is seen after an erasure leads to a proof and never straight to another erasure.
 """
 
-from orchestrator.saga import about
+from orchestrator.saga import about, words
 from orchestrator.saga.draft import Draft, RuleBroken, expect
-from orchestrator.saga.events import Confirmed, Decided, Event
+from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
     Accepted,
     AwaitingDecision,
     AwaitingParty,
     AwaitingSubject,
-    AwaitingVerification,
     Ended,
     Erasing,
     Grade,
@@ -168,25 +167,53 @@ def ask_whose(draft: Draft, step: Step, event: Confirmed) -> Step:
     return replace(step, state=replace(step.state, records=event.found))
 
 
+def counted_anew(draft: Draft, step: Step, event: Confirmed) -> Step:
+    """The same command, carried out twice, counted another number: the question is about as many now."""
+    asked = draft.find("ambiguous", step.system)
+    state = step.state
+    if not isinstance(state, AwaitingDecision) or state.reason != "ambiguous" or asked is None:
+        return step
+    if not (is_current(step, event) and is_ambiguous(event)) or event.found == state.records:
+        return step
+    draft.renew(asked, "counted_anew")
+    return replace(step, state=replace(state, records=event.found))
+
+
 def _erase(draft: Draft, step: Step) -> Step:
-    """Sends an erase command, but never into a controller's data without its instruction (Art. 28)."""
-    if plan_of(draft, step).refusal_ends and step.instruction is None:
+    """Sends an erase command, but never into a controller's data without its instruction (Art. 28).
+
+    A controller that was not heard yet is waited for. Over one that said erase before, and then refused,
+    the DPO is asked.
+    """
+    hold = words.hold(step)
+    if hold is not None and (words.was_instructed(step) or draft.saga.capacity == "processor"):
+        return ask_dpo(draft, step, hold, "erase")
+    if step.has_controller and (step.instruction is None or hold is not None):
         until = draft.now + draft.rules.waits.party_reminder
         return replace(step, state=AwaitingParty(verb="locate", until=until))
     return draft.issue(step, "erase")
 
 
-def _send(draft: Draft, step: Step, verb: Verb) -> Step:
-    return _erase(draft, step) if verb == "erase" else draft.issue(step, verb)
+def _locate(draft: Draft, step: Step, *, takes_all: int = 0) -> Step:
+    """Sends a locate command. Without the controller's instruction it asks the controller.
+
+    Where the request itself came from the controller, nobody is asked: over its refusal nothing is looked up.
+    """
+    hold = words.hold(step)
+    if hold is not None and draft.saga.capacity == "processor":
+        return ask_dpo(draft, step, hold, "locate")
+    return draft.issue(step, "locate", takes_all=takes_all)
 
 
-def await_proof(draft: Draft, step: Step, look_at: int | None) -> Step:
-    """Waits for the next look: when the schedule says, or later if the vendor does, within our patience."""
-    plan = plan_of(draft, step)
-    since = step.accepted_at or draft.now
-    schedule = plan.look_again or (0,)
-    due = max(since + schedule[min(step.rounds, len(schedule) - 1)], min(look_at or 0, since + plan.patience))
-    return draft.issue(step, "prove") if due <= draft.now else replace(step, state=Accepted(until=due))
+def send(draft: Draft, step: Step, verb: Verb) -> Step:
+    """Sends the verb's command, if the controller's last word allows it."""
+    match verb:
+        case "erase":
+            return _erase(draft, step)
+        case "locate":
+            return _locate(draft, step)
+        case "prove":
+            return draft.issue(step, verb)
 
 
 # --- beginning ---
@@ -197,7 +224,7 @@ def start(draft: Draft, step: Step, event: Event) -> Step:
     plan = plan_of(draft, step)
     if plan.holds_nothing is not None:
         return end(step, Ended(end="not_identifiable", at=draft.now, reason=plan.holds_nothing), None)
-    return draft.issue(step, "locate")
+    return _locate(draft, step)
 
 
 def look_anew(draft: Draft, step: Step, event: Event) -> Step:
@@ -208,13 +235,13 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     the handler is told how many, with this one command.
     """
     anew = _anew(step)
-    if plan_of(draft, step).refusal_ends:
+    if step.has_controller:
         anew = replace(anew, asked_from=step.asked_from)
     agreed = 0
     if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
         # The questions of an earlier version do not say how many they are about.
         agreed = step.state.records or step.found
-    return draft.issue(anew, "locate", takes_all=agreed)
+    return _locate(draft, anew, takes_all=agreed)
 
 
 def _anew(step: Step) -> Step:
@@ -243,11 +270,11 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
     What the DPO has waived stays so, and a controller is asked again: its instruction was about less.
     """
     state = step.state
-    if isinstance(state, Ended) and state.end == "waived":
-        return step
     if is_unknown(step):
         return step
     kept = step.instruction if draft.saga.capacity == "processor" else None
+    if isinstance(state, Ended) and state.end == "waived":
+        return replace(step, asked_from=step.attempt + 1, instruction=kept)
     return replace(_anew(step), instruction=kept, state=Waiting(until=draft.now + draft.rules.waits.review))
 
 
@@ -258,7 +285,7 @@ def located(draft: Draft, step: Step, event: Event) -> Step:
     """Records were found: erase them. An older look may have had fewer identifiers, so it has to wait."""
     confirmed = expect(event, Confirmed)
     if not answers(step, event, "locate"):
-        return step
+        return counted_anew(draft, step, confirmed)
     if is_ambiguous(confirmed):
         return ask_whose(draft, step, confirmed)
     if confirmed.references is not None and confirmed.references not in step.references:
@@ -440,7 +467,7 @@ def alarm_silence(draft: Draft, step: Step, event: Event) -> Step:
 
 def try_again(draft: Draft, step: Step, event: Event) -> Step:
     """The back-off is over."""
-    return _send(draft, step, expect(step.state, Retrying).verb)
+    return send(draft, step, expect(step.state, Retrying).verb)
 
 
 def prove(draft: Draft, step: Step, event: Event) -> Step:
@@ -463,31 +490,3 @@ def wait_for_dpo(draft: Draft, step: Step, event: Event) -> Step:
         draft.escalate(state.reason, step.system)
     until = draft.now + draft.rules.waits.decision_reminder
     return replace(step, state=replace(state, until=until))
-
-
-# --- the DPO's decisions ---
-
-
-def retry(draft: Draft, step: Step, event: Event) -> Step:
-    """Once more, with fresh counters; what has not begun waits for its turn."""
-    step = replace(fresh(step), reopened=0, reminders=0)
-    begins = isinstance(draft.saga.state, AwaitingVerification)
-    if isinstance(step.state, AwaitingDecision) and (is_unknown(step) or begins):
-        plan = plan_of(draft, step)
-        waiting = Waiting(until=draft.now + draft.rules.waits.review)
-        return replace(step, kind=plan.kind, after=plan.after, state=waiting)
-    return _send(draft, step, verb_of(step))
-
-
-def waive(draft: Draft, step: Step, event: Event) -> Step:
-    """The DPO lets the step go, with a reason that stays on the record."""
-    decided = expect(event, Decided)
-    for one in draft.saga.escalations:
-        if one.system == step.system:
-            draft.close(one, by=decided.decided_by)
-    return end(step, Ended(end="waived", at=draft.now, reason=decided.reason), None)
-
-
-def stop(draft: Draft, step: Step, event: Event) -> Step:
-    """The request was rejected or cancelled before this step ended."""
-    return replace(step, state=Ended(end="stopped", at=draft.now))

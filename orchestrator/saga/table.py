@@ -10,7 +10,7 @@ the diagrams in README.md are drawn from them.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from orchestrator.saga import about, parties, proofs, steps
+from orchestrator.saga import about, parties, proofs, rulings, steps
 from orchestrator.saga.draft import Draft, RuleBroken
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
@@ -39,9 +39,9 @@ class Row(NamedTuple):
     targets: tuple[StepStatus, ...]
 
 
-_WAIVE: dict[str, Row] = {"waive": Row(steps.waive, ("ended",))}
+_WAIVE: dict[str, Row] = {"waive": Row(rulings.waive, ("ended",))}
 _ALWAYS: dict[str, Row] = {
-    "stop": Row(steps.stop, ("ended",)),
+    "stop": Row(rulings.stop, ("ended",)),
     "supplement": Row(steps.supplement, ("waiting",)),
 }
 _FAILURES: dict[str, Row] = {
@@ -59,7 +59,7 @@ _LOOKS: dict[str, Row] = {
 }
 _PARTY: dict[str, Row] = {
     "awaiting_party": Row(parties.asked_party, ("awaiting_party",)),
-    "instructed": Row(parties.instructed, ("locating",)),
+    "instructed": Row(parties.instructed, ("locating", "awaiting_decision")),
     "absent": Row(parties.party_absent, ("ended", "accepted", "proving")),
     "party_erased": Row(parties.erased, ("ended", "accepted", "proving")),
     "retained": Row(parties.retained, ("ended",)),
@@ -77,6 +77,7 @@ _ACCEPTED: dict[str, Row] = {
 _AFTER_ERASURE: dict[str, Row] = {
     "located": Row(steps.located_late, ("proving",)),
     "accepted": Row(steps.stays, ()),
+    "instructed": Row(parties.instructed, ()),
     "refused": Row(parties.refused, ()),
     "retained": Row(parties.retained, ("ended",)),
 }
@@ -96,9 +97,9 @@ LATE_ANSWERS: dict[str, Row] = {
 
 STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "waiting": {
-        "start": Row(steps.start, ("locating", "ended")),
+        "start": Row(steps.start, ("locating", "ended", "awaiting_decision")),
         "retry": Row(steps.start, ("locating", "ended")),
-        "instructed": Row(parties.instructed_early, ()),
+        "instructed": Row(parties.instructed, ("awaiting_decision",)),
         "refused": Row(parties.refused_early, ("ended", "awaiting_decision")),
         "timer": Row(steps.rearm, ()),
         **_WAIVE,
@@ -108,7 +109,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_PARTY,
         **_LOOKS,
         "timer": Row(steps.alarm_silence, ()),
-        "retry": Row(steps.retry, ("locating",)),
+        "retry": Row(rulings.retry, ("locating",)),
         **_FAILURES,
         **_WAIVE,
         **_ALWAYS,
@@ -118,10 +119,10 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_ACCEPTED,
         "located": Row(steps.found_more, ("erasing",)),
         "still_present": Row(steps.found_more, ("erasing",)),
-        "instructed": Row(steps.stays, ()),
+        "instructed": Row(parties.instructed, ("awaiting_decision",)),
         "refused": Row(parties.refused, ("awaiting_decision",)),
         "timer": Row(steps.alarm_silence, ()),
-        "retry": Row(steps.retry, ("erasing",)),
+        "retry": Row(rulings.retry, ("erasing",)),
         **_FAILURES,
         **_WAIVE,
         **_ALWAYS,
@@ -130,7 +131,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_PROOFS,
         **_AFTER_ERASURE,
         "timer": Row(steps.alarm_silence, ()),
-        "retry": Row(steps.retry, ("proving",)),
+        "retry": Row(rulings.retry, ("proving",)),
         **_FAILURES,
         **_WAIVE,
         **_ALWAYS,
@@ -159,13 +160,15 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     },
     "awaiting_subject": {
         "located": Row(steps.located, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
+        "instructed": Row(parties.instructed, ("awaiting_decision",)),
+        "refused": Row(parties.refused_early, ("ended", "awaiting_decision")),
         "timer": Row(steps.give_up_on_subject, ("ended", "erasing", "awaiting_party")),
         "retry": Row(steps.look_anew, ("locating",)),
         **_WAIVE,
         **_ALWAYS,
     },
     "awaiting_decision": {
-        "retry": Row(steps.retry, ("waiting", "locating", "erasing", "proving", "awaiting_party")),
+        "retry": Row(rulings.retry, ("waiting", "locating", "erasing", "proving", "awaiting_party")),
         "erase": Row(steps.look_anew, ("locating",)),
         "timer": Row(steps.wait_for_dpo, ()),
         **LATE_ANSWERS,
@@ -177,8 +180,10 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "located": Row(steps.located_late, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
         "still_present": Row(proofs.still_present, ("proving", "retrying", "awaiting_decision")),
         "reappeared": Row(proofs.reappeared_late, ("awaiting_decision",)),
-        "instructed": Row(parties.instructed_after_refusal, ("waiting", "locating")),
-        "refused": Row(parties.refused_after_end, ()),
+        "instructed": Row(
+            parties.instructed_after_end, ("waiting", "locating", "proving", "awaiting_decision")
+        ),
+        "refused": Row(parties.refused_after_end, ("awaiting_decision",)),
         "retained": Row(parties.retained_late, ()),
         "supplement": Row(steps.supplement, ("waiting",)),
     },

@@ -4,14 +4,13 @@ The core sends bare messages; here they get what the saga knows (who, since when
 and headers. An outcome shows the saga as it is after the decision.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from orchestrator.bus.dead_letters import dead_letter_headers
 from orchestrator.bus.port import Delivery
-from orchestrator.saga import escalations
 from orchestrator.saga.decide import Decision
 from orchestrator.saga.draft import SendCommand, SendOutcome
-from orchestrator.saga.model import Ended, Saga, Step, weakest
+from orchestrator.saga.model import Action, Ended, Saga, Step, weakest
 from orchestrator.store import Outgoing
 from schemas import topics
 from schemas.cloudevents import headers
@@ -26,7 +25,7 @@ def outgoing(decision: Decision, now: int) -> list[Outgoing]:
     return [
         _command(decision.saga, message, now)
         if isinstance(message, SendCommand)
-        else _outcome(decision.saga, message, now)
+        else _outcome(decision, message, now)
         for message in decision.messages
     ]
 
@@ -62,8 +61,9 @@ def _command(saga: Saga, sent: SendCommand, now: int) -> Outgoing:
     )
 
 
-def _outcome(saga: Saga, sent: SendOutcome, now: int) -> Outgoing:
-    outcome = outcome_of(saga, sent, now)
+def _outcome(decision: Decision, sent: SendOutcome, now: int) -> Outgoing:
+    saga = decision.saga
+    outcome = outcome_of(saga, sent, now, decision.offers)
     return Outgoing(
         event_id=sent.event_id,
         topic=topics.OUTCOMES,
@@ -73,8 +73,8 @@ def _outcome(saga: Saga, sent: SendOutcome, now: int) -> Outgoing:
     )
 
 
-def outcome_of(saga: Saga, sent: SendOutcome, now: int) -> Outcome:
-    """The saga as the outside sees it."""
+def outcome_of(saga: Saga, sent: SendOutcome, now: int, offers: Mapping[str, tuple[Action, ...]]) -> Outcome:
+    """The saga as the outside sees it; `offers` are the decisions that would be applied, by question."""
     return Outcome(
         event_id=sent.event_id,
         request_id=saga.request_id,
@@ -95,7 +95,7 @@ def outcome_of(saga: Saga, sent: SendOutcome, now: int) -> Outcome:
                 system=one.system,
                 code=one.code,
                 raised_at=one.raised_at,
-                actions=escalations.actions_for(one.reason),
+                actions=offers.get(one.id, ()),
             )
             for one in saga.escalations
         ),

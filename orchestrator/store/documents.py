@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import SchemaValidator
 
 from orchestrator.saga.model import Saga
+from orchestrator.saga.older import upgraded
 from orchestrator.store.errors import BrokenDocument
 
 _logger = logging.getLogger(__name__)
@@ -65,7 +66,7 @@ def read_document(request_id: str, document: str | None) -> Saga | None:
         # Its text quotes the document.
         pass
     else:
-        return saga
+        return upgraded(saga)
     raise BrokenDocument(request_id=request_id)
 
 

@@ -77,7 +77,8 @@ class Clocks:
                 continue
             if not now - _LONGEST < state.until < now + _LONGEST:
                 self._broken("no_timer", f"{step.system} {state.status} waits for ever")
-            if wake_at > state.until:
+            # The steps of one that was set aside stand still until its release.
+            if wake_at > state.until and not after.quarantined:
                 self._broken("no_timer", f"nothing wakes {step.system}")
 
     # --- dates ---

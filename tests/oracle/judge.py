@@ -31,9 +31,10 @@ class Judge:
         self.questions = Questions(self.testimony, broken)
         self.clocks = Clocks(world.rules, broken)
         self._broken = broken
+        self._heard_of: set[tuple[str, int]] = set()
 
-    def offered(self, saga: Saga, question: Escalation) -> tuple[Action, ...]:
-        return offered(saga, question)
+    def offered(self, saga: Saga, question: Escalation, now: int) -> tuple[Action, ...]:
+        return offered(saga, question, now, self.world.rules)
 
     def watch(self, before: Saga | None, event: Event, decision: Decision, now: int) -> None:
         """Check everything that one event may have broken.
@@ -221,9 +222,16 @@ class Judge:
 
     def _heard(self, step: Step, event: Confirmed, decision: Decision) -> None:
         """A party's latest word, if it contradicts an end, becomes a question or a correction."""
+        words = self.testimony.about(step.system).words
         word = self.testimony.about(step.system).latest_word
         if word is None or word.order != event.order or not self.world.is_controllers(step.system):
             return
+        # The same word delivered once more, or said twice in a row, was told the first time.
+        before = [one for order, one in sorted(words.items()) if order < word.order]
+        is_told = (step.system, word.order) in self._heard_of
+        if is_told or (before and before[-1].erases == word.erases):
+            return
+        self._heard_of.add((step.system, word.order))
         link = self.world.link(step.system, event.attempt)
         if link is not None and link.identifiers != decision.saga.identifiers:
             return

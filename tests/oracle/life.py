@@ -338,7 +338,7 @@ class Life:
         if not self.open.escalations:
             return
         one = self.open.escalations[dice.roll(len(self.open.escalations))]
-        offered = [action for action in self.judge.offered(self.open, one) if action != "reject"]
+        offered = [action for action in self.judge.offered(self.open, one, self.now) if action != "reject"]
         gentle = [action for action in offered if action != "cancel"] or offered
         if gentle:
             self._decide(gentle[dice.roll(len(gentle))], one.id, one.version, "because")
@@ -368,7 +368,7 @@ class Life:
 
     def _look_at_questions(self) -> None:
         for one in self.open.escalations:
-            self.seen.append((one.id, one.version, self.judge.offered(self.open, one)))
+            self.seen.append((one.id, one.version, self.judge.offered(self.open, one, self.now)))
         del self.seen[:-20]
 
     def look(self, dice: Dice) -> None:
@@ -471,7 +471,7 @@ class Life:
 
     def _settle_question(self, saga: Saga) -> bool:
         for one in sorted(saga.escalations, key=lambda one: one.reason != "quarantined"):
-            offered = self.judge.offered(saga, one)
+            offered = self.judge.offered(saga, one, self.now)
             action = next((action for action in _SETTLING if action in offered), None)
             if action is not None and (one.id, one.version, action) not in self._tried:
                 self._tried.add((one.id, one.version, action))

@@ -5,6 +5,7 @@ from orchestrator.saga.decide import Decision, decide
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Decided, Event
 from orchestrator.saga.model import Action, AwaitingDecision, AwaitingVerification, Escalation, Saga
+from orchestrator.saga.rules import Rules
 from tests.oracle.testimony import Testimony
 from tests.oracle.violations import Broken
 
@@ -14,9 +15,9 @@ _ON_THE_REQUEST = frozenset({"extend", "reject", "cancel"})
 Subject = tuple[object, ...]
 
 
-def offered(saga: Saga, question: Escalation) -> tuple[Action, ...]:
+def offered(saga: Saga, question: Escalation, now: int, rules: Rules) -> tuple[Action, ...]:
     """Return the decisions that the DPO is offered for a question, as an outcome would list them."""
-    return escalations.actions_for(question.reason)
+    return escalations.offered(saga, question, now, rules.systems)
 
 
 class Questions:
@@ -39,7 +40,7 @@ class Questions:
             self._asked(after, decision)
         for step in after.steps:
             if isinstance(step.state, AwaitingDecision) and not after.is_finished:
-                self._answerable(after, step.system, step.state.reason)
+                self._answerable(after, step.system, step.state.reason, now)
         if isinstance(after.state, AwaitingVerification) and not after.escalations:
             self._broken("no_question", "awaiting verification, and nothing is asked")
         self._watched += 1
@@ -89,16 +90,19 @@ class Questions:
         if put is None or put != self._subject(before, question):
             self._broken("stale_decision", f"{event.action} on {question.reason} counted for something else")
 
-    def _answerable(self, saga: Saga, system: str, reason: str) -> None:
+    def _answerable(self, saga: Saga, system: str, reason: str, now: int) -> None:
         for question in saga.escalations:
-            if (question.reason, question.system) == (reason, system) and offered(saga, question):
+            if (question.reason, question.system) != (reason, system):
+                continue
+            # One that was set aside is released first.
+            if saga.quarantined or offered(saga, question, now, self._testimony.world.rules):
                 return
         self._broken("no_question", f"{system} waits for the DPO about {reason}, and nothing is asked")
 
     def try_offers(self, saga: Saga, now: int) -> None:
         """Every decision that is offered is accepted in this very state."""
         for question in saga.escalations:
-            for action in offered(saga, question):
+            for action in offered(saga, question, now, self._testimony.world.rules):
                 event = Decided(
                     event_id="trial",
                     request_id=saga.request_id,

@@ -10,18 +10,7 @@ AWAITED: frozenset[str] = frozenset(
     {
         "about_less",
         "acted",
-        "alarms",
         "consent",
-        "contradiction",
-        "deaf",
-        "offer_refused",
-        "parked",
-        "refused",
-        "scope",
-        "stale_decision",
-        "told",
-        "unrecorded",
-        "word_lost",
         "wrong_end",
     }
 )

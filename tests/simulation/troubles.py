@@ -32,7 +32,7 @@ TROUBLES = (
             "nothing_identifiable",
             "deadline_near",
             "overdue",
-            "notice_failed",
+            "acted_notice_failed",
             "failed",
             "no_answer",
             "predecessor_failed",

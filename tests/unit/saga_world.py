@@ -16,6 +16,7 @@ from orchestrator.saga import timeline
 from orchestrator.saga.clocks import DAY, Calendar, micros
 from orchestrator.saga.decide import Decision, decide, quarantine
 from orchestrator.saga.draft import SendCommand, SendOutcome
+from orchestrator.saga.escalations import offered
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import (
     Action,
@@ -46,6 +47,9 @@ START = micros(datetime(2026, 6, 1, 9, tzinfo=UTC))
 
 #: What says that somebody has looked, or can't: before that nothing is erased.
 LOOKS = ("located", "absent", "cannot_look", "still_present")
+
+#: What a controller can say about its data.
+LAW = ("instructed", "refused")
 
 #: The ends that claim something about the data, and therefore need proof.
 _CLAIMS = ("erased", "absent", "anonymised", "retained")
@@ -85,6 +89,7 @@ class World:
         self.keys_destroyed = 0
         self.looked: set[str] = set()
         self._events = 0
+        self._orders: dict[str, list[tuple[int, int, str, int]]] = {}
 
     # --- what can happen ---
 
@@ -93,6 +98,8 @@ class World:
         before = self.saga
         decision = (quarantine if breaks else decide)(before, event, self.now, self.rules)
         self.history.append((event, self.now))
+        if isinstance(event, Confirmed) and event.command_id is None and event.kind in LAW:
+            self._hear(event)
         if isinstance(event, Confirmed) and event.system and event.kind in LOOKS:
             self.looked.add(event.system)
         if isinstance(event, Confirmed) and event.system and event.kind == "not_identifiable":
@@ -115,6 +122,28 @@ class World:
         step = self.saga.step(system) if self.saga is not None else None
         if step is not None and step.references:
             self.looked.add(system)
+
+    def _hear(self, event: Confirmed) -> None:
+        """Notes a party's word by the order in which it was stored, as a judge of its own."""
+        order = event.occurred_at if event.order is None else event.order
+        heard = self._orders.setdefault(event.system or "", [])
+        if event.order is None or all(one[0] != order for one in heard):
+            self.heard(event.system or "", order, event.kind, event.attempt)
+
+    def heard(self, system: str, order: int, kind: str, attempt: int) -> None:
+        """A word that was heard, perhaps by an earlier version."""
+        words = self._orders.setdefault(system, [])
+        words.append((order, len(words), kind, attempt))
+
+    def last_word(self, system: str) -> str | None:
+        """What its controller said last that counts for what is asked now: a refusal always does."""
+        asked_from = self.step(system).asked_from
+        counting = [
+            (order, number, kind)
+            for order, number, kind, attempt in self._orders.get(system, [])
+            if kind == "refused" or (kind == "instructed" and attempt >= asked_from)
+        ]
+        return max(counting)[2] if counting else None
 
     def mail_everything(self) -> None:
         """The mailbox answers every notice that is waiting."""
@@ -289,6 +318,12 @@ class World:
     def questions(self) -> list[str]:
         return [one.reason for one in self.open.escalations]
 
+    def offers(self) -> dict[str, tuple[Action, ...]]:
+        """What the DPO is offered, by question."""
+        return {
+            one.reason: offered(self.open, one, self.now, self.rules.systems) for one in self.open.escalations
+        }
+
     def question(self, reason: str) -> Escalation:
         return next(one for one in self.open.escalations if one.reason == reason)
 
@@ -304,6 +339,7 @@ def must_hold(world: World, before: Saga | None, event: Event, decision: Decisio
     _is_not_told_less(before, event, after)
     _is_shown(before, event, decision)
     _is_acted_on_now(after)
+    _is_alarmed_in_time(world, after)
 
 
 def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
@@ -313,7 +349,9 @@ def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
         assert after.wake_at is None
         return
     assert after.wake_at is not None
-    assert len([s for s in after.steps if not s.is_ended]) + len(after.escalations) + 1 <= len(waits(after))
+    # The steps of a request that was set aside stand still; its own clocks don't.
+    waiting = 0 if after.quarantined else len([step for step in after.steps if not step.is_ended])
+    assert waiting + len(after.escalations) + 1 <= len(waits(after))
     if isinstance(event, TimerFired):
         assert after.wake_at > world.now, "a timer that fires for ever"
 
@@ -355,6 +393,7 @@ def _erases_only_when_it_may(world: World, before: Saga | None, decision: Decisi
             assert one.system in world.looked, "erased without having looked"
             if world.rules.systems[one.system].refusal_ends:
                 assert one.instruction == "erase", "erased without the controller's instruction"
+                assert world.last_word(one.system) != "refused", "erased over the controller's refusal"
 
 
 def _ends_for_good(world: World, before: Saga | None, decision: Decision) -> None:
@@ -389,7 +428,8 @@ def _is_not_told_less(before: Saga | None, event: Event, after: Saga) -> None:
     if step is None or now is None or event.attempt >= step.asked_from or event.kind == "proved":
         return
     assert step.is_ended or not now.is_ended, f"{event.kind} to an earlier asking ended the step"
-    assert now.instruction == step.instruction, "instructed for more than was asked"
+    taken_back = now.instruction is None and event.kind == "refused"
+    assert taken_back or now.instruction == step.instruction, "instructed for more than was asked"
 
 
 def _is_shown(before: Saga | None, event: Event, decision: Decision) -> None:
@@ -407,8 +447,10 @@ def _is_shown(before: Saga | None, event: Event, decision: Decision) -> None:
             continue
         if step.state.end not in _CLAIMS or (was and was.is_ended and step.state.contradicted):
             continue
-        assert isinstance(event, Confirmed), f"{step.system} ended {step.state.end} with nothing said"
-        if event.command_id is not None:
+        # What was said while it was set aside takes effect at the release.
+        was_parked = was is not None and any(not word.heeded for word in was.words)
+        assert isinstance(event, Confirmed) or was_parked, f"{step.system} ended with nothing said"
+        if isinstance(event, Confirmed) and event.command_id is not None:
             assert known <= set(event.about), f"{event.kind} was about less than {step.system} has"
 
 
@@ -420,3 +462,23 @@ def _is_acted_on_now(after: Saga) -> None:
         again = step.state.status in ("waiting", "locating", "erasing", "awaiting_party", "awaiting_subject")
         again |= getattr(step.state, "verb", getattr(step.state, "resume", "prove")) != "prove"
         assert not again, f"acted on, and {step.system} is {step.state}"
+
+
+def _is_alarmed_in_time(world: World, after: Saga) -> None:
+    """Whoever waits to be told has the warning and the alarm, whatever the request's state."""
+    told = after.acted_at is not None
+    if after.status == "closing":
+        pending = [one for one in after.notices if isinstance(one.state, NoticePending)]
+        told = not any(one.purpose != "extended" for one in pending)
+    if after.is_finished or told:
+        return
+    assert after.wake_at is not None
+    warned_at = after.due_at - world.rules.waits.deadline_warning
+    asked = {one.reason for one in after.escalations} | {key.partition("/")[0] for key in after.settled}
+    if world.now > after.due_at:
+        assert "overdue" in asked, f"{after.status} and overdue, and nobody was told"
+    elif world.now >= warned_at:
+        assert "deadline_near" in asked, f"{after.status} and nearly overdue, and nobody was told"
+        assert after.wake_at <= after.due_at + 1
+    else:
+        assert after.wake_at <= warned_at

@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from orchestrator.mailbox import dpo, notice, terms, words
+from orchestrator.cli.decide import REFUSALS
+from orchestrator.mailbox import dpo, notice, questions, terms, words
 from orchestrator.privacy.guard import looks_personal
 from orchestrator.saga import escalations
 from orchestrator.saga.model import End, StepStatus
@@ -305,14 +306,51 @@ def test_every_state_and_question_of_the_saga_has_words_in_both_languages() -> N
     kinds = set(get_args(OutcomeKind)) - {"notice"}
     for language in ("en", "sv"):
         assert set() == states - words.STATUS[language].keys()
-        assert set() == escalations.REASONS.keys() - words.QUESTION[language].keys()
+        assert set() == escalations.REASONS.keys() - questions.QUESTION[language].keys()
         assert kinds == words.HEADLINE[language].keys() == words.SUBJECT[language].keys()
+
+
+def test_every_refusal_of_a_decision_has_words() -> None:
+    """In the mail that says so, in both languages, and on the command line."""
+    codes = set(get_args(escalations.Misfit))
+    for language in ("en", "sv"):
+        assert set() == codes - words.CODE[language].keys()
+    assert codes == REFUSALS.keys()
+
+
+def test_a_system_that_a_controller_named_in_vain_is_told_by_its_place() -> None:
+    """Never by the controller's own word, which may be anything."""
+    question = EscalationOutcome(
+        escalation_id="e1",
+        version=1,
+        reason="unknown_system",
+        system="3_of_5",
+        code="3_of_5",
+        raised_at=RECEIVED,
+        actions=("waive",),
+    )
+    system = SystemOutcome(system="3_of_5", status="awaiting_decision")
+    for language, name in (("en", "system 3 of 5"), ("sv", "system 3 av 5")):
+        outcome = _escalated(systems=(system,), escalations=(question,), concerns="e1")
+        mail = dpo.render(outcome, _settings(language))
+        assert 2 <= mail.count(name)
+        assert f"S{name[1:]} " in mail
+
+
+@pytest.mark.parametrize("code", ["supplemented", "counted_anew", "new_word"])
+def test_a_question_that_is_put_again_says_why(code: str) -> None:
+    """The officer must know what has changed, and that the earlier version is void."""
+    for language in ("en", "sv"):
+        told = questions.AGAIN[language][code]
+        assert told[:40] in dpo.render(_escalated(code=code), _settings(language))
+        assert told[:40] not in dpo.render(_escalated(), _settings(language))
 
 
 @pytest.mark.parametrize(
     "tables",
     [
-        *(words.SUBJECT, words.HEADLINE, words.GRADE, words.STATUS, words.QUESTION, words.CODE, words.LABEL),
+        *(words.SUBJECT, words.HEADLINE, words.GRADE, words.STATUS, words.CODE, words.LABEL),
+        *(questions.QUESTION, questions.AGAIN),
         *(terms.MISSING, terms.LEFT, terms.BASIS),
     ],
 )

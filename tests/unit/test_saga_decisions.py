@@ -12,6 +12,7 @@ from orchestrator.saga.escalations import NEEDS_REASON, REASONS
 from orchestrator.saga.events import Confirmed
 from orchestrator.saga.model import Action
 from orchestrator.saga.rules import HOUR, Retry, SystemPlan, Waits
+from orchestrator.saga.words import HELD
 from tests.unit.saga_world import AGENCY, CRM, MARKETING, PAPER, REQUEST, TENANT, WEB, World
 
 ACTIONS: tuple[Action, ...] = ("verify", "retry", "erase", "waive", "extend", "reject", "cancel")
@@ -75,16 +76,44 @@ def overdue() -> World:
     return world
 
 
-def notice_failed() -> World:
+def acted_notice_failed() -> World:
     world = started(CRM)
     world.answer("crm", "absent")
     world.mailbox("notice_failed", code="no_address")
     return world
 
 
-def notice_silent() -> World:
+def acted_notice_silent() -> World:
     world = started(CRM)
     world.answer("crm", "absent")
+    world.until(world.now + 2 * DAY)
+    return world
+
+
+def rejected_notice_failed() -> World:
+    world = started(CRM)
+    world.dpo("reject")
+    world.mailbox("notice_failed", code="no_address")
+    return world
+
+
+def rejected_notice_silent() -> World:
+    world = started(CRM)
+    world.dpo("reject")
+    world.until(world.now + 2 * DAY)
+    return world
+
+
+def extended_notice_failed() -> World:
+    world = started(CRM)
+    world.dpo("extend")
+    world.mailbox("notice_failed", code="no_address")
+    return world
+
+
+def extended_notice_silent() -> World:
+    world = started(CRM)
+    world.dpo("extend")
     world.until(world.now + 2 * DAY)
     return world
 
@@ -182,6 +211,25 @@ def instruction_conflict() -> World:
     return world
 
 
+def words_disputed() -> World:
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "instructed", order=2, said_at=1)
+    world.callback("tenant", "refused", order=1, said_at=2)
+    return world
+
+
+def refused_unread() -> World:
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "instructed")
+    said_at = world.now
+    world.now += HOUR
+    world.erase("tenant")
+    world.callback("tenant", "refused", occurred_at=said_at + 1, order=said_at + 1)
+    return world
+
+
 def refused_late() -> World:
     world = started(TENANT)
     world.answer("tenant", "awaiting_party")
@@ -210,10 +258,18 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("deadline_near", "waive"): "in_progress",
     ("deadline_near", "extend"): "in_progress",
     ("overdue", "waive"): "in_progress",
-    ("notice_failed", "retry"): "in_progress",
-    ("notice_failed", "waive"): "completed",
-    ("notice_silent", "retry"): "in_progress",
-    ("notice_silent", "waive"): "completed",
+    ("acted_notice_failed", "retry"): "in_progress",
+    ("acted_notice_failed", "waive"): "completed",
+    ("acted_notice_silent", "retry"): "in_progress",
+    ("acted_notice_silent", "waive"): "completed",
+    ("rejected_notice_failed", "retry"): "closing",
+    ("rejected_notice_failed", "waive"): "closing",
+    ("rejected_notice_silent", "retry"): "closing",
+    ("rejected_notice_silent", "waive"): "rejected",
+    ("extended_notice_failed", "retry"): "in_progress",
+    ("extended_notice_failed", "waive"): "in_progress",
+    ("extended_notice_silent", "retry"): "in_progress",
+    ("extended_notice_silent", "waive"): "in_progress",
     ("quarantined", "retry"): "in_progress",
     ("unknown_system", "retry"): "elsewhere locating",
     ("unknown_system", "waive"): "elsewhere waived",
@@ -239,9 +295,10 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("party_refused", "waive"): "agency waived",
     ("identifier_missing", "retry"): "web locating",
     ("identifier_missing", "waive"): "web waived",
-    ("instruction_conflict", "retry"): "tenant locating",
     ("instruction_conflict", "waive"): "tenant waived",
+    ("words_disputed", "waive"): "tenant waived",
     ("refused_late", "waive"): "tenant proving",
+    ("refused_unread", "waive"): "tenant proving",
     ("unasked_confirmation", "waive"): "in_progress",
 }
 
@@ -281,7 +338,7 @@ def test_each_decision_does_what_it_says(reason: str, action: Action) -> None:
 
 
 @pytest.mark.parametrize("action", ["reject", "cancel"])
-@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("reason", [one for one in REASONS if not one.startswith("rejected_")])
 def test_a_request_can_be_ended_at_any_question(reason: str, action: Action) -> None:
     """Rejecting and cancelling need no question; then the key is destroyed when all is quiet."""
     world = RAISED[reason]()
@@ -312,7 +369,8 @@ def test_what_does_not_fit_is_refused(reason: str) -> None:
             world.open.steps,
         )
         assert before.escalations == world.open.escalations
-        assert ["action_does_not_fit"] == codes(decision.messages)
+        overrules = reason in HELD and action in ("erase", "retry")
+        assert ["controller_refused" if overrules else "action_does_not_fit"] == codes(decision.messages)
 
 
 def codes(messages: object) -> list[str | None]:

@@ -3,17 +3,14 @@
 The files beside were written by the version before answers said what they are about.
 """
 
-from pathlib import Path
-
 import pytest
 
-from orchestrator.saga.draft import SendCommand
 from orchestrator.saga.model import AwaitingDecision
-from orchestrator.saga.rules import HOUR, SystemPlan
+from orchestrator.saga.rules import HOUR
 from orchestrator.store.documents import read_document, write_document
-from tests.unit.saga_world import CRM, MARKETING, TENANT, WEB, World, marks
+from tests.unit.saga_taken_up import FILES, taken_up
+from tests.unit.saga_world import CRM, MARKETING, TENANT, WEB, World
 
-FILES = Path(__file__).parent / "saga_documents"
 PLANS = {
     "accepted_with_an_old_instruction": (CRM,),
     "acted_on_and_failing": (CRM,),
@@ -25,40 +22,6 @@ PLANS = {
     "reappeared_without_a_time": (WEB,),
     "supplemented": (CRM, MARKETING),
 }
-
-
-def taken_up(name: str) -> World:
-    """The request as the new version finds it, with the commands that are out."""
-    plans: tuple[SystemPlan, ...] = PLANS[name]
-    world = World(*plans)
-    world.saga = saga = read_document("any", (FILES / f"{name}.json").read_text())
-    assert saga is not None
-    for step in saga.steps:
-        for one in step.outstanding:
-            references = (*step.references, *step.notes)
-            world.about[one.command_id] = marks(saga.identifiers, *references)
-            world.issued_at[one.command_id] = world.now
-            world.messages.append(
-                SendCommand(
-                    event_id=one.command_id,
-                    system=step.system,
-                    kind=step.kind,
-                    verb=one.verb,
-                    attempt=one.number,
-                    not_after=one.not_after,
-                    reminder=False,
-                    erased_at=step.erased_at or world.now,
-                    accepted_at=step.accepted_at,
-                    found=step.found,
-                    instruction=step.instruction,
-                    references=references,
-                )
-            )
-        if step.found:
-            world.looked.add(step.system)
-    # Past everything that had been said.
-    world.now += 30 * HOUR
-    return world
 
 
 def ended(world: World) -> World:
@@ -81,13 +44,13 @@ def ended(world: World) -> World:
 
 def test_every_document_is_tried() -> None:
     """A file that nobody reads shows nothing."""
-    assert set(PLANS) == {file.stem for file in FILES.iterdir()}
+    assert set(PLANS) == {file.stem for file in FILES.glob("*.json")}
 
 
 @pytest.mark.parametrize("name", PLANS)
 def test_a_document_of_the_version_before_is_read_and_its_request_ends(name: str) -> None:
     """It is written anew in the new form, and comes to its end with proof."""
-    world = taken_up(name)
+    world = taken_up(name, *PLANS[name])
     assert world.saga == read_document("any", write_document(world.open))
     ended(world)
     assert ("completed", {"erased"}) == (
@@ -99,7 +62,7 @@ def test_a_document_of_the_version_before_is_read_and_its_request_ends(name: str
 @pytest.mark.parametrize(("name", "kind"), [("proving", "proved"), ("erasing", "accepted")])
 def test_an_answer_of_the_version_before_is_a_fact_and_the_command_is_sent_anew(name: str, kind: str) -> None:
     """A worker that was not upgraded yet answers the command that was out."""
-    world = taken_up(name)
+    world = taken_up(name, *PLANS[name])
     verb = world.command("crm").verb
     world.answer("crm", kind, about=())
     assert "retrying" == world.status("crm")
@@ -112,7 +75,7 @@ def test_an_answer_of_the_version_before_is_a_fact_and_the_command_is_sent_anew(
 @pytest.mark.parametrize("name", ["agreed_to_all", "accepted_with_an_old_instruction"])
 def test_what_the_dpo_once_agreed_to_is_carried_along_no_more(name: str) -> None:
     """It stayed with the step as if a controller had instructed us."""
-    world = taken_up(name)
+    world = taken_up(name, *PLANS[name])
     assert "erase" == world.step("crm").instruction
     before = len(world.commands("crm"))
     ended(world)
@@ -122,7 +85,7 @@ def test_what_the_dpo_once_agreed_to_is_carried_along_no_more(name: str) -> None
 
 def test_a_question_of_the_version_before_takes_as_many_as_had_been_found() -> None:
     """It does not say how many it was about."""
-    world = taken_up("asks_whose")
+    world = taken_up("asks_whose", *PLANS["asks_whose"])
     state = world.step("crm").state
     assert isinstance(state, AwaitingDecision)
     assert 0 == state.records
@@ -132,7 +95,7 @@ def test_a_question_of_the_version_before_takes_as_many_as_had_been_found() -> N
 
 def test_a_request_that_still_counts_as_acted_on_is_withdrawn() -> None:
     """Its letter was sent, its records were found again, and its erasure failed."""
-    world = taken_up("acted_on_and_failing")
+    world = taken_up("acted_on_and_failing", *PLANS["acted_on_and_failing"])
     before = world.open.acted_at
     world.tick()
     assert (True, None) == (before is not None, world.open.acted_at)
@@ -142,7 +105,7 @@ def test_a_request_that_still_counts_as_acted_on_is_withdrawn() -> None:
 
 def test_a_proof_without_its_time_gets_one() -> None:
     """The DPO was asked about a newer record, and nobody knew any more what it was newer than."""
-    world = taken_up("reappeared_without_a_time")
+    world = taken_up("reappeared_without_a_time", *PLANS["reappeared_without_a_time"])
     assert world.step("web").erased_at is None
     world.dpo("retry", "reappeared")
     assert ("prove", world.open.received_at) == (world.command("web").verb, world.command("web").erased_at)

@@ -231,8 +231,8 @@ def test_a_mailbox_that_refuses_asks_the_dpo_and_then_closing_ends() -> None:
     world.dpo("reject")
     world.mailbox("notice_failed", code="no_address")
     world.until(START + 20 * DAY)
-    assert ("closing", ["notice_failed"]) == (world.open.status, world.questions())
-    world.dpo("waive", "notice_failed")
+    assert ("closing", ["rejected_notice_failed"]) == (world.open.status, world.questions())
+    world.dpo("waive", "rejected_notice_failed")
     assert "rejected" == world.open.status
 
 
@@ -242,7 +242,7 @@ def test_a_mail_sent_for_an_earlier_asking_told_the_person() -> None:
     world.answer("web", "absent")
     first = world.outcomes("notice")[0].event_id
     world.until(START + 2 * DAY)
-    world.dpo("retry", "notice_silent")
+    world.dpo("retry", "acted_notice_silent")
     world.mailbox("notice_sent", command_id=first)
     assert "completed" == world.open.status
 
@@ -307,8 +307,28 @@ def test_whose_data_is_in_scope() -> None:
     assert ("crm", "tenant") == rules.scope_of(None, "controller", "acme")
     assert ("tenant",) == rules.scope_of(("tenant", "tenant"), "controller", None)
     assert ("tenant",) == rules.scope_of(None, "processor", "acme")
-    assert () == rules.scope_of(("crm",), "processor", "acme")
+    assert ("1_of_1",) == rules.scope_of(("crm",), "processor", "acme")
+    assert ("1_of_3", "tenant") == rules.scope_of(("crm", "tenant", "tenant"), "processor", "acme")
     assert () == rules.scope_of(None, "processor", None)
+
+
+def test_a_system_that_its_controller_named_in_vain_is_a_question() -> None:
+    """By its place in the controller's list. Nothing is said of it, and nothing completes without it."""
+    world = World(TENANT, CRM)
+    world.request(capacity="processor", tenant="acme", scope=("anna", "crm", "tenant", "anna"))
+    assert ["1_of_4", "2_of_4", "tenant", "4_of_4"] == [step.system for step in world.open.steps]
+    assert [("unknown_system", "1_of_4"), ("unknown_system", "2_of_4"), ("unknown_system", "4_of_4")] == [
+        (one.reason, one.code) for one in world.open.escalations
+    ]
+    assert "anna" not in repr((world.open, world.messages, world.entries))
+    world.finish("tenant")
+    assert ("in_progress", None) == (world.open.status, world.open.acted_at)
+    assert {"unknown_system": ("waive",)} == world.offers()
+    world.dpo("retry", "unknown_system")
+    assert ["named_by_controller"] == [one.code for one in world.outcomes("decision_refused")]
+    for _ in range(3):
+        world.dpo("waive", "unknown_system")
+    assert ("completed", "waived") == (world.open.status, world.status("1_of_4"))
 
 
 def test_received_on_the_last_evening_of_august() -> None:
