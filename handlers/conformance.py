@@ -6,32 +6,47 @@ A `Stage` is a stand-in for the vendor that holds one person, and the handler as
 trial has a stage of its own. `broken_promises` gives a sentence for everything that didn't hold:
 
 * The person is found, erased, and seen to be gone, or seen to be on the way (`Pending`).
-* The same with one fault at any one call, tried again as the saga does, and no effect more or less for it.
+* The places are declared, with a title in each language. Each answer to `locate` and `prove` reports every
+  one, and each place that is searched is searched by every identifier that was given. `prove` looks in all
+  places in which `locate` looked, and by as much.
+* The same when the person gave further addresses, under which nothing is held, whichever comes first.
+* The same with one fault at any one call, tried again as the saga does, and no effect more or less for it. So
+  a list that can't be read is never taken for an empty one.
 * What was erased can be erased again.
 * A command that is too old, or credentials of another account, have no effect.
 * Nothing raised, answered or shown names the person or a record.
 * What nobody signed is refused, and nothing else is raised for it.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Final, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, Protocol, get_args
 
 import httpx
 from typing_extensions import override
 
 from handlers.confirming import personal_to
+from handlers.places import DeclaredPlace
 from handlers.port import CallbackBody, CallFailed, Expired, Permanent, Reference, Refused, Task
 from handlers.registry import Handler
 from handlers.results import Accepted, Located, Pending, Proved, Result, StillPresent
 from orchestrator.http import Clients
-from orchestrator.privacy import Identifiers
-from schemas.messages import Verb
+from orchestrator.privacy import Identifier, Identifiers
+from schemas.messages import Language, Place, Verb
 
 REQUEST: Final = "0b7c8f5e-3f5d-4c7e-9a51-6f0c2d1e4a77"
 HOUR: Final = 3600 * 1_000_000
-FAULTS: Final = ("refused", "lost", "timeout", "401", "429", "500", "503", "page", "malformed")
+FAULTS: Final = ("refused", "lost", "timeout", "401", "403", "404", "429", "500", "503", "page", "malformed")
+"""Leave out "404" for a vendor that answers so when a look-up by address finds nobody, and test the rest by
+yourself: that a list with 404 is `PlaceUnreadable`."""
 RUBBISH: Final = (b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"a":', b"[" * 100_000)
 TRIES: Final = 4
+#: Further identifiers of a person's, by kind. Nothing is held under them.
+_OTHERS: Final[Mapping[str, Callable[[str], Identifier]]] = {
+    "email": lambda local: Identifier("email", f"{local}@conformance.example"),
+    "customer_id": lambda local: Identifier("customer_id", f"{local}-conformance"),
+    "tenant_user_id": lambda local: Identifier("tenant_user_id", f"{local}-conformance"),
+}
 _ENDS: Final[dict[Verb, tuple[type[Result], ...]]] = {
     "locate": (Located,),
     "erase": (Accepted,),
@@ -100,8 +115,13 @@ class _Faulty(httpx.AsyncBaseTransport):
 class _Trial:
     """One stage, played as the saga would."""
 
-    def __init__(self, stage: Stage, at: int = 0, fault: str = "") -> None:
+    def __init__(
+        self, stage: Stage, at: int = 0, fault: str = "", others: tuple[Identifier, ...] = ()
+    ) -> None:
+        """`others` are further identifiers of the person's, under which nothing is held."""
         self.stage = stage
+        self.identifiers = Identifiers((*stage.identifiers, *others))
+        self.reports: dict[str, tuple[Place, ...]] = {}
         self.transport = _Faulty(stage, at, fault)
         self.handler = stage.handler(Clients(clock=stage.clock, transport=self.transport))
         self.references: tuple[Reference, ...] = ()
@@ -115,7 +135,7 @@ class _Trial:
             system="conformance",
             verb=verb,
             attempt=1,
-            identifiers=self.stage.identifiers,
+            identifiers=self.identifiers,
             references=self.references,
             issued_at=now,
             not_after=now + life,
@@ -137,6 +157,8 @@ class _Trial:
             raise AssertionError(f"{type(result).__name__} does not answer {verb}")
         if verb == "erase":
             self.erased_at = self.stage.clock()
+        else:
+            self.reports[verb] = result.places
         self.references = (*self.references, *(r for r in result.references if r not in self.references))
         return result
 
@@ -167,13 +189,50 @@ class _Trial:
                 return [f"{verb} answered {type(result).__name__} instead of {_ENDS[verb][0].__name__}"]
         return self.leaks()
 
+    def unreported(self) -> list[str]:
+        """What the reports of the places lack, after a play."""
+        declared = {place.name: place for place in self.handler.places}
+        if not declared:
+            return ["no places are declared"]
+        broken: list[str] = []
+        for verb, report in self.reports.items():
+            names = [place.name for place in report]
+            broken += [f"{verb} doesn't report the place {name}" for name in declared if name not in names]
+            broken += [
+                f"{verb} reports {name}, which is not declared" for name in names if name not in declared
+            ]
+            broken += [
+                f"{verb} searches the place {place.name} by {used} of {given} {kind}"
+                for place in report
+                if place.looked and place.name in declared
+                for kind, given in self._given(declared[place.name])
+                if (used := place.by.get(kind, 0)) < given
+            ]
+        proof = {place.name: place for place in self.reports.get("prove", ()) if place.looked}
+        for place in self.reports.get("locate", ()):
+            again = proof.get(place.name)
+            if place.looked and again is None:
+                broken.append(f"prove doesn't look in the place {place.name}, where locate looked")
+            elif (
+                place.looked
+                and again is not None
+                and any(again.by.get(k, 0) < n for k, n in place.by.items())
+            ):
+                broken.append(f"prove searches the place {place.name} by less than locate did")
+        return broken
+
+    def _given(self, place: DeclaredPlace) -> list[tuple[str, int]]:
+        """How many identifiers of each kind were given that the place can be searched by."""
+        counts = Counter(str(one.kind) for one in self.identifiers)
+        return [(kind, counts[kind]) for kind in sorted(place.by) if counts[kind]]
+
     def leaks(self) -> list[str]:
         """Whether anything that was said names the person or a record."""
-        is_personal = personal_to(self.stage.identifiers, self.references)
+        is_personal = personal_to(self.identifiers, self.references)
         return ["something that was said names the person or a record"] * any(map(is_personal, self.said))
 
 
-async def broken_promises(stage: Callable[[], Stage]) -> list[str]:
+async def broken_promises(stage: Callable[[], Stage], faults: Iterable[str] = FAULTS) -> list[str]:
     """Everything that didn't hold; `stage` makes a new one each time. Empty when all is well."""
     calm = _Trial(stage())
     broken = [f"without a fault: {one}" for one in await calm.play()]
@@ -182,7 +241,11 @@ async def broken_promises(stage: Callable[[], Stage]) -> list[str]:
     effects = sorted(calm.stage.effects())
     if not effects:
         return ["without a fault: nothing was taken away"]
-    for fault in FAULTS:
+    broken += _untitled(calm.handler.places) + calm.unreported()
+    broken += await _by_each_address(stage, effects)
+    if broken:
+        return broken
+    for fault in faults:
         for at in range(1, calm.transport.calls + 1):
             trial = _Trial(stage(), at, fault)
             where = f"{fault} at call {at}"
@@ -194,6 +257,31 @@ async def broken_promises(stage: Callable[[], Stage]) -> list[str]:
     for verb in ("locate", "erase", "prove"):
         broken += await _elsewhere(_Trial(stage()), verb)
     broken += await _rubbish(_Trial(stage()))
+    return broken
+
+
+def _untitled(places: Iterable[DeclaredPlace]) -> list[str]:
+    return [
+        f"the place {place.name} has no title in {language}"
+        for place in places
+        for language in get_args(Language)
+        if not place.title.get(language, "").strip()
+    ]
+
+
+async def _by_each_address(stage: Callable[[], Stage], effects: list[str]) -> list[str]:
+    """With further addresses of the person's: found under theirs, whichever comes first."""
+    broken: list[str] = []
+    for where, local in (("before", "0"), ("after", "zz")):
+        kinds = {one.kind for one in stage().identifiers}
+        others = tuple(_OTHERS[kind](local) for kind in sorted(kinds & _OTHERS.keys()))
+        if not others:
+            continue
+        trial = _Trial(stage(), others=others)
+        found = [*await trial.play(), *trial.unreported()]
+        if sorted(trial.stage.effects()) != effects:
+            found.append("other effects than without them: is each identifier searched by?")
+        broken += [f"with identifiers {where} the person's: {one}" for one in found]
     return broken
 
 

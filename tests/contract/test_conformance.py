@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import httpx
@@ -10,24 +11,40 @@ from pydantic import BaseModel
 from typing_extensions import override
 
 from handlers.conformance import broken_promises
-from handlers.places import DeclaredPlace
+from handlers.places import DeclaredPlace, PlaceUnreadable, Search
 from handlers.port import CallbackBody, Control, Reference, Refused, Retryable, Task
-from handlers.results import Accepted, Located, Proved, Received, Result, StillPresent, VendorPurged
+from handlers.results import (
+    Absent,
+    Accepted,
+    Located,
+    Proved,
+    Received,
+    Result,
+    StillPresent,
+    VendorPurged,
+)
 from orchestrator.http import Client, Clients
 from orchestrator.privacy import Identifier, Identifiers
+from schemas.messages import Language, Place
 from tests.contract.handlers_bench import ANNA
 
 pytestmark = pytest.mark.anyio
 NOW = 1_788_220_800_000_000
 RECORD = "record-700001"
+UNREADABLE = frozenset({403, 404})
+
+
+TITLE: dict[Language, str] = {"en": "notes", "sv": "anteckningar", "nb": "notater"}
+NOTES = DeclaredPlace(name="notes", title=TITLE, by=frozenset({"email"}))
+DRAFTS = DeclaredPlace(name="drafts", title=TITLE, by=frozenset({"email"}))
 
 
 class Right:
-    """A handler for a list of notes, as it should be."""
+    """A handler for lists of notes and drafts, as it should be."""
 
     kind: ClassVar[str] = "notes"
     Settings: ClassVar[type[BaseModel]] = BaseModel
-    places: ClassVar[tuple[DeclaredPlace, ...]] = ()
+    places: ClassVar[tuple[DeclaredPlace, ...]] = (NOTES, DRAFTS)
 
     def __init__(self, settings: Any, context: Any) -> None:
         self.client: Client = context
@@ -37,16 +54,34 @@ class Right:
         answered = (await self.client.call("GET", "/account")).object().get("id")
         return Control.shown(pinned="ours", answered=str(answered))
 
-    async def rows(self) -> AsyncIterator[Reference]:
-        rows = (await self.client.call("GET", "/notes")).object().get("rows")
+    def emails(self, task: Task, verb: str) -> tuple[Identifier, ...]:
+        return task.identifiers.of_kind("email")
+
+    async def rows(self, place: str, email: Identifier) -> AsyncIterator[Reference]:
+        answer = await self.client.call("GET", f"/{place}", params={"of": email.value}, accept=UNREADABLE)
+        if answer.status in UNREADABLE:
+            raise PlaceUnreadable(place)
+        rows = answer.object().get("rows")
         if not isinstance(rows, list):
             raise Retryable("malformed_answer")
         for row in rows:
             yield Reference(kind="note", id=row)
 
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        found: list[Reference] = []
+        for place in ("notes", "drafts"):
+            for email in self.emails(task, verb):
+                found += [row async for row in self.rows(place, email)]
+            search.looked(place, self.emails(task, verb))
+        return found
+
     async def locate(self, task: Task) -> Result:
-        await self.account()
-        return Located(references=tuple([row async for row in self.rows()]))
+        search = Search(self.places, task.identifiers)
+        control = await self.account()
+        found = await self.look(task, search, "locate")
+        if not found:
+            return Absent(control=control, places=search.report())
+        return Located(references=tuple(found), places=search.report())
 
     async def erase(self, task: Task) -> Result:
         await self.account()
@@ -56,14 +91,108 @@ class Right:
         return Accepted(erased=len(task.references), prove_at=self.clock())
 
     async def prove(self, task: Task) -> Result:
+        search = Search(self.places, task.identifiers)
         control = await self.account()
-        there = [row async for row in self.rows()]
+        there = await self.look(task, search, "prove")
         if there:
-            return StillPresent(references=tuple(there))
-        return Proved(control=control, grade="seen_absent")
+            return StillPresent(references=tuple(there), places=search.report())
+        return Proved(control=control, grade="seen_absent", places=search.report())
 
     async def receive(self, callback: CallbackBody) -> Received:
         raise Refused("no_callbacks")
+
+
+class Undeclared(Right):
+    """Says of no place that it has it."""
+
+    places = ()
+
+    @override
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        emails = self.emails(task, verb)
+        return [row for email in emails for row in [one async for one in self.rows("notes", email)]]
+
+
+class Untitled(Right):
+    """Has no name for a place in the language of some."""
+
+    places = (DeclaredPlace(name="notes", title={"en": "notes", "nb": " "}, by=frozenset({"email"})), DRAFTS)
+
+
+class Silent(Right):
+    """Looks, and doesn't say where."""
+
+    @override
+    async def locate(self, task: Task) -> Result:
+        return replace(await super().locate(task), places=())
+
+    @override
+    async def prove(self, task: Task) -> Result:
+        return replace(await super().prove(task), places=())
+
+
+class Inventive(Right):
+    """Tells of a place that nobody knows."""
+
+    @override
+    async def prove(self, task: Task) -> Result:
+        proved = await super().prove(task)
+        return replace(proved, places=(*proved.places, Place(name="attic", looked=True)))
+
+
+class LooksLess(Right):
+    """Leaves a place out when it looks again."""
+
+    @override
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        found = await super().look(task, search, verb)
+        if verb == "prove":
+            search.skipped("drafts", "not_searchable")
+        return found
+
+
+class OneOfTwo(Right):
+    """Searches by the first address, and says so."""
+
+    @override
+    def emails(self, task: Task, verb: str) -> tuple[Identifier, ...]:
+        return task.identifiers.of_kind("email")[:1]
+
+
+class ProvesByOne(Right):
+    """Searches by every address, and looks again by the last."""
+
+    @override
+    def emails(self, task: Task, verb: str) -> tuple[Identifier, ...]:
+        known = task.identifiers.of_kind("email")
+        return known if verb == "locate" else known[-1:]
+
+
+class ClaimsAll(Right):
+    """Searches by the last address, and says that it was by all."""
+
+    @override
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        emails = task.identifiers.of_kind("email")
+        found = [row async for row in self.rows("notes", emails[-1])]
+        for place in ("notes", "drafts"):
+            search.looked(place, emails)
+        return found
+
+
+class EmptyWhenUnreadable(Right):
+    """Takes a list that it may not read for an empty one."""
+
+    @override
+    async def rows(self, place: str, email: Identifier) -> AsyncIterator[Reference]:
+        answer = await self.client.call("GET", f"/{place}", params={"of": email.value}, accept=UNREADABLE)
+        if answer.status in UNREADABLE:
+            return
+        rows = answer.object().get("rows")
+        if not isinstance(rows, list):
+            raise Retryable("malformed_answer")
+        for row in rows:
+            yield Reference(kind="note", id=row)
 
 
 class LateEraser(Right):
@@ -100,8 +229,10 @@ class Credulous(Right):
     """Reads what it can't read as an empty list, and believes everybody."""
 
     @override
-    async def rows(self) -> AsyncIterator[Reference]:
-        answer = await self.client.call("GET", "/notes", accept=frozenset({401, 500}))
+    async def rows(self, place: str, email: Identifier) -> AsyncIterator[Reference]:
+        answer = await self.client.call(
+            "GET", f"/{place}", params={"of": email.value}, accept=frozenset({401, 500})
+        )
         try:
             rows = json.loads(answer.body).get("rows", [])
         except ValueError:
@@ -162,7 +293,10 @@ class NotesStage:
             case "GET", ["account"]:
                 return httpx.Response(200, json={"id": self._account})
             case "GET", ["notes"]:
-                return httpx.Response(200, json={"rows": self._notes})
+                rows = self._notes if request.url.params.get("of") == ANNA else []
+                return httpx.Response(200, json={"rows": rows})
+            case "GET", ["drafts"]:
+                return httpx.Response(200, json={"rows": []})
             case "DELETE", ["notes", id_] if id_ in self._notes:
                 self._notes.remove(id_)
                 self._effects.append(id_)
@@ -181,10 +315,24 @@ async def test_a_handler_that_is_right_breaks_no_promise() -> None:
         (LateEraser, "a command that is too old was carried out"),
         (Anywhere, "locate with another account's credentials answered Located"),
         (Impatient, "a repeated erase raised Permanent"),
-        (Credulous, "malformed at call 2: locate raised ValueError"),
+        (Credulous, "malformed at call 2: locate answered Absent"),
         (Credulous, "receive believed rubbish that nobody signed"),
         (Talkative, "something that was said names the person or a record"),
         (Brittle, "receive raised JSONDecodeError for rubbish"),
+        (Undeclared, "no places are declared"),
+        (Untitled, "the place notes has no title in sv"),
+        (Untitled, "the place notes has no title in nb"),
+        (Silent, "locate doesn't report the place notes"),
+        (Silent, "prove doesn't report the place drafts"),
+        (Inventive, "prove reports attic, which is not declared"),
+        (LooksLess, "prove doesn't look in the place drafts, where locate looked"),
+        (OneOfTwo, "with identifiers before the person's: locate answered Absent instead of Located"),
+        (OneOfTwo, "with identifiers after the person's: locate searches the place notes by 1 of 2 email"),
+        (ProvesByOne, "prove searches the place notes by 1 of 2 email"),
+        (ProvesByOne, "prove searches the place notes by less than locate did"),
+        (ClaimsAll, "with identifiers after the person's: locate answered Absent instead of Located"),
+        (EmptyWhenUnreadable, "403 at call 2: locate answered Absent"),
+        (EmptyWhenUnreadable, "404 at call 2: locate answered Absent"),
     ],
 )
 async def test_what_is_wrong_is_said(handler: type[Right], said: str) -> None:

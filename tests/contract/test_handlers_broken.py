@@ -19,15 +19,18 @@ from handlers import (
     hubspot_records,
     hubspot_webhook,
     port,
+    shown,
     superoffice,
     superoffice_api,
     superoffice_login,
     superoffice_proof,
     superoffice_records,
     superoffice_staying,
+    tenant_records,
 )
+from handlers.places import PlaceUnreadable
 from handlers.port import CallFailed, Permanent, Refused, Retryable
-from handlers.results import Located, Proved
+from handlers.results import Ambiguous, Located, Proved, Reappeared
 from handlers.sandbox.signing import hubspot_headers
 from orchestrator.privacy import Identifier
 from tests.contract.handlers_bench import ANNA, DAY, PUBLIC, Bench
@@ -450,6 +453,115 @@ async def _scope(bench: Bench) -> None:
 @rule("an assertion lives for an hour at most", put(google_login, "LIFE", 7200))
 async def _assertion(bench: Bench) -> None:
     await bench.google().locate(bench.task("locate", CLIENT))
+
+
+def _told_nothing(self: Any, identifiers: Any) -> dict[str, str]:
+    return {}
+
+
+@rule(
+    "an id that no property takes is told", put(google_analytics.GoogleAnalytics, "_untaken", _told_nothing)
+)
+async def _untaken(bench: Bench) -> None:
+    elsewhere = Identifier("ga_client_id", "1234567890.1699999999", "nowhere.example")
+    located = await bench.google().locate(bench.task("locate", elsewhere))
+    assert "1" == located.evidence.get("client_ids_without_property")
+
+
+# --- places, and records that are another's by now
+
+
+def _empty(answer: Any, place: str) -> dict[str, Any]:
+    return {"results": []} if answer.status in (403, 404) else answer.object()
+
+
+@rule("a list that can't be read is not empty", put(hubspot_records, "_listed", _empty))
+async def _unreadable(bench: Bench) -> None:
+    contact(bench)
+    bench.sandbox.seed({"hubspot": {"scopes": ["crm.objects.contacts.read", "tickets"]}})
+    with pytest.raises(PlaceUnreadable):
+        await bench.hubspot().locate(bench.task("locate"))
+
+
+async def _nothing_hangs(self: Any, contact: Any, kind: str) -> list[str]:
+    return []
+
+
+@rule("what hangs on a contact is left", put(hubspot_records.Records, "hanging_on", _nothing_hangs))
+async def _hanging(bench: Bench) -> None:
+    contact(bench, associations={"tickets": (1001,)})
+    located = await bench.hubspot().locate(bench.task("locate"))
+    assert "1" == located.evidence["tickets_left"]
+
+
+def _always(self: Any, *args: Any) -> bool:
+    return True
+
+
+async def _rename_and_erase(bench: Bench, handler: Any, record: str) -> None:
+    references = (await handler.locate(bench.task("locate"))).references
+    vendor = type(handler).kind if type(handler).kind == "hubspot" else "teamtailor"
+    bench.sandbox.fault(
+        "rename", vendor=vendor, path="details|company", record=record, email="new@example.com"
+    )
+    await handler.erase(bench.task("erase", references=references, system="agency"))
+
+
+@rule("a contact may be another's by now", put(shown.Shown, "is_still", _always))
+async def _changed_contact(bench: Bench) -> None:
+    await _rename_and_erase(bench, bench.hubspot(), contact(bench))
+    assert [] == bench.effects("hubspot", "gdpr_deleted")
+
+
+@rule("a candidate may be another's by now", put(shown.Shown, "is_still", _always))
+async def _changed_candidate(bench: Bench) -> None:
+    ids = bench.sandbox.seed({"teamtailor": {"candidates": [{"email": ANNA}]}})
+    (record,) = ids["teamtailor.candidate"]
+    await _rename_and_erase(bench, bench.teamtailor(), record)
+    assert f"Kandidat {record}" not in bench.mails[-1].get_content()
+
+
+def _old_unless_newer(self: Any, erased_at: int | None, skew: int) -> bool:
+    return not (erased_at is not None and (self.created_at or 0) > erased_at)
+
+
+@rule("clocks differ", put(shown.Shown, "is_surely_older", _old_unless_newer))
+async def _skew(bench: Bench) -> None:
+    contact(bench)
+    references = await bench.erased(bench.hubspot())
+    erased_at = bench.clock()
+    contact(bench, created_at=erased_at - 60_000_000)
+    task = bench.task("prove", references=references, erased_at=erased_at)
+    assert isinstance(await bench.hubspot().prove(task), Reappeared)
+
+
+def _nobody_shares(records: Any, wanted: Any) -> dict[str, Any]:
+    return {}
+
+
+@rule("an address may be several people's", put(hubspot, "sharing", _nobody_shares))
+async def _several(bench: Bench) -> None:
+    contact(bench)
+    contact(bench, email="shared@example.com", additional_emails=[ANNA])
+    assert isinstance(await bench.hubspot().locate(bench.task("locate")), Ambiguous)
+
+
+def _all_theirs(rows: Any, references: Any, wanted: Any) -> Any:
+    return tenant_records.Look(rows, {}, wanted)
+
+
+@rule("a tenant's record is led to", put(tenant_records, "_sorted", _all_theirs))
+async def _led_to(bench: Bench) -> None:
+    identities = [{"type": "email", "value": ANNA}]
+    user = {"id": "user-1", "identities": identities}
+    bench.sandbox.seed({"tenants": [{"tenant": "bygg", "records": [user]}]})
+    row = bench.sandbox.store.get("tenant.record", "bygg:user-1")
+    assert row is not None
+    # Found by an old address, it is another person's by now.
+    other = [{"type": "email", "value": "beata@example.com"}]
+    bench.sandbox.store.put("tenant.record", "bygg:user-1", {**row, "identities": other})
+    with pytest.raises(Permanent, match=r"^filter_not_honoured$"):
+        await bench.tenant().locate(bench.task("locate", instruction="erase"))
 
 
 # --- the tests

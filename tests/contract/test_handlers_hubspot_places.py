@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from handlers.conformance import broken_promises
 from handlers.places import PlaceUnreadable
 from handlers.port import Permanent, Retryable
 from handlers.results import (
@@ -20,7 +21,8 @@ from handlers.results import (
     StillAmbiguous,
     StillPresent,
 )
-from orchestrator.privacy import Identifier
+from orchestrator.http import Clients
+from orchestrator.privacy import Identifier, Identifiers
 from schemas.messages import Place
 from tests.contract.handlers_bench import ANNA, DAY, Bench
 from tests.contract.scripted import Scripted
@@ -409,3 +411,33 @@ async def test_a_yes_that_is_no_answer_of_hubspots_is_none(bench: Bench) -> None
     )
     with pytest.raises(Retryable, match=r"^malformed_answer$"):
         await bench.hubspot().erase(bench.task("erase", references=references))
+
+
+class Stage:
+    """An account with Anna and a ticket of hers, as `conformance` wants it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.identifiers = Identifiers((Identifier("email", ANNA),))
+        self._bench = Bench(folder)
+        self.transport = self._bench.sandbox.transport()
+        contact(self._bench, associations={"tickets": (1001,)})
+
+    def clock(self) -> int:
+        return self._bench.clock()
+
+    def handler(self, clients: Clients) -> Any:
+        self._bench.clients = clients
+        return self._bench.hubspot()
+
+    def effects(self) -> list[str]:
+        return self._bench.effects("hubspot", "gdpr_deleted")
+
+    def change_account(self) -> None:
+        self._bench.sandbox.fault("wrong_account", vendor="hubspot", times=None)
+
+
+async def test_it_keeps_what_a_handler_promises(tmp_path: Path) -> None:
+    """Every place is titled and reported, and searched by each address; the faults have a matrix of their
+    own.
+    """
+    assert [] == await broken_promises(lambda: Stage(tmp_path), faults=())

@@ -34,11 +34,12 @@ class HelpDeskVendor:
                 rows = [{"id": id_, **one} for id_, one in self.people.items()]
                 return 200, _page([row for row in rows if row["email"] == query.get("email")], query)
             case "GET", ["v1", "people", id_, "tickets"] if id_ in self.people:
-                return 200, _page([{"id": one} for one, of in self.tickets.items() if of == id_], query)
+                rows = [{"id": one, "person": of} for one, of in self.tickets.items() if of == id_]
+                return 200, _page(rows, query)
             case "GET", ["v1", "people", id_] if id_ in self.people:
                 return 200, {"id": id_, **self.people[id_]}
             case "GET", ["v1", "tickets", id_] if id_ in self.tickets:
-                return 200, {"id": id_}
+                return 200, {"id": id_, "person": self.tickets[id_]}
             case "DELETE", ["v1", "people", id_] if id_ in self.people:
                 del self.people[id_]
                 self.effects.append(f"person {id_}")

@@ -11,20 +11,24 @@ from stand_in import TOKEN, HelpDeskVendor
 
 from handlers.checking import Finding
 from handlers.conformance import broken_promises
+from handlers.places import PlaceUnreadable
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Task
 from handlers.registry import Context, find
 from handlers.results import (
     Absent,
     Accepted,
+    Ambiguous,
+    Located,
     NotIdentifiable,
     Proved,
     Reappeared,
+    StillAmbiguous,
     StillPresent,
     VendorPurged,
 )
 from orchestrator.http import Clients
 from orchestrator.privacy import Digests, Identifier, Identifiers
-from schemas.messages import Verb
+from schemas.messages import Place, Verb
 
 pytestmark = pytest.mark.anyio
 ANNA = "anna@example.com"
@@ -34,6 +38,7 @@ NOW = 1_788_220_800_000_000
 HOUR = 3_600_000_000
 LONG_AGO = "2024-02-01T00:00:00Z"
 LATER = "2026-09-01T01:00:00Z"
+JUST_BEFORE = "2026-08-31T23:59:00Z"
 
 
 @pytest.fixture
@@ -156,11 +161,13 @@ async def test_an_erasure_can_be_repeated(bench: Bench) -> None:
 
 
 async def test_what_comes_back_is_told_apart(bench: Bench) -> None:
-    """Older than the erasure: still present, to be erased again. Newer: it may be new consent."""
+    """Older than the erasure: still present, to be erased again. Newer, or made when the clocks may differ:
+    it may be new consent.
+    """
     handler = bench.handler()
     references = (await handler.locate(bench.task("locate"))).references
     await handler.erase(bench.task("erase", references))
-    for created_at, expected in ((LONG_AGO, StillPresent), (LATER, Reappeared)):
+    for created_at, expected in ((LONG_AGO, StillPresent), (LATER, Reappeared), (JUST_BEFORE, Reappeared)):
         bench.vendor.people["p7"] = {"email": ANNA, "created_at": created_at}
         result = await handler.prove(bench.task("prove", references, erased_at=NOW))
         assert isinstance(result, expected)
@@ -168,7 +175,6 @@ async def test_what_comes_back_is_told_apart(bench: Bench) -> None:
 
 async def test_a_filter_that_is_not_honoured_names_nobody(bench: Bench) -> None:
     """A server that ignores the filter would have us erase other people."""
-    bench.vendor.people["p2"]["email"] = ANNA
     handler = bench.handler(control_email=None)
     real = bench.vendor.answer
 
@@ -181,6 +187,78 @@ async def test_a_filter_that_is_not_honoured_names_nobody(bench: Bench) -> None:
     bench.vendor.answer = other  # type: ignore[method-assign] # this vendor ignores the filter
     with pytest.raises(Permanent, match="filter_not_honoured"):
         await handler.locate(bench.task("locate"))
+
+
+async def test_every_place_is_reported_with_what_it_was_searched_by(bench: Bench) -> None:
+    """Before the erasure and after it; a telephone number, by which nobody can be found, is not told as
+    searched.
+    """
+    handler = bench.handler()
+    known = (Identifier("email", ANNA), Identifier("phone", "+46701234567"))
+    located = await handler.locate(bench.task("locate", (), *known))
+    await handler.erase(bench.task("erase", located.references, *known))
+    proved = await handler.prove(bench.task("prove", located.references, *known, erased_at=NOW))
+    people = Place(name="people", looked=True, by={"email": 1}, not_by={"phone": 1})
+    assert [(people, Place(name="tickets", looked=True))] * 2 == [located.places, proved.places]
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize(("end", "place"), [("/people", "people"), ("/p1/tickets", "tickets")])
+async def test_a_list_that_cannot_be_read_is_never_empty(
+    bench: Bench, end: str, place: str, status: int
+) -> None:
+    """A right that is missing looks like nothing found; the place is named instead."""
+    real = bench.vendor.answer
+
+    def refuses(method: str, target: str, headers: Any) -> tuple[int, Any]:
+        is_it = target.partition("?")[0].endswith(end)
+        return (status, {"error": "no"}) if is_it else real(method, target, headers)
+
+    bench.vendor.answer = refuses  # type: ignore[method-assign] # this vendor refuses the list
+    with pytest.raises(PlaceUnreadable, match=f"^place_unreadable.{place}$"):
+        await bench.handler(control_email=None).locate(bench.task("locate"))
+
+
+async def test_several_people_with_one_address_are_the_dpos_to_decide(bench: Bench) -> None:
+    """His word is about as many as there were: with one more he is asked again."""
+    bench.vendor.people["p2"]["email"] = ANNA
+    handler = bench.handler()
+    asked = await handler.locate(bench.task("locate"))
+    assert isinstance(asked, Ambiguous)
+    assert (2, ()) == (asked.count, asked.references)
+    assert isinstance(await handler.locate(bench.task("locate", takes_all=2)), Located)
+    bench.vendor.people["p3"] = {"email": ANNA, "created_at": LONG_AGO}
+    assert isinstance(await handler.locate(bench.task("locate", takes_all=2)), Ambiguous)
+    assert isinstance(await bench.handler(ambiguous="all").locate(bench.task("locate")), Located)
+
+
+async def test_who_is_somebody_else_by_now_is_not_erased(bench: Bench) -> None:
+    """The located person has another address, and keeps their tickets. The DPO is asked; if it is the same
+    person, his "erase" has them found as they are now.
+    """
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    bench.vendor.people["p1"]["email"] = "new@example.com"
+    accepted = await handler.erase(bench.task("erase", references))
+    assert isinstance(accepted, Accepted)
+    assert (0, {"records_changed": "4"}) == (accepted.erased, accepted.evidence)
+    assert [] == bench.vendor.effects
+    asked = await handler.prove(bench.task("prove", references, erased_at=NOW))
+    assert isinstance(asked, StillAmbiguous)
+    agreed = await handler.locate(bench.task("locate", references, takes_all=asked.count))
+    await handler.erase(bench.task("erase", agreed.references))
+    assert ["ticket t1", "ticket t2", "ticket t3", "person p1"] == bench.vendor.effects
+
+
+async def test_a_ticket_that_is_another_persons_by_now_stays(bench: Bench) -> None:
+    """It was moved to Beata: what was reached by a reference has to carry it."""
+    handler = bench.handler()
+    references = (await handler.locate(bench.task("locate"))).references
+    bench.vendor.tickets["t2"] = "p2"
+    await handler.erase(bench.task("erase", references))
+    assert ["ticket t1", "ticket t3", "person p1"] == bench.vendor.effects
+    asked = await handler.prove(bench.task("prove", references, erased_at=NOW))
+    assert isinstance(asked, StillAmbiguous)
 
 
 async def test_whom_it_cannot_know_it_says(bench: Bench) -> None:
