@@ -116,7 +116,7 @@ def _names_subject(ground: Ground, saga: Saga, reason: str) -> bool:
     """Whether the reason quotes the person whom the request is about; without the key nobody can tell."""
     try:
         key = ground.keys.key_of(saga.request_id)
-        sealed = unseal(key, saga.request_id, IDENTIFIERS, saga.identifiers)
+        sealed = unseal(key, saga.request_id, IDENTIFIERS, saga.all_identifiers)
         return find_personal(reason, Identifiers.from_bytes(sealed))
     except PrivacyError:
         return False

@@ -275,7 +275,10 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "record_refused": "The vendor refused to delete a record, perhaps a user. All else was done.",
         "place_not_configured": "The settings say that a place is missing, and records were found in it.",
         "filter_not_honoured": "The vendor answered with records that nobody asked for; it was not believed.",
-        "several_addresses": "Several e-mail addresses are known, and none was chosen for letters.",
+        "several_addresses": (
+            "Several e-mail addresses are known, and none was chosen for letters. Submit the request once "
+            "more under its id, with all identifiers and notice-to; or tell the person, then waive with how."
+        ),
     },
     "sv": {
         "place_unreadable": "”{place}” kunde inte läsas; det räknas inte som tomt.",
@@ -289,7 +292,11 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "record_refused": "Leverantören vägrade radera en post, kanske en användares. Allt annat är gjort.",
         "place_not_configured": "Enligt inställningarna saknas en plats, men poster har hittats där.",
         "filter_not_honoured": "Leverantörens svar har poster som ingen frågade efter; det godtogs inte.",
-        "several_addresses": "Flera e-postadresser är kända, och ingen är vald för brev.",
+        "several_addresses": (
+            "Flera e-postadresser är kända, och ingen är vald för brev. Lämna in begäran en gång till under "
+            "dess id, med alla identifierare och notice-to; eller underrätta personen, och välj sedan waive "
+            "och ange hur."
+        ),
     },
 }
 

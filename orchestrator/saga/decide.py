@@ -249,7 +249,7 @@ def _apply_repeat(draft: Draft, event: RequestReceived) -> None:
     if event.content_digest == draft.saga.content_digest:
         draft.note("duplicate")
     elif _may_supplement(draft, event):
-        _supplement(draft, event)
+        (_tell_elsewhere if event.only_where_told else _supplement)(draft, event)
     else:
         _conflict(draft, event.content_digest[:12])
 
@@ -276,7 +276,9 @@ def _may_supplement(draft: Draft, event: RequestReceived) -> bool:
     Otherwise whoever knows a request's id could have somebody else erased with it.
     """
     saga = draft.saga
-    is_open = isinstance(saga.state, AwaitingVerification | InProgress)
+    is_open = isinstance(saga.state, AwaitingVerification | InProgress) or (
+        event.only_where_told and isinstance(saga.state, Closing)
+    )
     is_verified = event.verified or draft.find("identity_unverified") is not None
     systems = {step.system for step in saga.steps}
     is_same = (event.capacity, event.tenant) == (saga.capacity, saga.tenant) and systems.issuperset(
@@ -292,16 +294,32 @@ def _supplement(draft: Draft, event: RequestReceived) -> None:
         identifier_kinds=event.identifier_kinds,
         content_digest=event.content_digest,
         subject_digest=event.subject_digest,
+        notice_identifiers=b"",
     )
     draft.note("supplemented")
     draft.resolve("no_usable_identifier", "nothing_identifiable")
     draft.unsettle("nothing_identifiable")
     request.withdraw_acted(draft)
+    request.tell_again(draft)
     for step in draft.saga.steps:
         draft.put(table.apply(draft, step, "supplement", event))
     # Whatever is still asked was asked about fewer identifiers.
     for one in draft.saga.escalations:
         draft.renew(one, "supplemented")
+
+
+def _tell_elsewhere(draft: Draft, event: RequestReceived) -> None:
+    """The address that the person is told at was added. Nobody is looked for by it, so no step begins anew;
+    what could not be told is told now.
+    """
+    draft.saga = replace(
+        draft.saga, notice_identifiers=event.identifiers, content_digest=event.content_digest
+    )
+    draft.note("notice_address_added")
+    unverified = draft.find("identity_unverified")
+    if unverified is not None:
+        draft.renew(unverified, "notice_address_added")
+    request.tell_again(draft)
 
 
 def _apply_notice(draft: Draft, event: Confirmed) -> None:

@@ -25,7 +25,8 @@ class RequestReceived(Event):
     """A request that could be read. No kinds of identifiers means that none was usable.
 
     `supplements` says that a request of this id is known and that this one repeats its identifiers and adds
-    more. `trace` is the producer's trace that it belongs to.
+    more; `only_where_told` that it adds nothing but the address that the person is told at. `trace` is the
+    producer's trace that it belongs to.
     """
 
     received_at: int
@@ -40,6 +41,7 @@ class RequestReceived(Event):
     content_digest: str = field(repr=False)
     subject_digest: str = field(repr=False)
     supplements: bool = False
+    only_where_told: bool = False
     trace: str | None = None
 
 

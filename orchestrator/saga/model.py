@@ -386,6 +386,8 @@ class Notice:
 class Saga:
     """The state of one request. `version` rises with every event that was applied. `reason` is the DPO's, for
     rejecting, cancelling or extending it. `trace` is carried on to all that is sent about it.
+    `notice_identifiers` are the `identifiers` with the address that the person is told at, where it was added
+    later: commands go on with what they were about.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -402,6 +404,7 @@ class Saga:
     content_digest: str = field(default="", repr=False)
     subject_digest: str = field(default="", repr=False)
     identifiers: bytes = field(default=b"", repr=False)
+    notice_identifiers: bytes = field(default=b"", repr=False)
     identifier_kinds: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()
     escalations: tuple[Escalation, ...] = ()
@@ -419,6 +422,11 @@ class Saga:
     @property
     def status(self) -> RequestStatus:
         return self.state.status
+
+    @property
+    def all_identifiers(self) -> bytes:
+        """Return all that the person is known by and told at, sealed."""
+        return self.notice_identifiers or self.identifiers
 
     @property
     def is_finished(self) -> bool:

@@ -159,6 +159,14 @@ def notice_given(draft: Draft, notice: Notice, at: int, how: str) -> None:
             draft.note("extension_void", told_at=at)
 
 
+def tell_again(draft: Draft) -> None:
+    """Asks the mailbox once more for each notice that could not be mailed: an address may be there now."""
+    for notice in draft.saga.notices:
+        if isinstance(notice.state, NoticePending) and draft.find(escalations.failing(notice.purpose)):
+            _settle_notice(draft, notice.purpose)
+            draft.give_notice(notice.purpose)
+
+
 def drop_notice(draft: Draft, purpose: NoticePurpose, *, given: bool = False) -> None:
     """Forgets a notice that has become pointless; one that was given stays on the record unless `given`."""
     notice = draft.saga.notice(purpose)

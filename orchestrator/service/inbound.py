@@ -17,7 +17,7 @@ from orchestrator.bus.port import Delivery
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.exchange import Exchange
 from orchestrator.privacy.guard import find_personal, looks_personal
-from orchestrator.privacy.identifiers import KINDS, Identifier, Identifiers, IdentifiersBroken, clean
+from orchestrator.privacy.identifiers import KINDS, Identifier, Identifiers, IdentifiersBroken, Kind, clean
 from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, new_key, seal, unseal
@@ -275,16 +275,20 @@ class Reader:
             identifiers, scope=request.scope, capacity=request.capacity, tenant=request.tenant
         )
 
-    def supplements(self, inbound: Inbound, saga: Saga) -> bool:
-        """Whether a request repeats what is known under its id and adds identifiers to it."""
+    def added(self, inbound: Inbound, saga: Saga) -> tuple[Kind, ...]:
+        """Return the kinds of what a request adds to what is known under its id; none where it does not
+        repeat all of that, or differs in another way.
+        """
         if inbound.request is None or inbound.identifiers is None or inbound.key is None:
-            return False
+            return ()
         try:
-            before = _opened(inbound.key, saga.request_id, saga.identifiers)
+            before = _opened(inbound.key, saga.request_id, saga.all_identifiers)
         except (SealBroken, IdentifiersBroken):
-            return False
-        same_otherwise = self.content_digest(before, inbound.request) == saga.content_digest
-        return same_otherwise and set(before.items) < set(inbound.identifiers.items)
+            return ()
+        known, now = set(before.items), set(inbound.identifiers.items)
+        if self.content_digest(before, inbound.request) != saga.content_digest or not known < now:
+            return ()
+        return Identifiers(tuple(now - known)).kinds
 
     # --- confirmations and decisions ---
 
@@ -364,7 +368,7 @@ def clean_reason(reason: str, inbound: Inbound, saga: Saga) -> str:
     """
     if inbound.key is not None:
         try:
-            person = _opened(inbound.key, saga.request_id, saga.identifiers)
+            person = _opened(inbound.key, saga.request_id, saga.all_identifiers)
         except (SealBroken, IdentifiersBroken):
             pass
         else:

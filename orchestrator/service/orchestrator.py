@@ -274,7 +274,8 @@ class Orchestrator:
     def _in_the_light_of(self, saga: Saga, one: Inbound, event: Event) -> Event:
         """What only the known state can tell about an event, and only with the request's key."""
         if isinstance(event, RequestReceived) and event.content_digest != saga.content_digest:
-            return replace(event, supplements=self._reader.supplements(one, saga))
+            added = self._reader.added(one, saga)
+            return replace(event, supplements=bool(added), only_where_told=added == ("notice_to",))
         if isinstance(event, Decided) and event.reason:
             return replace(event, reason=clean_reason(event.reason, one, saga))
         return event

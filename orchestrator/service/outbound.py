@@ -103,7 +103,7 @@ def outcome_of(saga: Saga, sent: SendOutcome, now: int, offers: Mapping[str, tup
         code=sent.code,
         reason=saga.reason,
         timeline_head=saga.head,
-        sealed_identifiers=saga.identifiers if sent.kind == "notice" else None,
+        sealed_identifiers=saga.all_identifiers if sent.kind == "notice" else None,
     )
 
 
