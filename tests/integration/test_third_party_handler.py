@@ -92,11 +92,12 @@ class _Door(http.server.BaseHTTPRequestHandler):
                 rows = [{"id": id_, "email": email} for id_, email in self.people.items() if email == asked]
                 return 200, {"rows": rows}
             case "GET", ["people", id_, "tickets"]:
-                return 200, {"rows": [{"id": one} for one, of in self.tickets.items() if of == id_]}
+                rows = [{"id": one, "person": of} for one, of in self.tickets.items() if of == id_]
+                return 200, {"rows": rows}
             case _, ["people" | "tickets" as place, id_] if id_ in getattr(self, place):
-                if method == "DELETE":
-                    del getattr(self, place)[id_]
-                return 200, {"id": id_}
+                held = getattr(self, place)
+                value = held.pop(id_) if method == "DELETE" else held[id_]
+                return 200, {"id": id_, ("email" if place == "people" else "person"): value}
         return 404, None
 
     def do_GET(self) -> None:
