@@ -236,7 +236,9 @@ class Step:
     proof found the records still there; `rounds` proofs passed. `erased_at` is the first acceptance, of
     whatever part: a record newer than that may be new consent. `accepted_at` is the latest one of all that is
     known, while it stands: the looks again count from it. `erases_from` is the first attempt since something
-    was last found to be erased: the vendor's yes to an earlier one is about less.
+    was last found to be erased: the vendor's yes to an earlier one is about less. `proves_from` is the first
+    attempt since `erased_at` was last found to be earlier: a proof before that told old from new by a later
+    time.
     `asked_from` is the first attempt since the step was last begun anew: what is answered to an earlier one
     is about less. `has_controller` says that the data is a controller's, whose word is law for it; `words` is
     all that came by callback, in its order (see `words.py`); `instruction` is what the controller's last word
@@ -269,6 +271,7 @@ class Step:
     erased_at: int | None = None
     accepted_at: int | None = None
     erases_from: int = 0
+    proves_from: int = 0
     asked_at: int | None = None
     asked_from: int = 0
     answered_at: int | None = None

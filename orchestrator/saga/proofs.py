@@ -140,7 +140,8 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
     """The same records, or older ones, are still there: erase again, and after some tries ask.
 
     What a proof saw before the latest acceptance has been answered by it, but for records that no erasure
-    has carried yet. After an end that has been proved, these are looked at first.
+    has carried yet. After an end that has been proved, these are looked at first. So is what was seen by a
+    proof that took a later time for that of the erasure.
     """
     confirmed = expect(event, Confirmed)
     state = step.state
@@ -153,6 +154,9 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
             answered_at, wanted = step.accepted_at or 0, verb_of(step) == "prove"
     if not wanted:
         return step
+    if confirmed.attempt < step.proves_from:
+        looks = is_current(step, event) or isinstance(state, Accepted | Ended)
+        return draft.issue(fresh(step), "prove") if looks else step
     if not is_current(step, event) and confirmed.occurred_at <= answered_at:
         if len(step.references) <= step.carried:
             return step

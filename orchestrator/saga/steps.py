@@ -76,7 +76,7 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     outstanding = tuple(one for one in step.outstanding if one.command_id != event.command_id)
     references = step.references
     # Records that a look after the erasure found may be new: they are not taken in, a proof sorts them out.
-    is_plan = event.kind == "still_present" or (
+    is_plan = (event.kind == "still_present" and event.attempt >= step.proves_from) or (
         event.kind == "located" and (step.erased_at is None or event.occurred_at <= step.erased_at)
     )
     if is_plan and event.references is not None and event.references not in references:
@@ -103,7 +103,9 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
 
 def erased_by(step: Step, at: int) -> Step:
     """Something was erased then; the earliest time tells what is newer."""
-    return replace(step, erased_at=at if step.erased_at is None else min(step.erased_at, at))
+    if step.erased_at is None:
+        return replace(step, erased_at=at)
+    return replace(step, erased_at=at, proves_from=step.attempt + 1) if at < step.erased_at else step
 
 
 def _with_places(step: Step, event: Confirmed) -> Step:

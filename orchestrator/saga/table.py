@@ -68,7 +68,7 @@ _PARTY: dict[str, Row] = {
 _PROOFS: dict[str, Row] = {
     "proved": Row(proofs.proved, ("accepted", "proving", "ended", "retrying", "awaiting_decision")),
     "pending": Row(proofs.pending, ("accepted", "awaiting_decision")),
-    "still_present": Row(proofs.still_present, ("retrying", "awaiting_decision")),
+    "still_present": Row(proofs.still_present, ("proving", "retrying", "awaiting_decision")),
     "reappeared": Row(proofs.reappeared, ("awaiting_decision",)),
 }
 _ACCEPTED: dict[str, Row] = {
@@ -139,7 +139,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "accepted": {
         **_AFTER_ERASURE,
         "proved": Row(proofs.proved, ("proving",)),
-        "still_present": Row(proofs.still_present, ("retrying", "awaiting_decision")),
+        "still_present": Row(proofs.still_present, ("proving", "retrying", "awaiting_decision")),
         "timer": Row(steps.prove, ("proving",)),
         **_ALWAYS,
     },

@@ -109,7 +109,8 @@ class Testimony:
             told.found.append(Found(event.references, event.occurred_at, to_erase))
         step = before.step(system) if before is not None else None
         is_current = step is not None and step.command_id == event.command_id
-        if event.code == AMBIGUOUS and event.references is None and is_current:
+        asks = any(entry.data.get("reason") == "ambiguous" for entry in decision.entries)
+        if event.code == AMBIGUOUS and event.references is None and (is_current or asks):
             told.ambiguous, told.agreed = event.found, 0
         if event.kind in ("accepted", "party_erased") and not self.is_about_less(event, decision.saga):
             earlier, told.agreed = told.erased_at, 0
@@ -147,7 +148,7 @@ class Testimony:
             return
         if event.action == "verify" and before is not None:
             self.verified |= self.world.sealed.identifiers(before.identifiers)
-        looks_anew = event.action == "erase" or question.reason in ("ambiguous", "identifier_missing")
+        looks_anew = event.action == "erase" or question.reason == "identifier_missing"
         if question.system is None:
             return
         told = self.about(question.system)

@@ -128,6 +128,33 @@ def test_the_earliest_yes_tells_what_is_newer(is_part: bool) -> None:
     assert first == world.step("crm").erased_at
 
 
+@pytest.mark.parametrize("to", ["proving", "accepted", "erased"])
+def test_a_proof_that_took_a_later_time_for_that_of_the_erasure_leads_to_another(to: str) -> None:
+    """Two erasures ran, and the first one's yes was read last: a record made between the two may be new
+    consent, and the proof that was sent before that took it for an older one.
+    """
+    world = started(CRM, WEB)
+    world.answer("crm", "located")
+    first = world.now = world.now + HOUR
+    world.until(world.now + 2 * DAY)
+    world.dpo("retry", "no_answer")
+    world.answer("crm", "accepted")
+    early = world.command("crm").attempt
+    if to != "proving":
+        world.answer("crm", "proved")
+    if to == "erased":
+        world.tick()
+        while "erased" != world.status("crm"):
+            world.answer("crm", "proved") if "proving" == world.status("crm") else world.tick()
+    assert to == world.status("crm")
+    world.answer("crm", "accepted", attempt=2, occurred_at=first)
+    world.now += HOUR
+    world.answer("crm", "still_present", attempt=early, references=b"between")
+    command = world.command("crm")
+    assert ("prove", first, False) == (command.verb, command.erased_at, b"between" in command.references)
+    assert early < command.attempt
+
+
 def test_records_seen_after_an_erasure_are_told_from_new_ones_first() -> None:
     """The DPO has the address put right, and the look finds one. Whether it is newer only a proof tells."""
     world = started(CRM)
