@@ -93,16 +93,21 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
     draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
     draft.parks_event = "rule_failed"
     if saga.is_finished:
-        draft.note("parked")
+        draft.note("parked", trigger=_what(event))
         draft.say("corrected", code="rule_failed")
         return _frozen(draft)
     draft.saga = replace(draft.saga, quarantined=True)
-    draft.note("quarantined")
+    draft.note("quarantined", trigger=_what(event))
     if isinstance(event, Confirmed):
         hearing.keep_unheeded(draft, event)
     draft.escalate("quarantined")
     request.stand_still(draft, event)
     return _frozen(draft)
+
+
+def _what(event: Event) -> str:
+    """Return what an event that could not be applied was, for the timeline."""
+    return event.kind if isinstance(event, Confirmed) else type(event).__name__.lower()
 
 
 def _frozen(draft: Draft) -> Decision:
@@ -209,7 +214,7 @@ def _new_step(
 
 def _apply(draft: Draft, event: Event) -> None:
     if draft.saga.quarantined and not _goes_on_in_quarantine(event):
-        draft.note("parked")
+        draft.note("parked", trigger=_what(event))
         draft.parks_event = "quarantined"
         return
     match event:

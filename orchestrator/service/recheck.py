@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.saga.model import Ended, Finished, Saga, Step
+from orchestrator.saga.steps import AMBIGUOUS
 from orchestrator.saga.timeline import Entry
 
 #: fault -> what it means, in one sentence.
 FAULTS: Final[Mapping[str, str]] = {
     "answer_about_less": "Identifiers were added after the asking that this end answers.",
     "seen_after_erasure": "Records were seen after the last erasure that was accepted.",
-    "erased_after_refusal": "The party's latest word was a refusal, and an erasure was sent after it.",
+    "erased_after_refusal": "The controller's latest word was a refusal, and an erasure was sent after it.",
     "acted_then_not_erased": (
         "It was said to be acted on; the records were still there afterwards, and stayed."
     ),
@@ -29,7 +30,7 @@ FAULTS: Final[Mapping[str, str]] = {
     "proof_without_time": "The proof did not know when the erasure was, so it could not tell new from old.",
     "places_unsaid": "The handler looked, and did not say where.",
     "verified_about_less": "Identifiers were added between the question about the identity and its answer.",
-    "words_set_aside": "Answers of parties were set aside while the request was quarantined.",
+    "words_set_aside": "Something that may have been a party's word was set aside by a quarantine.",
     "told_by_one_decision": "One decision settled several notices to the person, though it named one.",
 }
 
@@ -109,13 +110,13 @@ def _of_step(step: Step, state: Ended, told: _Told) -> Iterator[str]:
             yield "answer_about_less"
         elif state.end != "not_identifiable" and told.latest(_sees) > answered:
             yield "seen_after_erasure"
-    if _was_refused(told):
+    if step.kind == "tenant" and not step.words and _was_refused(told):
         yield "erased_after_refusal"
     if state.end not in (*_GONE, "not_identifiable") and _was_there_after_acting(told):
         yield "acted_then_not_erased"
-    if _was_erased_unasked(told):
-        yield "erased_unasked"
     says_where = any(one.looked for one in step.places)
+    if not says_where and _was_erased_unasked(told):
+        yield "erased_unasked"
     if (is_erased or state.end == "absent") and state.grade in _LOOKED and not says_where:
         yield from _of_old_proof(step, state, is_erased=is_erased)
         yield "places_unsaid"
@@ -169,6 +170,9 @@ def _was_erased_unasked(told: _Told) -> bool:
             if one.data.get("escalation") in asked:
                 is_decided, agreed = True, None
         elif is_decided and one.action == "confirmed" and one.data.get("trigger") == "located":
+            if one.data.get("code") == AMBIGUOUS:
+                is_decided = False  # asked anew
+                continue
             count = _count(one, "found")
             if agreed is not None and count > agreed:
                 return True
@@ -180,7 +184,8 @@ def _of_request(saga: Saga, entries: Sequence[Entry]) -> Iterator[str]:
     if _was_verified_about_less(entries):
         yield "verified_about_less"
     has_parties = saga.capacity == "processor" or any(step.kind in _PARTIES for step in saga.steps)
-    if has_parties and any(one.action == "parked" for one in entries):
+    # Since words are kept the timeline says what else it was that could not be applied.
+    if has_parties and any(one.action in ("parked", "quarantined") and not one.data for one in entries):
         yield "words_set_aside"
     if _was_told_by_one_decision(entries):
         yield "told_by_one_decision"

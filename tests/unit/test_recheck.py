@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
+from orchestrator.saga.decide import Decision
+from orchestrator.saga.events import Event
 from orchestrator.saga.model import Ended, Finished, InProgress, Place, Saga, Step
 from orchestrator.saga.timeline import GENESIS, Entry, append
 from orchestrator.service.recheck import FAULTS, faults_of
+from tests.oracle.life import Life
 from tests.unit.saga_world import AGENCY, CRM, MARKETING, World
 
 REQUEST = "7d9f4c1e-0000-4000-8000-000000000001"
@@ -130,11 +133,14 @@ def test_an_erasure_after_a_refusal() -> None:
     """The controller's latest word is no, and a command to erase went out after it."""
     refused = ("confirmed trigger=instructed attempt=1", "confirmed trigger=refused attempt=1")
     after = ("command_sent verb=erase attempt=8", "confirmed trigger=accepted verb=erase attempt=8")
-    assert [("crm", "erased_after_refusal")] == faults(saga(step()), told(*FIRST, *refused, *after))
+    tenant = step(kind="tenant")
+    assert [("crm", "erased_after_refusal")] == faults(saga(tenant), told(*FIRST, *refused, *after))
     taken_back = "confirmed trigger=instructed attempt=1"
-    assert [] == faults(saga(step()), told(*FIRST, *refused, taken_back, *after))
+    assert [] == faults(saga(tenant), told(*FIRST, *refused, taken_back, *after))
     # Too late to stop anything: the DPO heard of it then.
-    assert [] == faults(saga(step()), told(*FIRST, *refused))
+    assert [] == faults(saga(tenant), told(*FIRST, *refused))
+    # An agency is only asked again.
+    assert [] == faults(saga(step(kind="recruitment")), told(*FIRST, *refused, *after))
 
 
 def test_acted_on_and_then_not_erased() -> None:
@@ -161,8 +167,11 @@ def test_more_people_than_the_officer_agreed_to() -> None:
     more, same = (
         told(*asked, f"confirmed trigger=located verb=locate attempt=3 found={n}", *end) for n in (3, 2)
     )
-    assert [("crm", "erased_unasked")] == faults(saga(step()), more)
-    assert [] == faults(saga(step()), same)
+    old = step(grade="party_stated", places=())
+    assert [("crm", "erased_unasked")] == faults(saga(old), more)
+    assert [] == faults(saga(old), same)
+    again = "confirmed trigger=located verb=locate attempt=3 found=3 code=ambiguous_match"
+    assert [] == faults(saga(old), told(*asked, again, *end))
 
 
 def test_a_handler_that_did_not_say_where_it_looked() -> None:
@@ -213,7 +222,10 @@ def test_a_verification_about_less() -> None:
 def test_words_that_were_set_aside(kind: str, counts: bool) -> None:
     """A vendor is asked again after the quarantine; what a party said is not said again."""
     one = step(kind=kind, grade="party_stated")
-    assert ([(None, "words_set_aside")] if counts else []) == faults(saga(one), told(*FIRST, "parked"))
+    for action in ("parked", "quarantined"):
+        assert ([(None, "words_set_aside")] if counts else []) == faults(saga(one), told(*FIRST, action))
+        # A timeline of today says what it was, and a party's words are kept.
+        assert [] == faults(saga(one), told(*FIRST, f"{action} trigger=located"))
 
 
 def test_two_notices_by_one_decision() -> None:
@@ -236,6 +248,24 @@ def test_a_fault_has_the_date_of_the_end_and_words() -> None:
     [one] = faults_of(saga(step(places=())), told(*FIRST))
     assert (REQUEST, 80) == (one.request_id, one.ended_at)
     assert all(words.endswith(".") for words in FAULTS.values())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_random_life_of_today_is_listed(seed: int) -> None:
+    """Whatever happens to a request, it doesn't end with what the command looks for."""
+    life = Life(seed)
+    entries: list[Entry] = []
+    feed = life.feed
+
+    def noted(event: Event, *, breaks: bool = False) -> Decision:
+        decision = feed(event, breaks=breaks)
+        entries.extend(decision.entries)
+        return decision
+
+    life.feed = noted  # type: ignore[method-assign]  # only listens
+    life.live()
+    assert life.open.is_finished
+    assert {"places_unsaid"} >= {fault for _, fault in faults(life.open, entries)}
 
 
 def test_the_page_names_every_fault() -> None:
