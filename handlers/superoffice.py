@@ -43,7 +43,7 @@ from handlers.superoffice_api import GONE, REFUSED, Api
 from handlers.superoffice_check import ability, retention
 from handlers.superoffice_login import webhook_is_genuine
 from handlers.superoffice_look import Found, addresses, key, look, nowhere
-from handlers.superoffice_proof import Proof, questioned
+from handlers.superoffice_proof import ERASED, IN_BIN, Proof, questioned
 from handlers.superoffice_records import PERSON, PLACES, Person, Records
 from handlers.superoffice_settings import SuperOfficeSettings
 from handlers.superoffice_staying import Staying
@@ -123,7 +123,20 @@ class SuperOffice:
         for person in persons:
             if person.id not in changed and await self._is_still(person, wanted, changed):
                 statuses[await self._records.delete(task, person)] += 1
-        return await self._accepted(task, (*children, *persons), statuses, changed)
+        doomed = (*children, *persons)
+        _refuse(statuses, changed)
+        repeated = len(doomed) - statuses.total() + statuses[GONE]
+        notes = await self._in_bin(doomed)
+        if repeated:
+            # Who may not see a record finds it gone.
+            await self._control()
+        return Accepted(
+            erased=len(doomed),
+            prove_at=self._context.clock(),
+            references=notes,
+            correlations=tuple(self._correlation(person.id) for person in persons),
+            evidence={"repeated": str(repeated)} if repeated else {},
+        )
 
     async def _is_still(self, person: Reference, wanted: frozenset[str], changed: set[str]) -> bool:
         """Return whether the person is there, and still the one who was located; note one who isn't."""
@@ -155,24 +168,17 @@ class SuperOffice:
         changed.add(f"{reference.kind}/{reference.id}")
         return False
 
-    async def _accepted(
-        self, task: Task, doomed: tuple[Reference, ...], statuses: Counter[int], changed: set[str]
-    ) -> Accepted:
-        """Return what came of it, or say what was left; all else is done by then."""
-        if changed:
-            raise Permanent("record_changed")
-        if statuses[REFUSED]:
-            raise Permanent("record_refused")
-        repeated = len(doomed) - statuses.total() + statuses[GONE]
-        if repeated:
-            # Who may not see a record finds it gone.
-            await self._control()
-        return Accepted(
-            erased=len(doomed),
-            prove_at=self._context.clock(),
-            correlations=tuple(self._correlation(person.id) for person in task.of_kind(PERSON)),
-            evidence={"repeated": str(repeated)} if repeated else {},
-        )
+    async def _in_bin(self, doomed: tuple[Reference, ...]) -> tuple[Reference, ...]:
+        """Note what went into a bin, and what is seen there: the proof may come when it has left."""
+        erased = f"{ERASED}.{self._context.clock()}"
+        notes: list[Reference] = []
+        for reference in doomed:
+            if reference.kind in self._records.bins:
+                note = reference.marked(erased)
+                if await self._records.is_in_bin(reference):
+                    note = note.marked(f"{IN_BIN}.{self._context.clock()}")
+                notes.append(note)
+        return tuple(notes)
 
     async def prove(self, task: Task) -> Result:
         # A row that lay in the bin in its time is not overdue because the look took so long.
@@ -236,6 +242,14 @@ class SuperOffice:
 
     def _correlation(self, person: str) -> str:
         return self._context.correlate(f"{self._context.system}/person", person)
+
+
+def _refuse(statuses: Counter[int], changed: set[str]) -> None:
+    """Say that something was left alone; all else is done by then."""
+    if changed:
+        raise Permanent("record_changed")
+    if statuses[REFUSED]:
+        raise Permanent("record_refused")
 
 
 def _persons(found: Found) -> list[Reference]:

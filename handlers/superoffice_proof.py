@@ -23,6 +23,7 @@ from handlers.times import micros, to_iso
 from schemas.messages import Grade, Place
 
 IN_BIN: Final = "seen_in_bin"
+ERASED: Final = "erased"
 DAY: Final = 24 * 3600 * 1_000_000
 #: Kinds whose date may be that of the day alone.
 _DATED: Final = frozenset({"appointment", "document"})
@@ -157,9 +158,7 @@ class Proof:
         return [shown, *(one.reference for one in children if str(one.owner) == person.shown.id)]
 
     async def _bins(self, there: set[Key], now: int) -> Bins:
-        # A mark is of one erasure: what lay in the bin before it was deleted again says nothing about now.
         began_at = self._task.accepted_at or self._task.erased_at or now
-        seen = f"{IN_BIN}.{began_at}"
         bins = Bins(due_at=began_at + micros(self._settings.retain_deleted))
         found = {key(reference): reference for reference in self._found.binned()}
         deleted = {one: known for one, known in self._known.items() if known.kind in self._records.bins}
@@ -168,10 +167,13 @@ class Proof:
                 continue
             bins.are_concerned = True
             if one in found or (reference.kind == TICKET and await self._records.is_in_bin(reference)):
-                bins.binned.append(reference.marked(seen))
-            elif seen not in reference.marks and now < bins.due_at:
+                was_seen = was_seen_since(reference, began_at)
+                bins.binned.append(reference if was_seen else reference.marked(f"{IN_BIN}.{now}"))
+            elif was_seen_since(reference, began_at):
+                continue
+            elif now < bins.due_at:
                 bins.unseen += 1
-            elif seen not in reference.marks:
+            else:
                 bins.never_seen += 1
         return bins
 
@@ -204,6 +206,19 @@ class Proof:
             evidence={**evidence, **self._staying.told(staying)},
             places=places,
         )
+
+
+def was_seen_since(reference: Reference, began_at: int) -> bool:
+    """Return whether the record was seen in the bin since it was last erased; at `began_at`, without a mark.
+
+    What lay in the bin before it was deleted again says nothing about now.
+    """
+    return max(_times(reference, IN_BIN), default=-1) >= max(_times(reference, ERASED), default=began_at)
+
+
+def _times(reference: Reference, name: str) -> list[int]:
+    marks = (mark.partition(".") for mark in reference.marks)
+    return [int(time) for kind, _, time in marks if kind == name]
 
 
 def questioned(found: Found, asked: list[Person]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from handlers.confirming import confirm_callback
 from handlers.google_analytics import GoogleAnalytics, GoogleAnalyticsSettings
 from handlers.hubspot import HubSpot
 from handlers.hubspot_records import HubSpotSettings
-from handlers.port import CallbackBody, Reference, Task
+from handlers.port import CallbackBody, Reference, Task, pack_references, unpack_references
 from handlers.recruitment import Recruitment, RecruitmentSettings
 from handlers.registry import Context
 from handlers.results import Received, Result
@@ -198,7 +198,7 @@ class Bench:
         return Task(
             verb=verb,
             identifiers=Identifiers(known),
-            references=references,
+            references=merged(*references),
             issued_at=self.clock(),
             not_after=self.clock() + life,
             clock=self.clock,
@@ -209,7 +209,7 @@ class Bench:
         """Locate and erase Anna; the references that the saga would keep."""
         located: Result = await handler.locate(self.task("locate"))
         accepted: Result = await handler.erase(self.task("erase", references=located.references))
-        return (*located.references, *accepted.references)
+        return merged(*located.references, *accepted.references)
 
     def callback(self, body: bytes, headers: Mapping[str, str], token: str | None = None) -> CallbackBody:
         return CallbackBody(token=token, headers=headers, body=body, received_at=self.clock())
@@ -233,6 +233,11 @@ class Bench:
         lines = [line.strip() for line in text.splitlines() if line.strip().startswith("https://")]
         assert 1 == len(lines), "the link has a line to itself, and there is one"
         return str(lines[0].rpartition("/")[2])
+
+
+def merged(*references: Reference) -> tuple[Reference, ...]:
+    """As the worker gives them to a handler: each record once, with the marks of all its mentions."""
+    return unpack_references(*(pack_references((one,)) for one in references))
 
 
 def posted(url: str, body: bytes) -> tuple[str, dict[str, Any]]:

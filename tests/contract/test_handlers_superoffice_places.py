@@ -258,9 +258,23 @@ async def test_a_deleted_request_has_a_proof_of_its_own(bench: Bench) -> None:
     assert isinstance(await handler.prove(task), Proved)
 
 
+async def test_a_first_look_after_the_purge_knows_what_was_seen_at_the_erasure(bench: Bench) -> None:
+    """An installation may look again after fifteen days alone: the bin was looked in when it was filled."""
+    person(bench, tickets=1)
+    handler = bench.superoffice()
+    references = await bench.erased(handler)
+    erased_at = bench.clock()
+    bench.clock.pass_days(15)
+    proved = await handler.prove(bench.task("prove", references=references, erased_at=erased_at))
+    assert isinstance(proved, Proved)
+    assert "vendor_stated" == proved.grade
+
+
 async def test_a_record_never_seen_in_the_bin_is_promised_at_best(bench: Bench) -> None:
     """The bin was empty whenever we looked; the time has passed, and nobody has stated the purge."""
     person(bench)
+    transport = Meddling(bench)
+    transport.instead = lambda request: rows() if "RecyclePerson" in request.url.path else None
     handler = bench.superoffice()
     references = await bench.erased(handler)
     erased_at = bench.clock()
