@@ -109,8 +109,9 @@ def erased_by(step: Step, at: int) -> Step:
 
 
 def _with_places(step: Step, event: Confirmed) -> Step:
-    """What an answer says of places is the latest truth, unless a newer command is out."""
-    said = (step.places, event.places) if is_current(step, event) else (event.places, step.places)
+    """What an answer says of places is the latest truth, unless a newer command is out, or the step ended."""
+    is_latest = is_current(step, event) and not step.is_ended
+    said = (step.places, event.places) if is_latest else (event.places, step.places)
     searched = about.furthest(step.searched, event.places) if event.verb == "locate" else step.searched
     return replace(step, places=about.latest(*said), searched=searched)
 
@@ -251,6 +252,7 @@ def _anew(step: Step) -> Step:
         fresh(step),
         asked_from=step.attempt + 1,
         erases_from=step.attempt + 1,
+        proves_from=0,
         erased_at=None,
         accepted_at=None,
         carried=0,

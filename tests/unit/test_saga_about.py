@@ -155,6 +155,21 @@ def test_a_proof_that_took_a_later_time_for_that_of_the_erasure_leads_to_another
     assert early < command.attempt
 
 
+def test_what_such_a_proof_saw_is_known_after_a_supplement() -> None:
+    """The person has asked anew since, so that whatever was there by then is to be erased."""
+    world = started(CRM)
+    world.answer("crm", "located")
+    first = world.now = world.now + HOUR
+    world.until(world.now + 2 * DAY)
+    world.dpo("retry", "no_answer")
+    world.answer("crm", "accepted")
+    early = world.command("crm").attempt
+    world.answer("crm", "accepted", attempt=2, occurred_at=first)
+    world.supplement(tenant="acme")
+    world.answer("crm", "still_present", attempt=early, references=b"between")
+    assert b"between" in world.step("crm").references
+
+
 def test_records_seen_after_an_erasure_are_told_from_new_ones_first() -> None:
     """The DPO has the address put right, and the look finds one. Whether it is newer only a proof tells."""
     world = started(CRM)

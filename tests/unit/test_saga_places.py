@@ -86,13 +86,14 @@ def test_each_place_is_told_as_last_seen() -> None:
 
 
 def test_an_older_answer_does_not_take_back_what_a_newer_one_saw() -> None:
-    """A search that was delivered twice says after the proof that it left a place out."""
+    """A search, or the proof itself, that was delivered twice says after the end that it left a place out."""
     world = erased(started(CRM, WEB), ROWS)
     world.answer("web", "proved", places=(ROWS, BIN))
     assert "erased" == world.status("web")
     late = Place(name="bin", looked=False, reason="not_searchable")
-    world.answer("web", "located", attempt=1, places=(ROWS, late))
-    assert (BIN,) == tuple(one for one in world.step("web").places if one.name == "bin")
+    for attempt, kind in ((3, "proved"), (1, "located")):
+        world.answer("web", kind, attempt=attempt, places=(ROWS, late))
+        assert (BIN,) == tuple(one for one in world.step("web").places if one.name == "bin")
 
 
 def test_each_search_since_the_beginning_counts() -> None:
