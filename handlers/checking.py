@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from handlers.places import PlaceUnreadable
 from handlers.port import CallFailed, Permanent
 from orchestrator.secret import SecretUnavailable
 
@@ -76,6 +77,7 @@ _CODES: Final[Mapping[str, tuple[Aspect, str]]] = {
         "credentials",
         "the answer to the login is out of date: see to this machine's clock",
     ),
+    "filter_not_honoured": ("reachable", "it answers about others than those who were asked for"),
     "wrong_account": ("account", "the credentials are another account's than the pinned one"),
     "control_record_not_found": ("control", "not found: it is missing, or people can't be seen"),
 }
@@ -118,6 +120,8 @@ def _failed(
         # Its text names the variable or the file, and the mend.
         return Finding(aspect="credentials", state="failed", code="secret_unavailable", text=str(error))
     about, text = _CODES.get(error.code, (aspect, "failed"))
+    if isinstance(error, PlaceUnreadable):
+        about, text = "rights", f"can't be read: {error.place}"
     if isinstance(error, MissingRights):
         text = f"missing: {', '.join(error.missing)}"
     named = settings.get(about, ())

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from handlers.addresses import normal
-from handlers.checking import Finding, control_gap, control_look, examine
+from handlers.checking import Finding, Gap, control_gap, control_look, examine
 from handlers.hubspot_records import HANGING, Contact, HubSpotSettings, Records
 from handlers.hubspot_webhook import deleted_contacts, is_genuine
 from handlers.places import NO_IDENTIFIER, NOT_CONFIGURED, DeclaredPlace, Search
@@ -100,7 +100,7 @@ class HubSpot:
         DeclaredPlace(name="tickets", title={"en": "tickets", "sv": "ärenden", "nb": "saker"}),
         DeclaredPlace(name="notes", title={"en": "notes", "sv": "anteckningar", "nb": "notater"}),
         DeclaredPlace(name="calls", title={"en": "calls", "sv": "samtal", "nb": "samtaler"}),
-        DeclaredPlace(name="deals", title={"en": "deals", "sv": "affärer", "nb": "avtaler"}),
+        DeclaredPlace(name="deals", title={"en": "deals", "sv": "affärer", "nb": "salgsavtaler"}),
     )
 
     def __init__(self, settings: HubSpotSettings, context: Context) -> None:
@@ -209,7 +209,7 @@ class HubSpot:
         return await examine(
             [
                 ("account", self._records.account),
-                ("rights", self._records.has_scopes),
+                ("rights", self._may_read),
                 *control_look(control_email, self._control_contact),
             ],
             settings={
@@ -221,6 +221,15 @@ class HubSpot:
             },
             gaps=control_gap(control_email),
         )
+
+    async def _may_read(self) -> Gap | None:
+        """The token's scopes, and the queries by address, about nobody."""
+        gap = await self._records.has_scopes()
+        nobody = [f"nobody@{self._context.domain}"]
+        await self._records.by_addresses(nobody)
+        if self._settings.secondary == "search":
+            await self._records.by_further_addresses(nobody, {})
+        return gap
 
     async def _control_contact(self) -> None:
         """Every query that a look makes, about the control contact."""

@@ -30,7 +30,7 @@ from handlers.places import PlaceUnreadable
 from handlers.port import Control, Permanent, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.shown import Shown
-from handlers.times import EPOCH, SECOND, from_datetime, from_iso
+from handlers.times import EPOCH, SECOND, from_datetime, from_zoned
 from orchestrator.http import Answer, Client, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
 from orchestrator.settings.values import Duration, Zone
@@ -350,7 +350,7 @@ def _contact(row: dict[str, Any], *, archived: bool) -> Contact:
         raise Retryable("malformed_answer")
     return Contact(
         id=str(row["id"]),
-        created_at=from_iso(properties.get("createdate") or row.get("createdAt")),
+        created_at=from_zoned(properties.get("createdate") or row.get("createdAt")),
         addresses=tuple(dict.fromkeys(addresses)),
         values=frozenset(map(normal, addresses)),
         archived=archived,

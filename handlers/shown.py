@@ -95,13 +95,12 @@ def sharing(records: Iterable[S], wanted: frozenset[str]) -> dict[str, S]:
 
 
 def told_apart(shared: Iterable[Shown], changed: Iterable[Shown]) -> dict[str, str]:
-    """Return by what the DPO can tell the records apart, as evidence, without a word about who they are."""
+    """Return by what the DPO can tell the records apart, as evidence, without a word about who they are.
+
+    A count of 0 is told, too: it replaces what an earlier question told.
+    """
     of_one, others = tuple(shared), tuple(changed)
-    told: dict[str, str] = {}
-    if of_one:
-        told["persons_of_one_address"] = str(len(of_one))
-    if others:
-        told["records_changed"] = str(len(others))
+    told = {"persons_of_one_address": str(len(of_one)), "records_changed": str(len(others))}
     times = [one.created_at for one in (*of_one, *others) if one.created_at is not None]
     if times:
         told |= {"created_first": to_iso(min(times))[:10], "created_last": to_iso(max(times))[:10]}

@@ -16,7 +16,7 @@ from handlers.addresses import all_writings, normal
 from handlers.places import PlaceUnreadable
 from handlers.port import CallbackBody, Control, Permanent, Refused, Retryable
 from handlers.shown import Shown
-from handlers.times import from_iso
+from handlers.times import from_zoned
 from orchestrator.http import Clients, Limits, StaticAuthority
 from orchestrator.secret import SecretRef
 
@@ -131,7 +131,7 @@ def _candidate(row: dict[str, Any]) -> Shown:
         kind="candidate",
         id=str(row["id"]),
         values=frozenset({normal(email)} if email else ()),
-        created_at=from_iso(attributes.get("created-at")),
+        created_at=from_zoned(attributes.get("created-at")),
     )
 
 

@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, StringConstraints
 
 from handlers.agency_answer import token
-from handlers.checking import Finding, control_gap, control_look, examine
+from handlers.checking import Finding, Note, control_gap, control_look, examine
 from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
 from handlers.places import NO_IDENTIFIER, DeclaredPlace, Search
 from handlers.port import CallbackBody, Permanent, Reference, Refused, Task
@@ -345,19 +345,22 @@ class Tenant:
         return await examine(
             [
                 ("account", self._records.account),
+                ("rights", self._may_read),
                 *control_look(control_email, self._records.control),
             ],
             settings={
                 "reachable": ("api_url",),
                 "credentials": ("api_token",),
                 "account": ("tenant", "api_token"),
+                "rights": ("api_token",),
                 "control": ("control_email",),
             },
-            gaps={
-                "rights": "the data API has nothing to ask; the controller is asked for a request only",
-                **control_gap(control_email),
-            },
+            gaps=control_gap(control_email),
         )
+
+    async def _may_read(self) -> Note:
+        await self._records.may_read(f"nobody@{self._context.domain}")
+        return Note("records can be read; the controller is asked for a request only")
 
     def _check_tenant(self, task: Task) -> None:
         if task.tenant is not None and task.tenant != self._settings.tenant:

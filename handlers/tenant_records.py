@@ -16,7 +16,7 @@ from typing import Any, Final
 from handlers.places import PlaceUnreadable
 from handlers.port import Control, Permanent, Reference, Retryable, Task
 from handlers.shown import Shown
-from handlers.times import from_iso
+from handlers.times import from_zoned
 from orchestrator.http import Client
 from orchestrator.privacy import KINDS, Identifier, clean
 
@@ -100,6 +100,10 @@ class Records:
             record_found = bool(_sorted(found, (), wanted).theirs)
         return Control.shown(pinned=self._tenant, answered=answered, record_found=record_found)
 
+    async def may_read(self, nobody: str) -> None:
+        """Whether records can be asked for; they are asked for by an address that nobody has."""
+        await self._rows("locate", {"identities": [{"type": "email", "value": nobody}]})
+
     async def look(self, task: Task, *, anew: bool) -> Look:
         """Looks by the person's identities, and for the records that were located before. `anew` looks past
         every cache, as a proof must.
@@ -165,7 +169,7 @@ def _row(row: Any) -> Row:
     return Row(
         id=str(row["id"]),
         values=frozenset(values),
-        created_at=from_iso(row.get("created_at")),
+        created_at=from_zoned(row.get("created_at")),
         parent=parent,
         stated=None if row.get("person") is None else str(row["person"]),
     )

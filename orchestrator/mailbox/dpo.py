@@ -262,7 +262,11 @@ class _Page:
         """What records can be told apart by without a word about whose they are."""
         evidence = next((one.evidence for one in self._outcome.systems if one.system == system), {})
         facts = {fact.rpartition(".")[2]: value for fact, value in sorted(evidence.items())}
-        counts = {"several": facts.get("persons_of_one_address"), "led_to": facts.get("persons_led_to")}
+        counts = {
+            "several": facts.get("persons_of_one_address"),
+            "led_to": facts.get("persons_led_to"),
+            "changed": facts.get("records_changed"),
+        }
         told = "; ".join(
             self._label[name].format(count=count)
             for name, count in counts.items()

@@ -65,7 +65,7 @@ async def test_a_system_that_is_well_says_so(bench: Bench, name: str) -> None:
     """Reachable, let in, in the right account, and with the control record in sight."""
     seen = await states(made(bench, name))
     assert ["ok"] * 4 == [seen[aspect] for aspect in ("reachable", "credentials", "account", "control")]
-    rights = {"superoffice": "ok", "hubspot": "ok", "teamtailor": "ok", "tenant": "unknown"}
+    rights = {"superoffice": "ok", "hubspot": "ok", "teamtailor": "ok", "tenant": "ok"}
     assert rights[name] == seen["rights"]
 
 
@@ -153,6 +153,31 @@ async def test_missing_scopes_are_named(bench: Bench) -> None:
     assert ("rights", "rights_missing") == (one.aspect, one.code)
     assert "crm.objects.contacts.write" in one.text
     assert "crm.objects.contacts.read" not in one.text.replace("communication_preferences.read_write", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "place"),
+    [
+        ("hubspot", "POST", "/search$", "secondary_addresses"),
+        ("hubspot", "GET", "/associations/deals$", "deals"),
+        ("teamtailor", "GET", "/candidates$", "candidates"),
+        ("tenant", "POST", "/subjects/locate$", "records"),
+    ],
+)
+async def test_a_place_that_cannot_be_read_is_named(
+    bench: Bench, name: str, method: str, path: str, place: str
+) -> None:
+    """Each query that a look makes is made by the check, without a control record, too; what hangs on a
+    contact can be asked for with one alone.
+    """
+    bench.sandbox.fault(
+        "403", vendor="tenant-api" if name == "tenant" else name, method=method, path=path, times=None
+    )
+    expected = ("rights", f"place_unreadable.{place}", f"can't be read: {place}")
+    for control in (CONTROL, None):
+        if control is not None or place != "deals":
+            one = await failure(made(bench, name, control_email=control))
+            assert expected == (one.aspect, one.code, one.text)
 
 
 async def test_an_archive_that_may_not_be_asked_is_a_missing_right(bench: Bench) -> None:

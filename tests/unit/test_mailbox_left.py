@@ -50,6 +50,18 @@ def _outcome(kind: OutcomeKind, *systems: SystemOutcome, language: Language = "e
         ("sv", LEAVES, "INTE raderat överallt", "KVARLÄMNAT, inte raderat: 3 möten, 1 dokument"),
         (
             "en",
+            {"prove.tickets_left": "2", "prove.notes_left": "1", "prove.calls_left": "0"},
+            "NOT erased everywhere",
+            "LEFT, not erased: 1 note, 2 tickets",
+        ),
+        (
+            "sv",
+            {"prove.deals_left": "1", "prove.calls_left": "2"},
+            "INTE raderat överallt",
+            "KVARLÄMNAT, inte raderat: 2 samtal, 1 affär",
+        ),
+        (
+            "en",
             UNSUBMITTED,
             "NOT erased everywhere",
             "NOT SUBMITTED anywhere: 1 id of a site or app that no configured property has",
@@ -232,6 +244,17 @@ FACTS = {
         ("en", FACTS, "Records with the address: 2, created from 2019-03-01 to 2026-08-31"),
         ("sv", FACTS, "Poster med adressen: 2, skapade från 2019-03-01 till 2026-08-31"),
         ("en", {"locate.persons_of_one_address": "3"}, "Records with the address: 3"),
+        (
+            "en",
+            {"locate.persons_of_one_address": "2", "prove.persons_of_one_address": "0"}
+            | {"prove.records_changed": "1"},
+            "Records that were found, and that have none of the person's addresses by now: 1",
+        ),
+        (
+            "sv",
+            {"locate.persons_of_one_address": "0", "locate.records_changed": "2"},
+            "Poster som hittades och som inte längre har någon av personens adresser: 2",
+        ),
         (
             "en",
             {"locate.persons_of_one_address": "0", "locate.persons_led_to": "1"},

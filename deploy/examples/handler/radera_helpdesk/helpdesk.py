@@ -40,7 +40,7 @@ from handlers.results import (
     VendorPurged,
 )
 from handlers.shown import Shown, follow, sharing, told_apart
-from handlers.times import from_iso, micros
+from handlers.times import from_zoned, micros
 from orchestrator.http import Limits, StaticAuthority
 from orchestrator.secret import SecretRef
 from orchestrator.settings.values import Duration
@@ -335,7 +335,7 @@ def _shown(kind: str, row: dict[str, Any]) -> Shown:
         kind=kind,
         id=row["id"],
         values=frozenset({normal(value) if kind == "person" else value}),
-        created_at=from_iso(row.get("created_at")),
+        created_at=from_zoned(row.get("created_at")),
     )
 
 
