@@ -19,11 +19,12 @@ N ?= 1000
 EVENTS ?= 2000000
 JOBS ?= 2
 FROM ?= 0
+DEPTH ?= 6
 ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check simulate oracle mutants chaos bench lock clean
+.PHONY: help demo test check simulate oracle explore mutants chaos bench lock clean
 
 help: ## What there is to make
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +47,9 @@ simulate: $(VENV)/.dev ## N simulated requests from seed FROM on, with faults; r
 
 oracle: $(VENV)/.dev ## EVENTS of random lives of requests, judged (EVENTS=2000000 JOBS=2 FROM=0)
 	$(BIN)/python -m tests.oracle --events $(EVENTS) --jobs $(JOBS) --from $(FROM) $(ARGS)
+
+explore: $(VENV)/.dev ## Every state of a request that DEPTH events lead to, checked (DEPTH=6 JOBS=2)
+	$(BIN)/python -m tests.exploration --depth $(DEPTH) --jobs $(JOBS) $(ARGS)
 
 bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only throughput" measures one part, --quick in small)
 	$(BIN)/python -m tests.bench $(ARGS)

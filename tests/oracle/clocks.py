@@ -38,6 +38,41 @@ def is_acted_on(step: Step) -> bool:
     return status in ("ended", "accepted", "proving")
 
 
+def check_timers(event: Event, after: Saga, now: int, broken: Broken) -> None:
+    """Every state wakes by itself: an open request, and each step that has not ended."""
+    wake_at = after.wake_at
+    if wake_at is None:
+        broken("no_timer", f"{after.status} without a timer")
+        return
+    if isinstance(event, TimerFired) and wake_at <= now:
+        broken("no_timer", "a timer fires for ever")
+    for step in after.steps:
+        state = step.state
+        if isinstance(state, Ended):
+            continue
+        if not now - _LONGEST < state.until < now + _LONGEST:
+            broken("no_timer", f"{step.system} {state.status} waits for ever")
+        # The steps of one that was set aside stand still until its release.
+        if wake_at > state.until and not after.quarantined:
+            broken("no_timer", f"nothing wakes {step.system}")
+
+
+def check_dates(before: Saga | None, event: Event, after: Saga, broken: Broken) -> None:
+    """The due date is as the regulation says, and moves only when the person was told of it in time."""
+    if before is None:
+        if after.due_at != last_moment(after.received_at, 1):
+            broken("dates", "the first due date is wrong")
+        return
+    if (after.due_at, after.received_at) == (before.due_at, before.received_at):
+        return
+    told = after.notice("extended")
+    if told is None or not isinstance(told.state, NoticeGiven) or after.received_at != before.received_at:
+        broken("dates", f"the due date moved, and nobody was told ({type(event).__name__})")
+        return
+    if told.state.at > before.due_at or after.due_at != last_moment(after.received_at, 3):
+        broken("dates", "an extension that was told too late, or to another date")
+
+
 class Clocks:
     """Watches the clocks of one life."""
 
@@ -55,48 +90,14 @@ class Clocks:
                 self._asked[message.event_id] = message.code or ""
         self._acknowledge(before, event, decision)
         self._notices(before, event, after)
-        self._dates(before, event, decision)
+        check_dates(before, event, after, self._broken)
         if isinstance(after.state, Finished):
             return
-        self._timers(event, after, now)
+        check_timers(event, after, now, self._broken)
         self._acted(after)
         self._alarms(after, now)
 
-    # --- timers ---
-
-    def _timers(self, event: Event, after: Saga, now: int) -> None:
-        wake_at = after.wake_at
-        if wake_at is None:
-            self._broken("no_timer", f"{after.status} without a timer")
-            return
-        if isinstance(event, TimerFired) and wake_at <= now:
-            self._broken("no_timer", "a timer fires for ever")
-        for step in after.steps:
-            state = step.state
-            if isinstance(state, Ended):
-                continue
-            if not now - _LONGEST < state.until < now + _LONGEST:
-                self._broken("no_timer", f"{step.system} {state.status} waits for ever")
-            # The steps of one that was set aside stand still until its release.
-            if wake_at > state.until and not after.quarantined:
-                self._broken("no_timer", f"nothing wakes {step.system}")
-
-    # --- dates ---
-
-    def _dates(self, before: Saga | None, event: Event, decision: Decision) -> None:
-        after = decision.saga
-        if before is None:
-            if after.due_at != last_moment(after.received_at, 1):
-                self._broken("dates", "the first due date is wrong")
-            return
-        if (after.due_at, after.received_at) == (before.due_at, before.received_at):
-            return
-        told = after.notice("extended")
-        if told is None or not isinstance(told.state, NoticeGiven) or after.received_at != before.received_at:
-            self._broken("dates", f"the due date moved, and nobody was told ({type(event).__name__})")
-            return
-        if told.state.at > before.due_at or after.due_at != last_moment(after.received_at, 3):
-            self._broken("dates", "an extension that was told too late, or to another date")
+    # --- notices ---
 
     def _notices(self, before: Saga | None, event: Event, after: Saga) -> None:
         """A notice counts as given when the mailbox says so of this one, or the DPO does."""

@@ -440,7 +440,8 @@ class Life:
             event = self.flight.pop(dice.roll(len(self.flight)))
             self.feed(event, breaks=True)
         elif not self.open.is_finished:
-            self.feed(TimerFired(event_id=self._id(), request_id=REQUEST), breaks=True)
+            known = self.world.sealed.identifiers(self.open.identifiers)
+            self.feed(self._request(known, identifiers=self.open.identifiers), breaks=True)
 
     def configure(self, dice: Dice) -> None:
         if self.world.later:

@@ -20,6 +20,47 @@ def offered(saga: Saga, question: Escalation, now: int, rules: Rules) -> tuple[A
     return escalations.offered(saga, question, now, rules.systems)
 
 
+def check_answerable(saga: Saga, now: int, rules: Rules, broken: Broken) -> None:
+    """What waits for the DPO has an open question that can be answered, in a request that is not set aside."""
+    if isinstance(saga.state, AwaitingVerification) and not saga.escalations:
+        broken("no_question", "awaiting verification, and nothing is asked")
+    for step in saga.steps:
+        if not isinstance(step.state, AwaitingDecision) or saga.is_finished:
+            continue
+        about = (step.state.reason, step.system)
+        asked = [one for one in saga.escalations if (one.reason, one.system) == about]
+        if not any(saga.quarantined or offered(saga, one, now, rules) for one in asked):
+            broken("no_question", f"{step.system} waits for the DPO about {about[0]}, and nothing is asked")
+
+
+def check_offers(saga: Saga, now: int, rules: Rules, broken: Broken) -> None:
+    """Every decision that is offered is accepted in this very state."""
+    for question in saga.escalations:
+        for action in offered(saga, question, now, rules):
+            event = Decided(
+                event_id="trial",
+                request_id=saga.request_id,
+                action=action,
+                escalation_id=question.id,
+                escalation_version=question.version,
+                reason="because",
+                decided_by="dpo",
+                decided_at=now,
+            )
+            check_accepted(saga, question, action, decide(saga, event, now, rules), broken)
+
+
+def check_accepted(
+    saga: Saga, question: Escalation, action: Action, decision: Decision, broken: Broken
+) -> None:
+    """A decision that was offered was not refused."""
+    refused = next((entry for entry in decision.entries if entry.action == "decision_refused"), None)
+    if refused is not None:
+        where = f"{saga.status}{', quarantined' if saga.quarantined else ''}"
+        text = f"{action} on {question.reason} is offered, and refused in {where}"
+        broken("offer_refused", f"{text}: {refused.data['code']}")
+
+
 class Questions:
     """Watches what is asked and what is decided; in one state of `every`, all that is offered is tried."""
 
@@ -35,17 +76,13 @@ class Questions:
     def watch(self, before: Saga | None, event: Event, decision: Decision, now: int) -> None:
         if isinstance(event, Decided) and before is not None:
             self._decision(before, event, decision)
-        after = decision.saga
+        after, rules = decision.saga, self._testimony.world.rules
         if before is None or after.escalations is not before.escalations:
             self._asked(after, decision)
-        for step in after.steps:
-            if isinstance(step.state, AwaitingDecision) and not after.is_finished:
-                self._answerable(after, step.system, step.state.reason, now)
-        if isinstance(after.state, AwaitingVerification) and not after.escalations:
-            self._broken("no_question", "awaiting verification, and nothing is asked")
+        check_answerable(after, now, rules, self._broken)
         self._watched += 1
         if after.escalations and self._watched % self.every == 0:
-            self.try_offers(after, now)
+            check_offers(after, now, rules, self._broken)
 
     def _subject(self, saga: Saga, question: Escalation) -> Subject:
         """What a question is about: a decision on another subject must not count."""
@@ -89,33 +126,3 @@ class Questions:
         put = self._put.get(answered)
         if put is None or put != self._subject(before, question):
             self._broken("stale_decision", f"{event.action} on {question.reason} counted for something else")
-
-    def _answerable(self, saga: Saga, system: str, reason: str, now: int) -> None:
-        for question in saga.escalations:
-            if (question.reason, question.system) != (reason, system):
-                continue
-            # One that was set aside is released first.
-            if saga.quarantined or offered(saga, question, now, self._testimony.world.rules):
-                return
-        self._broken("no_question", f"{system} waits for the DPO about {reason}, and nothing is asked")
-
-    def try_offers(self, saga: Saga, now: int) -> None:
-        """Every decision that is offered is accepted in this very state."""
-        for question in saga.escalations:
-            for action in offered(saga, question, now, self._testimony.world.rules):
-                event = Decided(
-                    event_id="trial",
-                    request_id=saga.request_id,
-                    action=action,
-                    escalation_id=question.id,
-                    escalation_version=question.version,
-                    reason="because",
-                    decided_by="dpo",
-                    decided_at=now,
-                )
-                tried = decide(saga, event, now, self._testimony.world.rules)
-                refused = next((e for e in tried.entries if e.action == "decision_refused"), None)
-                if refused is not None:
-                    where = f"{saga.status}{', quarantined' if saga.quarantined else ''}"
-                    text = f"{action} on {question.reason} is offered, and refused in {where}"
-                    self._broken("offer_refused", f"{text}: {refused.data['code']}")
