@@ -152,7 +152,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         **_PARTY,
         **_ACCEPTED,
         "located": Row(steps.found_while_asking, ("erasing", "proving", "awaiting_decision")),
-        "still_present": Row(steps.found_while_asking, ("erasing",)),
+        "still_present": Row(steps.found_while_asking, ("erasing", "awaiting_decision")),
         "timer": Row(parties.remind_party, ("awaiting_decision",)),
         "failed": Row(steps.failed, ("awaiting_decision",)),
         "expired": Row(steps.expired, ("awaiting_decision",)),

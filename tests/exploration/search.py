@@ -216,7 +216,9 @@ def _words(node: Node, event: Event) -> Mapping[str, tuple[Word, ...]]:
         ),
         None,
     )
-    word = Word(event.order, event.kind == "instructed", out.identifiers if out is not None else -1)
+    # A controller that was not asked yet speaks of what is known.
+    about = out.identifiers if out is not None else node.identifiers
+    word = Word(event.order, event.kind == "instructed", about)
     said = sorted((*node.words.get(event.system, ()), word), key=lambda one: one.order)
     return {**node.words, event.system: tuple(said)}
 

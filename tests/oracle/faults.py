@@ -1,6 +1,7 @@
 """Faults to plant in the saga, each at one place, and the invariants that may find each."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,11 +9,21 @@ from typing import Any
 
 import pytest
 
-from orchestrator.saga import about, decide, decisions, request, steps, table
+from orchestrator.saga import (
+    about,
+    decide,
+    decisions,
+    escalations,
+    parties,
+    request,
+    steps,
+    table,
+    words,
+)
 from orchestrator.saga.clocks import due_at
-from orchestrator.saga.draft import Draft
+from orchestrator.saga.draft import Draft, SendCommand
 from orchestrator.saga.events import Confirmed, Decided, Event
-from orchestrator.saga.model import Closing, Ended, Finished, Step
+from orchestrator.saga.model import Closing, Ended, Finished, Notice, Step
 from orchestrator.saga.replacing import replace
 
 Patch = pytest.MonkeyPatch
@@ -112,19 +123,6 @@ def party_that_never_answers_is_waited_for(patch: Patch) -> None:
     _row(patch, "locating", "failed", steps.stays)
 
 
-def proof_without_what_was_found(patch: Patch) -> None:
-    real = Draft.command
-
-    def bare(self: Draft, step: Step, verb: Any, **rest: Any) -> Step:
-        if verb != "prove":
-            return real(self, step, verb, **rest)
-        return replace(real(self, replace(step, references=()), verb, **rest), references=step.references)
-
-    patch.setattr(Draft, "command", bare)
-    # Whatever a proof is about counts.
-    patch.setattr(about, "shortfall", lambda saga, step, event: None)
-
-
 def rule_that_raises(patch: Patch) -> None:
     _row(patch, "waiting", "instructed", steps.alarm_silence)
 
@@ -137,13 +135,139 @@ def newer_records_are_erased(patch: Patch) -> None:
     _row(patch, "proving", "reappeared", eager)
 
 
+def answers_about_fewer_people_count(patch: Patch) -> None:
+    patch.setattr(about, "is_about_the_person", lambda saga, event: True)
+    patch.setattr(about, "is_about_all", lambda saga, step, event: True)
+    patch.setattr(about, "shortfall", lambda saga, step, event: None)
+
+
+def references_of_a_proof_are_dropped(patch: Patch) -> None:
+    real = steps.absorb
+
+    def forgetful(draft: Draft, step: Step, event: Confirmed) -> Step:
+        after = real(draft, step, event)
+        return replace(after, references=step.references) if event.kind == "still_present" else after
+
+    patch.setattr(steps, "absorb", forgetful)
+
+
 def ends_on_the_vendors_yes(patch: Patch) -> None:
     def gullible(draft: Draft, step: Step, event: Event) -> Step:
-        return steps.end(step, Ended(end="erased", at=draft.now), "seen_absent")
+        return replace(step, state=Ended(end="erased", at=draft.now), grade="vendor_promised")
 
     _row(patch, "erasing", "accepted", gullible)
-    # The table looks at no end.
     patch.setattr(table, "_check_end", lambda draft, before, after, event: None)
+
+
+def refusal_holds_nothing(patch: Patch) -> None:
+    patch.setattr(words, "hold", lambda step: None)
+    for status, rows in table.STEP_TABLE.items():
+        if "refused" in rows:
+            _row(patch, status, "refused", steps.stays)
+
+
+def words_in_the_order_of_reading(patch: Patch) -> None:
+    real = words.word_of
+
+    def read(event: Confirmed) -> Any:
+        return dataclasses.replace(real(event), order=next(numbers))
+
+    numbers = itertools.count(10**17)
+    patch.setattr(words, "word_of", read)
+
+
+def times_in_words_are_not_compared(patch: Patch) -> None:
+    patch.setattr(words, "is_disputed", lambda step: False)
+
+
+def change_of_mind_is_ignored(patch: Patch) -> None:
+    _row(patch, "ended", "instructed", steps.stays)
+
+
+def late_refusal_is_not_told(patch: Patch) -> None:
+    patch.setattr(parties, "tell_late", lambda draft, step, code: None)
+
+
+def parties_are_parked_in_quarantine(patch: Patch) -> None:
+    patch.setattr(decide, "_goes_on_in_quarantine", lambda event: not isinstance(event, Confirmed))
+
+
+def timeline_without_words(patch: Patch) -> None:
+    real = Draft.note
+
+    def discreet(self: Draft, action: str, /, **data: Any) -> None:
+        real(self, action, **{name: value for name, value in data.items() if name != "trigger"})
+
+    patch.setattr(Draft, "note", discreet)
+
+
+def answer_of_the_dpo_is_taken_along(patch: Patch) -> None:
+    real = Draft.command
+
+    def lavish(self: Draft, step: Step, verb: Any, *, takes_all: int = 0, **rest: Any) -> Step:
+        return real(self, step, verb, takes_all=takes_all or 7, **rest)
+
+    patch.setattr(Draft, "command", lavish)
+
+
+def question_keeps_its_version(patch: Patch) -> None:
+    patch.setattr(Draft, "renew", lambda self, one, why: None)
+
+
+def everything_is_offered(patch: Patch) -> None:
+    patch.setattr(escalations, "offered", lambda saga, one, now, known: escalations.actions_for(one.reason))
+
+
+def questions_are_not_found(patch: Patch) -> None:
+    patch.setattr(Draft, "find", lambda self, reason, system=None: None)
+
+
+def any_mail_tells_everything(patch: Patch) -> None:
+    real = request.notice_given
+
+    def generous(draft: Draft, notice: Notice, at: int, how: str) -> None:
+        for one in draft.saga.notices:
+            real(draft, one, at, how)
+
+    patch.setattr(request, "notice_given", generous)
+
+
+def acted_stands_for_good(patch: Patch) -> None:
+    patch.setattr(request, "withdraw_acted", lambda draft: None)
+
+
+def alarms_come_with_the_review(patch: Patch) -> None:
+    patch.setattr(request, "_next_alarm", lambda draft: draft.now + draft.rules.waits.review)
+
+
+def proof_without_its_time(patch: Patch) -> None:
+    real = Draft.command
+
+    def vague(self: Draft, step: Step, verb: Any, **rest: Any) -> Step:
+        after = real(self, step, verb, **rest)
+        sent = self.messages[-1]
+        if isinstance(sent, SendCommand):
+            self.messages[-1] = dataclasses.replace(sent, accepted_at=None)
+        return after
+
+    patch.setattr(Draft, "command", vague)
+
+
+def unknown_systems_vanish(patch: Patch) -> None:
+    real = Draft.escalate
+
+    def selective(self: Draft, reason: str, system: str | None = None, code: str | None = None) -> None:
+        if reason != "unknown_system":
+            real(self, reason, system, code)
+
+    patch.setattr(Draft, "escalate", selective)
+
+
+def open_circuit_is_waited_for(patch: Patch) -> None:
+    def patient(draft: Draft, step: Step, event: Confirmed) -> Step:
+        return steps._again(draft, step, event.retry_after or 0)
+
+    patch.setattr(steps, "_left_alone", patient)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,21 +281,39 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     plant.__name__: Fault(plant, frozenset(found_by))
     for plant, *found_by in (
+        (answers_about_fewer_people_count, "about_less", "unproved", "wrong_end"),
+        (references_of_a_proof_are_dropped, "wrong_end", "about_less", "unproved"),
+        (ends_on_the_vendors_yes, "wrong_end", "unproved"),
+        (refusal_holds_nothing, "refused"),
+        (words_in_the_order_of_reading, "refused"),
+        (times_in_words_are_not_compared, "contradiction"),
+        (change_of_mind_is_ignored, "word_lost"),
+        (late_refusal_is_not_told, "deaf"),
+        (parties_are_parked_in_quarantine, "parked"),
+        (timeline_without_words, "unrecorded"),
         (unverified_supplement_joins, "unverified"),
-        (key_goes_while_attempts_are_out, "key"),
-        (timer_left_in_the_past, "no_timer"),
-        (question_without_a_telling, "untold"),
-        (question_forgotten, "no_question"),
+        (newer_records_are_erased, "consent"),
+        (answer_of_the_dpo_is_taken_along, "counted"),
+        (question_keeps_its_version, "stale_decision"),
+        (older_decision_counts, "stale_decision", "decided_twice"),
         (question_left_open_by_its_decision, "decided_twice"),
+        (everything_is_offered, "offer_refused"),
+        (question_forgotten, "no_question"),
+        (questions_are_not_found, "asked_twice"),
+        (question_without_a_telling, "untold"),
+        (timer_left_in_the_past, "no_timer"),
         (extension_counts_untold, "dates"),
         (month_of_thirty_days, "dates"),
+        (any_mail_tells_everything, "told"),
+        (acted_stands_for_good, "acted"),
+        (alarms_come_with_the_review, "alarms"),
+        (proof_without_its_time, "prove_time"),
         (erases_while_closing, "closed"),
+        (key_goes_while_attempts_are_out, "key"),
+        (unknown_systems_vanish, "scope"),
+        (open_circuit_is_waited_for, "left_alone"),
         (party_that_never_answers_is_waited_for, "stuck"),
-        (proof_without_what_was_found, "unproved"),
         (rule_that_raises, "raises"),
-        (newer_records_are_erased, "consent"),
-        (ends_on_the_vendors_yes, "unproved", "prove_time"),
-        (older_decision_counts, "stale_decision", "decided_twice"),
     )
 }
 

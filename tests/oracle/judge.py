@@ -12,7 +12,7 @@ from orchestrator.saga.model import Action, Closing, Ended, Escalation, Finished
 from tests.oracle.clocks import Clocks, is_acted_on
 from tests.oracle.questions import Questions, offered
 from tests.oracle.testimony import Testimony, end_of
-from tests.oracle.truth import Analytics, Record, kind_of
+from tests.oracle.truth import HOUR, NOT_ASKED, Analytics, Record, kind_of
 from tests.oracle.violations import Broken
 from tests.oracle.world import Sent, World
 
@@ -42,7 +42,7 @@ class Judge:
         Raises:
             Violated: an invariant does not hold.
         """
-        self.testimony.hear(before, event, decision)
+        self.testimony.hear(before, event, decision, now)
         after = decision.saga
         for message in decision.messages:
             if isinstance(message, SendCommand):
@@ -57,6 +57,7 @@ class Judge:
                     self._accepted(after, was, step, event)
         if isinstance(event, Confirmed):
             self._word(before, event, decision)
+            self._left_alone(event, decision, now)
         if isinstance(event, RequestReceived) and before is None:
             self._scope(event, after)
         if decision.destroys_key:
@@ -198,6 +199,17 @@ class Judge:
                 if record.state == "live" and not record.kept and is_known:
                     self._broken("wrong_end", f"completed; a known record is still there at {step.system}")
 
+    def _left_alone(self, event: Confirmed, decision: Decision, now: int) -> None:
+        """A system that is left alone for long, after failures of others, becomes a question."""
+        if event.code != NOT_ASKED or event.system is None or decision.saga.quarantined:
+            return
+        since = self.testimony.about(event.system).unasked_since
+        step = decision.saga.step(event.system)
+        waits = step is not None and step.command_id == event.command_id and step.state.status == "retrying"
+        limit = self.world.rules.waits.circuit_alarm + HOUR
+        if waits and since is not None and now - since > limit:
+            self._broken("left_alone", f"{event.system} is left alone for long, and nobody is asked")
+
     # --- what was said ---
 
     def _word(self, before: Saga | None, event: Confirmed, decision: Decision) -> None:
@@ -214,10 +226,10 @@ class Judge:
             return
         if not any(event.kind in entry.data.values() for entry in decision.entries):
             self._broken("unrecorded", f"{event.kind} of {event.system} is not on the timeline")
-        if event.kind == "refused" and isinstance(step.state, Ended) and step.state.end in _NOTHING_LEFT:
+        end = step.state.end if isinstance(step.state, Ended) else None
+        if event.kind == "refused" and end in ("erased", "anonymised"):
             self._heard(step, event, decision)
-        is_refused = isinstance(step.state, Ended) and step.state.end == "refused"
-        if event.kind == "instructed" and is_refused and before is not None and before.is_finished:
+        if event.kind == "instructed" and end == "refused" and before is not None and before.is_finished:
             self._heard(step, event, decision)
 
     def _heard(self, step: Step, event: Confirmed, decision: Decision) -> None:

@@ -17,7 +17,7 @@ from orchestrator.saga.draft import SendCommand
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Action, NoticePending, Saga
 from tests.oracle.judge import Judge
-from tests.oracle.truth import DAY, HOUR, SECOND, Agency, Calm, Dice, Fields, Order, Tenant
+from tests.oracle.truth import DAY, HOUR, NOT_ASKED, SECOND, Agency, Calm, Dice, Fields, Order, Tenant
 from tests.oracle.violations import AWAITED, Violated, unless
 from tests.oracle.world import POOL, REQUEST, START, Sent, World, add_record, make_world
 
@@ -28,7 +28,7 @@ _FAILURES: tuple[Fields, ...] = (
     {"code": "timeout", "retryable": True},
     {"code": "timeout", "retryable": True},
     {"code": "rate_limited", "retryable": True, "retry_after": 2 * HOUR},
-    {"code": "circuit_open", "retryable": True, "retry_after": HOUR},
+    {"code": NOT_ASKED, "retryable": True, "retry_after": HOUR},
     {"code": "place_unreadable.forms", "retryable": True},
     {"code": "credentials_refused", "retryable": False},
 )
@@ -193,6 +193,8 @@ class Life:
         fields: Fields
         if self.now > command.not_after:
             fields = {"kind": "expired", "code": "too_old"}
+        elif fails and self.now < self.world.left_alone.get(sent.system, 0):
+            fields = {"kind": "failed", "code": NOT_ASKED, "retryable": True, "retry_after": DAY}
         elif fails and dice.chance(7):
             fields = {"kind": "failed", **_FAILURES[dice.roll(len(_FAILURES))]}
         else:
@@ -319,16 +321,36 @@ class Life:
             word = word or ("instructed", "instructed", "refused")[dice.roll(3)]
             fields = {"kind": word, "code": "controller_refused" if word == "refused" else None}
             if dice.chance(3):
-                late = dice.chance(4)
-                fields["said_at"] = self.now - late * (1 + dice.roll(3)) * DAY
+                fields["said_at"] = self.now
         event = self._confirmed(
             system=name, occurred_at=self.now, attempt=attempt, order=self.order, **fields
         )
-        self.flight.append(event)
-        if not dice.chance(3):
-            self.flight.remove(event)
-            self.pass_time(_STEPS[dice.roll(3)])
-            self.feed(event)
+        if dice.chance(3):
+            self.flight.append(event)
+            return
+        self.pass_time(_STEPS[dice.roll(3)])
+        self.feed(event)
+
+    def change_mind(self, dice: Dice) -> None:
+        """A controller says one thing and then the other, signed with times that may contradict our order."""
+        for name, asked in sorted(self.world.asked.items()):
+            if not self.world.is_controllers(name):
+                continue
+            first = dice.roll(2)
+            for nth, word in enumerate((("instructed", "refused"), ("refused", "instructed"))[first]):
+                self.order += 1
+                late = nth * (1 + dice.roll(2)) * (2 * dice.roll(2) - 1) * DAY
+                event = self._confirmed(
+                    word,
+                    name,
+                    self.now,
+                    attempt=asked[-1].command.attempt,
+                    order=self.order,
+                    said_at=self.now + min(late, 0),
+                )
+                self.flight.insert(0, event)
+            self.deliver(dice)
+            return
 
     # --- the DPO, and the mailbox ---
 
@@ -532,6 +554,7 @@ _WEIGHTS: dict[str, tuple[Callable[[Life, Dice], None], float]] = {
     "change": (Life.change, 1.5),
     "webhook": (Life.webhook, 1),
     "say": (Life.say, 7),
+    "change_mind": (Life.change_mind, 1),
     "decide": (Life.decide, 7),
     "decide_late": (Life.decide_late, 2),
     "decide_badly": (Life.decide_badly, 1),

@@ -21,7 +21,7 @@ def offered(saga: Saga, question: Escalation, now: int, rules: Rules) -> tuple[A
 
 
 def check_answerable(saga: Saga, now: int, rules: Rules, broken: Broken) -> None:
-    """What waits for the DPO has an open question that can be answered, in a request that is not set aside."""
+    """What waits for the DPO has an open question that can be answered, unless the request is set aside."""
     if isinstance(saga.state, AwaitingVerification) and not saga.escalations:
         broken("no_question", "awaiting verification, and nothing is asked")
     for step in saga.steps:

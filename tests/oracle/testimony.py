@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from orchestrator.saga.decide import Decision
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived
 from orchestrator.saga.model import Ended, Saga, StepState
-from tests.oracle.truth import AMBIGUOUS, Record
+from tests.oracle.truth import AMBIGUOUS, NOT_ASKED, Record
 from tests.oracle.world import World
 
 
@@ -42,7 +42,8 @@ class Told:
     `erased_at` is the first erasure since the step was last begun anew. `ambiguous` is how many records
     could be several people's, by the latest look; `agreed` how many of them the DPO agreed to have erased,
     until that is done. `contradicts` says that the times in a controller's words are in another order than
-    their arrival, and nobody has decided about it.
+    their arrival, and nobody has decided about it. `unasked_since` is when the system was first left alone,
+    since it last answered.
     """
 
     found: list[Found] = field(default_factory=list)
@@ -51,6 +52,7 @@ class Told:
     ambiguous: int = 0
     agreed: int = 0
     contradicts: bool = False
+    unasked_since: int | None = None
     ended_by: Event | None = None
     looked_until: int = 0
 
@@ -81,10 +83,10 @@ class Testimony:
 
     # --- hearing ---
 
-    def hear(self, before: Saga | None, event: Event, decision: Decision) -> None:
+    def hear(self, before: Saga | None, event: Event, decision: Decision, now: int) -> None:
         match event:
             case Confirmed(system=str() as system):
-                self._hear_confirmation(before, system, event, decision)
+                self._hear_confirmation(before, system, event, decision, now)
             case RequestReceived():
                 self._hear_request(before, event, decision)
             case Decided():
@@ -94,7 +96,7 @@ class Testimony:
         self._note_ends(before, event, decision.saga)
 
     def _hear_confirmation(
-        self, before: Saga | None, system: str, event: Confirmed, decision: Decision
+        self, before: Saga | None, system: str, event: Confirmed, decision: Decision, now: int
     ) -> None:
         told = self.about(system)
         if event.command_id is None:
@@ -107,6 +109,8 @@ class Testimony:
             before_erasure = told.erased_at is None or event.occurred_at <= told.erased_at
             to_erase = event.kind == "still_present" or before_erasure
             told.found.append(Found(event.references, event.occurred_at, to_erase))
+        if event.code != NOT_ASKED or told.unasked_since is None:
+            told.unasked_since = now if event.code == NOT_ASKED else None
         step = before.step(system) if before is not None else None
         is_current = step is not None and step.command_id == event.command_id
         asks = any(entry.data.get("reason") == "ambiguous" for entry in decision.entries)
@@ -140,7 +144,7 @@ class Testimony:
         elif before.identifiers != decision.saga.identifiers:
             self.verified |= identifiers if event.verified else frozenset()
             for told in self.told.values():
-                told.erased_at, told.agreed = None, 0
+                told.erased_at, told.agreed, told.unasked_since = None, 0, None
 
     def _hear_decision(self, before: Saga | None, event: Decided, decision: Decision) -> None:
         question = before.escalation(event.escalation_id) if before is not None else None
@@ -152,7 +156,7 @@ class Testimony:
         if question.system is None:
             return
         told = self.about(question.system)
-        told.contradicts = False
+        told.contradicts, told.unasked_since = False, None
         told.agreed = told.ambiguous if (question.reason, event.action) == ("ambiguous", "erase") else 0
         if looks_anew:
             told.erased_at = None

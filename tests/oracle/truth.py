@@ -19,6 +19,8 @@ DAY = 24 * HOUR
 #: How long the bin of a vendor that has one keeps a deleted record.
 BIN = 14 * DAY
 AMBIGUOUS = "ambiguous_match"
+#: A worker's word for a system whose circuit is open: nobody was asked.
+NOT_ASKED = "circuit_open"
 
 Fields = dict[str, Any]
 

@@ -53,7 +53,12 @@ class Sent:
 
 @dataclass
 class World:
-    """What is outside the saga. `asked` are the commands by which each party was asked, oldest first."""
+    """What is outside the saga.
+
+    `later` are systems that are named and not configured at first. `left_alone` says until when a system's
+    circuit is open, so that nobody is asked. `asked` are the commands by which each party was asked, oldest
+    first.
+    """
 
     sealed: Sealed
     rules: Rules
@@ -65,6 +70,7 @@ class World:
     verified: bool
     received_at: int
     later: dict[str, SystemPlan] = field(default_factory=dict)
+    left_alone: dict[str, int] = field(default_factory=dict)
     asked: dict[str, list[Sent]] = field(default_factory=dict)
     sent: list[Sent] = field(default_factory=list)
     by_id: dict[str, Sent] = field(default_factory=dict)
@@ -157,6 +163,8 @@ def make_world(random: Random) -> World:
         received_at=START + random.choice((0, 0, 0, 0, -20 * DAY, -40 * DAY, 3 * DAY)),
         later=later,
     )
+    if random.random() < 0.05:
+        world.left_alone = {names[0]: START + 9 * DAY}
     if later:
         world.vendors[GHOST] = Vendor(sealed, _SEARCHED)
     for vendor in world.vendors.values():
