@@ -6,8 +6,9 @@ from tests.exploration.search import SPACES, Found, Search
 from tests.oracle.faults import planted
 from tests.oracle.violations import AWAITED
 
-#: So deep are all spaces searched here; `make explore` goes deeper.
+#: So deep are the small spaces searched here, and the large ones one event less; `make explore` goes deeper.
 DEPTH = 3
+_LARGE = [name for name, space in SPACES.items() if len(space.plans) > 1 or len(space.troubles) > 2]
 
 
 def _searched(name: str, depth: int = DEPTH, excused: frozenset[str] = AWAITED) -> Found:
@@ -17,9 +18,9 @@ def _searched(name: str, depth: int = DEPTH, excused: frozenset[str] = AWAITED) 
 @pytest.mark.parametrize("name", SPACES)
 def test_every_state_near_the_beginning_holds(name: str) -> None:
     """Nothing refused is erased, and no state is without a way on, after any few events."""
-    found = _searched(name)
+    found = _searched(name, DEPTH - (name in _LARGE))
     assert {} == found.broken
-    assert found.states > 50
+    assert found.states > 40
     assert found.moves > found.states
 
 
@@ -43,5 +44,5 @@ def test_a_planted_fault_is_found(fault: str, space: str, invariant: str) -> Non
 
 def test_the_same_search_sees_the_same_states() -> None:
     """A search is a function of its space: its figures can be compared."""
-    one, other = _searched("agency"), _searched("agency")
+    one, other = _searched("agency", 2), _searched("agency", 2)
     assert (one.states, one.moves) == (other.states, other.moves)
