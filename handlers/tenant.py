@@ -49,7 +49,6 @@ from handlers.results import (
     StillAmbiguous,
     StillPresent,
 )
-from handlers.shown import told_apart
 from handlers.tenant_records import CLEAR, HASHED, RECORD, RECORDS, Look, Records, Row
 from handlers.times import micros
 from orchestrator.http import Client, Guard, StaticAuthority
@@ -174,12 +173,12 @@ class Tenant:
         control = await self._records.control()
         places = self._searched(task)
         shared = self._shared(look, look.theirs.values())
-        if len(shared) + len(look.changed) > task.takes_all:
-            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
-            count = len(shared) + len(look.changed)
+        count = len(shared) + len(look.unsure)
+        if count > task.takes_all:
+            evidence = {**control.evidence(), **look.told(shared.values())}
             return Ambiguous(count=count, evidence=evidence, places=places)
         found = [row.reference() for row in look.theirs.values()]
-        found += [row.agreed() for row in look.changed.values()]
+        found += [row.agreed() for row in look.unsure.values()]
         if found:
             return Located(references=tuple(found), evidence=control.evidence(), places=places)
         if any(one.kind in HASHED for one in task.identifiers):
@@ -194,10 +193,11 @@ class Tenant:
         if not records:
             raise Permanent("nothing_to_erase")
         await self._records.account()
-        changed = (await self._records.look(task, anew=True)).changed
-        doomed = [id_ for id_ in records if id_ not in changed]
+        look = await self._records.look(task, anew=True)
+        changed = [id_ for id_ in records if id_ in look.unsure]
+        doomed = [id_ for id_ in records if id_ not in look.unsure and id_ not in look.leading]
         repeated = await self._records.erase(task, doomed) if doomed else 0
-        counts = {"repeated": repeated, "records_changed": len(changed)}
+        counts = {"repeated": repeated, "records_changed": len(changed), "persons_led_to": len(look.led_to)}
         return Accepted(
             erased=len(doomed),
             prove_at=self._context.clock(),
@@ -220,12 +220,16 @@ class Tenant:
         older = [row for id_, row in look.theirs.items() if id_ not in newer]
         decided = {look.person_of(row) for row in older if row.id in known}
         shared = {who: row for who, row in self._shared(look, older).items() if who not in decided}
-        there = tuple(row.reference() for row in older if look.person_of(row) not in shared)
+        there = tuple(
+            row.reference()
+            for row in older
+            if row.id not in look.leading and look.person_of(row) not in shared
+        )
         if there:
             return StillPresent(references=there, places=places)
-        if shared or look.changed:
-            evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
-            count = len(shared) + len(look.changed)
+        if shared or look.unsure:
+            evidence = {**control.evidence(), **look.told(shared.values())}
+            count = len(shared) + len(look.unsure)
             return StillAmbiguous(count=count, evidence=evidence, places=places)
         if newer:
             return Reappeared(count=len(newer), evidence=control.evidence(), places=places)

@@ -5,6 +5,9 @@
   else.
 * A record that was located, and is there, and that nothing of the person's leads to any more, may be
   somebody else's by now.
+* A record of the person's may hang on one with other identities: the person's own, whose address was changed,
+  or somebody else's. It is asked for by its id, and the DPO about it; until he has decided, what leads to it
+  stays, because nothing else does.
 * Records of one identity may be several people's. The product tells by `person`; without it each record that
   hangs on no other counts as a person of its own.
 """
@@ -15,7 +18,7 @@ from typing import Any, Final
 
 from handlers.places import PlaceUnreadable
 from handlers.port import Control, Permanent, Reference, Retryable, Task
-from handlers.shown import Shown
+from handlers.shown import Shown, told_apart
 from handlers.times import from_zoned
 from orchestrator.http import Client
 from orchestrator.privacy import KINDS, Identifier, clean
@@ -25,6 +28,8 @@ RECORDS: Final = "records"
 CLEAR: Final = ("email", "phone", "customer_id", "tenant_user_id")
 HASHED: Final = ("email_sha256", "customer_id_sha256")
 _UNREADABLE: Final = frozenset({403, 404})
+#: How many records above each other are followed.
+HIGHEST: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +44,26 @@ class Row(Shown):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a look found. `changed` are located records that nothing of the person's leads to any more."""
+    """What a look found.
+
+    `unsure` are records that may be somebody else's: they were located, or one of the person's hangs on them,
+    or they hang on such a record. `led_to` are those of them on which one of the person's hangs.
+    """
 
     theirs: dict[str, Row]
-    changed: dict[str, Row]
+    unsure: dict[str, Row]
+    led_to: frozenset[str]
     wanted: frozenset[str] = field(repr=False)
+
+    @property
+    def leading(self) -> set[str]:
+        """The person's records that lead to one that may be somebody else's."""
+        return {id_ for id_, row in self.theirs.items() if row.parent in self.led_to}
+
+    def told(self, shared: Iterable[Row]) -> dict[str, str]:
+        """Return by what the DPO can tell the records apart, as evidence."""
+        changed = [row for id_, row in self.unsure.items() if id_ not in self.led_to]
+        return {**told_apart(shared, changed), "persons_led_to": str(len(self.led_to))}
 
     def person_of(self, row: Row) -> str:
         """Return whose the record is, as far as the product tells people apart."""
@@ -97,7 +117,7 @@ class Records:
             content = {"identities": [{"type": "email", "value": self._control_email}]}
             found = await self._rows("locate", content)
             wanted = frozenset({_value("email", self._control_email)})
-            record_found = bool(_sorted(found, (), wanted).theirs)
+            record_found = bool(_sorted(found, (), (), wanted).theirs)
         return Control.shown(pinned=self._tenant, answered=answered, record_found=record_found)
 
     async def may_read(self, nobody: str) -> None:
@@ -108,13 +128,22 @@ class Records:
         """Looks by the person's identities, and for the records that were located before. `anew` looks past
         every cache, as a proof must.
         """
-        references = task.of_kind(RECORD)
-        usable = self.usable(task)
+        references, usable = task.of_kind(RECORD), self.usable(task)
         content: dict[str, Any] = {"identities": [{"type": one.kind, "value": one.value} for one in usable]}
         if anew or references:
             content["records"] = sorted(reference.id for reference in references)
         rows = await self._rows("prove" if anew or references else "locate", content)
-        return _sorted(rows, references, frozenset(_value(one.kind, one.value) for one in usable))
+        wanted = frozenset(_value(one.kind, one.value) for one in usable)
+        leads: set[str] = set()
+        for _ in range(HIGHEST):
+            look = _sorted(rows, references, leads, wanted)
+            above = {row.parent for row in look.theirs.values() if row.parent is not None}
+            unknown = above - rows.keys() - leads - {reference.id for reference in references}
+            if not unknown:
+                return look
+            leads |= unknown
+            rows |= await self._rows("prove", {**content, "records": sorted(unknown)})
+        raise Permanent("too_many_pages")
 
     async def erase(self, task: Task, ids: list[str]) -> int:
         """Erases the records; returns how many of them were gone already."""
@@ -136,8 +165,10 @@ class Records:
         return {row.id: row for row in map(_row, rows)}
 
 
-def _sorted(rows: dict[str, Row], references: Iterable[Reference], wanted: frozenset[str]) -> Look:
-    """Tell the person's records from those that were, and may not be any more. Raises for anybody else's."""
+def _sorted(
+    rows: dict[str, Row], references: Iterable[Reference], leads: Iterable[str], wanted: frozenset[str]
+) -> Look:
+    """Tell the person's records from those that may be somebody else's. Raises for what nothing led to."""
     located = {reference.id: reference for reference in references}
     # What hung on a record that is gone was reached by its reference.
     known = wanted | {_value("parent", id_) for id_ in located if id_ not in rows}
@@ -151,9 +182,13 @@ def _sorted(rows: dict[str, Row], references: Iterable[Reference], wanted: froze
         theirs |= found
         known |= {_value("parent", id_) for id_ in found}
         others = {id_: row for id_, row in others.items() if id_ not in found}
-    if others.keys() - located.keys():
+    led_to = others.keys() & set(leads)
+    unsure = {id_: others[id_] for id_ in led_to | (others.keys() & located.keys())}
+    while hanging := {id_: r for id_, r in others.items() if id_ not in unsure and r.parent in unsure}:
+        unsure |= hanging
+    if others.keys() - unsure.keys():
         raise Permanent("filter_not_honoured")
-    return Look(theirs, others, wanted)
+    return Look(theirs, unsure, frozenset(led_to), wanted)
 
 
 def _row(row: Any) -> Row:

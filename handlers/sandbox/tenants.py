@@ -8,10 +8,10 @@
 
 A record's children are records of their own: located with it, and erased only when named. A record shows
 its own `identities`, of the types that were asked for, or the `parent` that it hangs on; and whose it is
-(`person`), if the seed says so. `present` holds the records named that still exist and any others that the
-identities find. `created_at` is RFC 3339. A type that ends in `_sha256` finds whoever has a value
-whose hash, trimmed and in lower case, is the one given; a type that is not known finds nobody. Errors are
-`{"error": {"code", "message"}}`.
+(`person`), if the seed says so. `present` holds the records named that still exist, what hangs on them, and
+any others that the identities find. `created_at` is RFC 3339. A type that ends in `_sha256` finds whoever
+has a value whose hash, trimmed and in lower case, is the one given; a type that is not known finds nobody.
+Errors are `{"error": {"code", "message"}}`.
 """
 
 import hashlib
@@ -64,6 +64,7 @@ class Tenants:
                 rows = {row["id"]: row for row in self._found(call, holder, asked)}
                 named = [self._row(call, holder, key) for key in asked["records"]]
                 present = {**{row["id"]: row for row in named if row}, **rows}
+                present |= {row["id"]: row for row in self._hanging(call, holder, present)}
                 shown = [self._shown(call, row, asked) for row in present.values()]
                 return document(200, {"present": shown})
         raise _refusal(404, "no_such_resource")
@@ -96,6 +97,10 @@ class Tenants:
                 if row["account"] == holder:
                     found[row["id"]] = row
         return list(found.values())
+
+    def _hanging(self, call: Call, holder: str, above: dict[str, Row]) -> list[Row]:
+        rows = [] if call.blind else self._store.rows(RECORD)
+        return [row for row in rows if row["account"] == holder and row["parent"] in above]
 
     def _rows(self, type_: str, value: str) -> list[Row]:
         kind, of_hashes, _ = type_.partition("_sha256")

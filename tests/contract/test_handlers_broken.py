@@ -546,8 +546,8 @@ async def _several(bench: Bench) -> None:
     assert isinstance(await bench.hubspot().locate(bench.task("locate")), Ambiguous)
 
 
-def _all_theirs(rows: Any, references: Any, wanted: Any) -> Any:
-    return tenant_records.Look(rows, {}, wanted)
+def _all_theirs(rows: Any, references: Any, leads: Any, wanted: Any) -> Any:
+    return tenant_records.Look(rows, {}, frozenset(), wanted)
 
 
 @rule("a tenant's record is led to", put(tenant_records, "_sorted", _all_theirs))

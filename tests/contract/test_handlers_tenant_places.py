@@ -1,9 +1,12 @@
 """A tenant's records: where was looked and by what, and records that are another's by now."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from typing_extensions import override
 
 from handlers.places import PlaceUnreadable
 from handlers.port import Permanent, Reference, Retryable
@@ -270,3 +273,101 @@ async def test_identities_are_compared_as_we_know_them(bench: Bench) -> None:
     absent = await bench.tenant().locate(bench.task("locate", **TOLD))
     assert isinstance(absent, Absent)
     assert {"control": "account"} == absent.control.evidence()
+
+
+def hang(bench: Bench, record: str, on: str, email: str = ANNA) -> None:
+    """A record with an address of its own, that hangs on another."""
+    identities = [{"type": "email", "value": email}]
+    known = {"id": record, "identities": identities, "created_at": bench.clock() - 300 * DAY}
+    bench.sandbox.seed({"tenants": [{"tenant": "bygg", "records": [known]}]})
+    row = bench.sandbox.store.get("tenant.record", f"bygg:{record}")
+    assert row is not None
+    bench.sandbox.store.put("tenant.record", f"bygg:{record}", {**row, "parent": on})
+
+
+def rename(bench: Bench, record: str, email: str) -> None:
+    """The product knows the record's person by another address from now on."""
+    for key in (record, "diary-1"):
+        row = bench.sandbox.store.get("tenant.record", f"bygg:{key}")
+        assert row is not None
+        changed = {"identities": [{"type": "email", "value": email}], "about": [email, f"#email:{email}"]}
+        bench.sandbox.store.put("tenant.record", f"bygg:{key}", {**row, **changed})
+
+
+class Orphans(Scripted):
+    """A product that shows of a record both its own addresses and what it hangs on."""
+
+    def __init__(self, bench: Bench, record: str, on: str) -> None:
+        super().__init__(bench)
+        self._record, self._on = record, on
+
+    @override
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        said = json.loads(await response.aread() or b"{}")
+        for row in [*said.get("records", ()), *said.get("present", ())]:
+            if row["id"] == self._record:
+                row |= {"parent": self._on, "identities": [{"type": "email", "value": ANNA}]}
+        return httpx.Response(response.status_code, json=said, request=request)
+
+
+async def test_a_lead_is_followed_up_to_a_person_with_another_address(bench: Bench) -> None:
+    """A form with the old address hangs on the user, whose address was changed since. Nothing is erased
+    before the DPO has decided; then the user goes with all that hangs on them.
+    """
+    hang(bench, "form-1", on="user-1")
+    rename(bench, "user-1", "new@example.com")
+    Orphans(bench, "form-1", "user-1")
+    handler = bench.tenant()
+    asked = await handler.locate(bench.task("locate", **TOLD))
+    assert isinstance(asked, Ambiguous)
+    assert (2, "1") == (asked.count, asked.evidence["persons_led_to"])
+    agreed = await handler.locate(bench.task("locate", takes_all=2, **TOLD))
+    assert {"form-1", "user-1", "diary-1"} == {one.id for one in agreed.references}
+    await handler.erase(bench.task("erase", references=agreed.references, **TOLD))
+    assert {"form-1", "user-1", "diary-1"} == set(bench.effects("tenant-api", "record_erased"))
+    task = bench.task("prove", references=agreed.references, erased_at=bench.clock(), **TOLD)
+    assert isinstance(await handler.prove(task), Proved)
+
+
+async def test_what_leads_to_another_person_stays_until_the_dpo_has_decided(bench: Bench) -> None:
+    """The user's address was changed after the look. If the form went now, nothing would lead to them."""
+    hang(bench, "form-1", on="user-1")
+    Orphans(bench, "form-1", "user-1")
+    references = (reference("form-1"),)
+    rename(bench, "user-1", "new@example.com")
+    handler = bench.tenant()
+    accepted = await handler.erase(bench.task("erase", references=references, **TOLD))
+    assert isinstance(accepted, Accepted)
+    assert (0, {"persons_led_to": "1"}) == (accepted.erased, accepted.evidence)
+    assert [] == bench.effects("tenant-api", "record_erased")
+    asked = await handler.prove(bench.task("prove", references=references, erased_at=bench.clock(), **TOLD))
+    assert isinstance(asked, StillAmbiguous)
+    assert "1" == asked.evidence["persons_led_to"]
+
+
+async def test_a_lead_to_the_same_person_is_no_question(bench: Bench) -> None:
+    """The user has the address, and was only left out of the list."""
+    row_of = row("form-1", parent="user-1")
+    script = Scripted(bench)
+    script.says("POST", "/subjects/locate$", 200, {"records": [row_of]})
+    above = [row("user-1"), row("diary-1", None, parent="user-1"), row_of]
+    script.says("POST", "/subjects/prove$", 200, {"present": above})
+    located = await bench.tenant().locate(bench.task("locate", **TOLD))
+    assert isinstance(located, Located)
+    assert {"form-1", "user-1", "diary-1"} == {one.id for one in located.references}
+
+
+async def test_leads_without_an_end_are_not_followed_for_ever(bench: Bench) -> None:
+    """Each record hangs on another that was never heard of."""
+    script = Scripted(bench)
+
+    def another(request: httpx.Request) -> httpx.Response:
+        (asked,) = json.loads(request.content).get("records") or ["r0"]
+        number = int(asked.removeprefix("r"))
+        said = row(asked, parent=f"r{number + 1}")
+        return httpx.Response(200, json={"records": [said], "present": [said]}, request=request)
+
+    script.answers("POST", "/subjects/", another)
+    with pytest.raises(Permanent, match=r"^too_many_pages$"):
+        await bench.tenant().locate(bench.task("locate", **TOLD))
