@@ -114,6 +114,7 @@ def confirm_callback(
         occurred_at=min(now, callback.received_at),
         correlations=tuple(result.correlations),
         order=callback.order,
+        said_at=received.said_at,
         **said,
     )
 

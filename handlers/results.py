@@ -289,7 +289,8 @@ class Received:
     """What a callback meant, and whom it is about: by name, or by the keyed hash that the store knows.
 
     `attempt` is the one whose link the party answered by: it may have been about fewer identifiers than are
-    known now. 0 where there was no link.
+    known now. 0 where there was no link. `said_at` is the time that a signed body names; where it contradicts
+    the order in which a controller's words came, the DPO is asked.
     """
 
     result: Result
@@ -297,6 +298,7 @@ class Received:
     system: str | None = None
     correlation: str | None = None
     attempt: int = 0
+    said_at: int | None = None
 
     def __post_init__(self) -> None:
         if self.correlation is None and (self.request_id is None or self.system is None):

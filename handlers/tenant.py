@@ -16,7 +16,8 @@
 * The controller's address is somebody else's choice: see `orchestrator.http.guard`.
 * A callback is believed by the token in its address, and, where a certificate is configured, by its
   signature: the certificate has to name the controller's domain and be in force, and what is signed has to
-  name the address that it came to.
+  name the address that it came to. A time in a signed body (`extensions.radera.said_at`) goes along, and is
+  compared with the order in which the controller's words were stored.
 """
 
 import json
@@ -31,7 +32,7 @@ from handlers.agency_answer import token
 from handlers.checking import Finding, Note, control_gap, control_look, examine
 from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
 from handlers.places import NO_IDENTIFIER, DeclaredPlace, Search
-from handlers.port import CallbackBody, Permanent, Reference, Refused, Task
+from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
     Absent,
@@ -50,7 +51,7 @@ from handlers.results import (
     StillPresent,
 )
 from handlers.tenant_records import CLEAR, HASHED, RECORD, RECORDS, Look, Records, Row
-from handlers.times import micros
+from handlers.times import from_zoned, micros
 from orchestrator.http import Client, Guard, StaticAuthority
 from orchestrator.privacy import InvalidLink
 from orchestrator.privacy.signatures import SignatureRefused, check_signature
@@ -264,11 +265,14 @@ class Tenant:
         certificate = self._settings.callback_certificate
         if certificate is not None:
             self._check_signature(certificate.read(), callback)
+        said = _said(callback.body)
         return Received(
-            result=_instruction(callback.body),
+            result=_instruction(said),
             request_id=link.request_id,
             system=link.system,
             attempt=link.attempt,
+            # Whoever has the address can write a time into a body that nobody signed.
+            said_at=None if certificate is None else _said_at(said),
         )
 
     def _check_signature(self, certificate: str, callback: CallbackBody) -> None:
@@ -392,13 +396,27 @@ def _said(body: bytes) -> dict[str, Any]:
     return said
 
 
-def _instruction(body: bytes) -> Result:
-    said = _said(body)
+def _ours(said: dict[str, Any]) -> dict[str, Any]:
     try:
         ours = (said.get("extensions") or {}).get("radera") or {}
-        instruction, reason, status = ours.get("instruction"), ours.get("reason"), said.get("request_status")
     except AttributeError:
-        raise Refused("malformed") from None
+        ours = None
+    if not isinstance(ours, dict):
+        raise Refused("malformed")
+    return ours
+
+
+def _said_at(said: dict[str, Any]) -> int | None:
+    """When the controller says that it said it; a time that nobody can read must not lose its word."""
+    try:
+        return from_zoned(_ours(said).get("said_at"))
+    except Retryable:
+        return None
+
+
+def _instruction(said: dict[str, Any]) -> Result:
+    ours = _ours(said)
+    instruction, reason, status = ours.get("instruction"), ours.get("reason"), said.get("request_status")
     if instruction == "erase":
         return Instructed()
     if instruction == "refuse" or (instruction is None and status == "cancelled"):

@@ -36,6 +36,10 @@ GRANT SELECT ON sagas, timeline TO radera_serve;
 GRANT INSERT (event_id, topic, key, headers, value, created_at, shard) ON outbox TO radera_serve;
 GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_serve;
 
+-- It numbers what parties say; numbers that are of no use any more the orchestrator throws away.
+GRANT SELECT, INSERT, UPDATE ON words_taken TO radera_serve;
+GRANT SELECT, DELETE ON words_taken TO radera_orchestrator;
+
 -- It keeps what controllers ask over OpenDSR and tells them; what is past its retention the orchestrator throws away.
 GRANT SELECT, INSERT, UPDATE ON opendsr_requests, opendsr_callbacks TO radera_serve;
 GRANT SELECT, UPDATE, DELETE ON opendsr_requests, opendsr_callbacks TO radera_orchestrator;

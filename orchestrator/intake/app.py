@@ -4,16 +4,16 @@
   which alone decides whether to believe it; a 2xx means that it is safe there, and nothing more.
 * Opening a link does nothing, since mail scanners open links: only POST answers. A link is answered once; a
   controller's or a vendor's callback may come as often as it likes, since they repeat themselves.
+* Each word of a party that is stored is one of its own, with a number that says in which order they were
+  stored (see `outbox`): a controller may change its mind back to what it said first.
 * Bodies are bounded while they are read, and so is how many there are in a time.
 * No path with a token is logged, none is sent on as a referrer, and no page says anything about a person.
 """
 
-import base64
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import date
-from hashlib import sha256
 from typing import Final, Protocol, TypeVar
 from urllib.parse import parse_qs
 
@@ -25,7 +25,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from orchestrator.bus.port import BusUnavailable, Record
-from orchestrator.intake import page
+from orchestrator.intake import callbacks, page
 from orchestrator.intake.allowance import Allowance
 from orchestrator.intake.reading import LONGEST_BODY, read_body
 from orchestrator.metrics import CONTENT_TYPE, Metrics
@@ -33,15 +33,11 @@ from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
 from orchestrator.settings import Settings
 from orchestrator.store import StoreUnavailable
-from schemas import topics
-from schemas.cloudevents import headers
-from schemas.codec import encode
-from schemas.messages import Callback, Language
+from schemas.messages import Language
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SOURCE: Final = "serve"
 LONGEST_FORM: Final = 4 * 1024
 _LONGEST_HEADER: Final = 8 * 1024
 _KEPT_HEADERS: Final = (
@@ -53,9 +49,11 @@ _KEPT_HEADERS: Final = (
 
 
 class Publisher(Protocol):
-    """The publishing half of a bus."""
+    """The publishing half of a bus, which numbers what parties say."""
 
     def publish(self, records: list[Record]) -> None: ...
+
+    def publish_word(self, request_id: str, system: str, word: Callable[[int, int], Record]) -> None: ...
 
 
 class Sent(Protocol):
@@ -300,9 +298,20 @@ class _Intake:
         self, kind: str, request: Request, body: bytes, *, token: str | None, link: Link | None
     ) -> None:
         """Seals it and makes it safe, or raises."""
-        record = await _in_thread(lambda: self._record(kind, _kept(request), body, token=token, link=link))
-        await _in_thread(lambda: self._bus.publish([record]))
+        kept = _kept(request)
+        await _in_thread(lambda: self._take_in(kind, kept, body, token=token, link=link))
         self._metrics.callback(kind, "accepted")
+
+    def _take_in(
+        self, kind: str, kept: Mapping[str, str], body: bytes, *, token: str | None, link: Link | None
+    ) -> None:
+        sealed = self._seal(callbacks.content_of(token, kept, body))
+        if link is None:
+            self._bus.publish([callbacks.webhook(kind, sealed, body, self._digests, self._clock())])
+            return
+        self._bus.publish_word(
+            link.request_id, link.system, lambda order, at: callbacks.word(kind, link, sealed, order, at)
+        )
 
     def not_now(self, request: Request) -> Response:
         """What was brought is not safe, and whoever brought it is asked to come again."""
@@ -315,27 +324,6 @@ class _Intake:
         if is_page:
             return HTMLResponse(page.message(self._language(link), "unavailable"), 503, headers=kept)
         return JSONResponse({"error": "unavailable"}, 503, headers=kept)
-
-    def _record(
-        self, kind: str, kept: dict[str, str], body: bytes, *, token: str | None, link: Link | None
-    ) -> Record:
-        now = self._clock()
-        content = {"token": token, "headers": kept, "body": base64.b64encode(body).decode()}
-        # Keyed, since a body can be guessed; the same callback twice is one event.
-        digest = self._digests.correlation(f"callback/{kind}", f"{token or ''}/{sha256(body).hexdigest()}")
-        callback = Callback(
-            event_id=f"callback:{digest}",
-            kind=kind,
-            system=link.system if link is not None else None,
-            received_at=now,
-            sealed_body=self._seal(json.dumps(content).encode()),
-        )
-        return Record(
-            topic=topics.callbacks(kind),
-            key=link.request_id if link is not None else "",
-            value=encode(callback),
-            headers=headers(callback, event_id=callback.event_id, source=SOURCE, at=now),
-        )
 
 
 async def _in_thread(call: Callable[[], T]) -> T:

@@ -7,7 +7,8 @@
   marked as published; a death in between leaves a request that the controller was not told of, posts again,
   and has published again, which is found to be the same.
 * The same body under the same id is the same request, answered as the first time; another body is a
-  conflict (409). The specification is silent on both, and on an unknown id (404).
+  conflict (409), and so is one that was cancelled: whoever changes its mind asks under a new id. The
+  specification is silent on all of this, and on an unknown id (404).
 * The identifiers pass through the memory of this process and no further than into their seal.
 * Every answer to a controller is signed. One that can't be signed is not given: the controller comes again.
 * A request can be cancelled while it is pending, before any system was asked for anything (409 after that).
@@ -180,8 +181,12 @@ class OpenDsr:
             "subject_request_id": asked.subject_request_id,
             "api_version": VERSIONS[version][0],
         }
-        if posted.passed_over:
-            content["extensions"] = {"radera": {"passed_over": list(posted.passed_over)}}
+        left_out = {
+            "passed_over": list(posted.passed_over),
+            "not_configured": list(posted.not_among(controller.systems)),
+        }
+        if any(left_out.values()):
+            content["extensions"] = {"radera": {name: names for name, names in left_out.items() if names}}
         return await self._signed(201, content, version)
 
     def _accept(self, controller: Controller, posted: Posted, body: bytes, version: str, now: int) -> Asked:
@@ -203,6 +208,9 @@ class OpenDsr:
         if asked.body != digest:
             raise _Refusal(409, "subject_request_id", "used_for_another_request")
         if asked.published_at is not None:
+            if is_cancelling(self._saga(request_id)):
+                # It was taken back since: asked once more under its id it would seem taken, and nothing done.
+                raise _Refusal(409, "subject_request_id", "cancelled_before")
             self._metrics.opendsr_request("repeated")
             return asked
         made = self._producer().request(
@@ -213,6 +221,7 @@ class OpenDsr:
             capacity="processor",
             tenant=controller.tenant,
             language=self._language,
+            scope=posted.scope(controller.systems),
         )
         self._bus.publish([made.record])
         self._register.mark_published(request_id, self._clock())

@@ -31,7 +31,7 @@ _ASSOCIATED: Final = b"radera/opendsr/1"
 @dataclass(frozen=True, slots=True)
 class Controller:
     """A tenant that may ask. `hosts` are those that it may have called back; `hashed` says that its people
-    are found by hashes, too.
+    are found by hashes, too; `systems` are all that hold its data here.
     """
 
     system: str
@@ -41,6 +41,7 @@ class Controller:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     names: frozenset[str] = frozenset()
     hashed: bool = False
+    systems: frozenset[str] = frozenset()
 
 
 def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
@@ -54,6 +55,9 @@ def controllers_of(systems: Mapping[str, System]) -> tuple[Controller, ...]:
             tokens=tuple(one.own.opendsr_tokens),
             names=frozenset(getattr(one.own, "opendsr_certificate_names", ())),
             hashed=getattr(one.own, "hashed_identities", False),
+            systems=frozenset(
+                other for other, its in systems.items() if getattr(its.own, "tenant", None) == one.own.tenant
+            ),
         )
         for name, one in systems.items()
         if getattr(one.own, "opendsr_tokens", ()) or getattr(one.own, "opendsr_certificate_names", ())

@@ -8,6 +8,9 @@
   which two values with the same hash can be made, and a hash beside somebody else's clear value.
 * What else OpenDSR knows (identities of devices) is passed over and named in the answer, as long as something
   remains.
+* The controller may name the systems that it means (`extensions.radera.systems`), by the names that were
+  agreed with it. One that it doesn't have here gets its own word back in the answer; further inside only the
+  place in the list is known, since what a controller calls a system can be anything.
 * An address to call back is https, at a host that the operator allowed for this controller, and says nothing
   about the person.
 """
@@ -61,6 +64,8 @@ _HASHES: Final[dict[str, Callable[[bytes], Any]]] = {
 MOST_IDENTITIES: Final = 50
 MOST_ADDRESSES: Final = 5
 LONGEST_ADDRESS: Final = 2000
+MOST_SYSTEMS: Final = 50
+LONGEST_SYSTEM: Final = 100
 
 
 class Malformed(Exception):
@@ -74,13 +79,27 @@ class Malformed(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posted:
-    """What was asked. `passed_over` are the types of identities that we have no use for."""
+    """What was asked. `passed_over` are the types of identities that we have no use for; `systems` those that
+    the controller named, None where it named none and means all.
+    """
 
     subject_request_id: str
     submitted_at: int
     identifiers: Identifiers = field(repr=False)
     addresses: tuple[str, ...] = field(repr=False)
     passed_over: tuple[str, ...]
+    systems: tuple[str, ...] | None = field(default=None, repr=False)
+
+    def not_among(self, known: Collection[str]) -> tuple[str, ...]:
+        """The systems that the controller named and does not have here, in its own words."""
+        return tuple(name for name in self.systems or () if name not in known)
+
+    def scope(self, known: Collection[str]) -> tuple[str, ...] | None:
+        """The same list as it goes on from here: what is not known by its place in it, as in "3_of_5"."""
+        if self.systems is None:
+            return None
+        total = len(self.systems)
+        return tuple(name if name in known else f"{at}_of_{total}" for at, name in enumerate(self.systems, 1))
 
 
 def read(
@@ -118,6 +137,7 @@ def read(
         identifiers=identifiers,
         addresses=_addresses(said, identifiers, hosts, private),
         passed_over=passed_over,
+        systems=_systems(said),
     )
 
 
@@ -149,6 +169,18 @@ def _time(said: dict[str, Any], now: int) -> int:
     if at < _EARLIEST or submitted_at > now + _AHEAD:
         raise Malformed("submitted_time", "out_of_range")
     return min(submitted_at, now)
+
+
+def _systems(said: dict[str, Any]) -> tuple[str, ...] | None:
+    ours = said.get("extensions", {}).get("radera", {})
+    given = ours.get("systems") if isinstance(ours, dict) else None
+    if given is None:
+        return None
+    if not isinstance(given, list) or not 0 < len(given) <= MOST_SYSTEMS:
+        raise Malformed("extensions.radera.systems", "list")
+    if not all(isinstance(name, str) and 0 < len(name) <= LONGEST_SYSTEM for name in given):
+        raise Malformed("extensions.radera.systems", "names")
+    return tuple(given)
 
 
 def _identities(said: dict[str, Any], *, hashed: bool) -> tuple[Identifiers, tuple[str, ...]]:

@@ -6,6 +6,8 @@ extension, `extensions.radera`:
 * `result`: while it goes on, `failed` when something of it waits for a person here; at the end `erased`,
   `nothing_held`, `retained`, `partial` (some was kept, or could not be identified), `not_identifiable`,
   `failed` (given up), or for one that was stopped `cancelled` or `rejected`.
+* `not_configured`: systems that the controller named and that are not configured, by their places in its
+  list, as in "3_of_5": its own words were in the answer to its request, and are not kept.
 * `found`, `erased`: how many records; `proof`: the weakest proof; `legal_basis`, `retained_until`.
 
 Nothing else of what we know gets out: no other system's name, no reason in words, no vendor's code.
@@ -17,6 +19,7 @@ from typing import Any, Final
 
 from orchestrator.saga.escalations import REASONS, SELF_RESOLVING
 from orchestrator.saga.model import AwaitingVerification, Closing, Ended, Finished, Saga, weakest
+from orchestrator.saga.rules import is_place
 
 PENDING: Final = "pending"
 IN_PROGRESS: Final = "in_progress"
@@ -53,13 +56,15 @@ def standing(saga: Saga | None, waited: int = 0) -> Standing:
     """
     if saga is None:
         return Standing(PENDING, {"result": "failed"} if waited > UNOPENED else {})
+    named = [step.system for step in saga.steps if is_place(step.system)]
+    left_out = {"not_configured": named} if named else {}
     if isinstance(saga.state, AwaitingVerification):
-        return Standing(PENDING, _failing(saga))
+        return Standing(PENDING, {**_failing(saga), **left_out})
     if not isinstance(saga.state, Finished):
-        return Standing(IN_PROGRESS, {**_failing(saga), **_counts(saga)})
+        return Standing(IN_PROGRESS, {**_failing(saga), **_counts(saga), **left_out})
     if saga.state.status != "completed":
-        return Standing(CANCELLED, {"result": saga.state.status, **_counts(saga)})
-    return Standing(COMPLETED, {"result": _result(saga), **_counts(saga), **_kept(saga)})
+        return Standing(CANCELLED, {"result": saga.state.status, **_counts(saga), **left_out})
+    return Standing(COMPLETED, {"result": _result(saga), **_counts(saga), **_kept(saga), **left_out})
 
 
 def is_cancelling(saga: Saga | None) -> bool:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0004"
+REVISION = "0005"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -76,6 +76,16 @@ positions = sa.Table(
     Column("topic", _ID, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next", BigInteger, nullable=False),
+)
+
+# Of each party's words about a system of a request, the number of the last one: see `intake.outbox`.
+words_taken = sa.Table(
+    "words_taken",
+    metadata,
+    Column("request_id", _ID, primary_key=True),
+    Column("system", _ID, primary_key=True),
+    Column("latest", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
 )
 
 # What waits for the bus; a row is gone when the bus has it.

@@ -231,6 +231,17 @@ class Transaction:
         if rows:
             self._put(tables.outbox, _OF_RECORD, rows)
 
+    def number_word(self, request_id: str, system: str) -> int:
+        """Return the number of a party's next word about a system of a request.
+
+        It is this transaction's time, or one more than the last number, if that is larger. Whoever takes in
+        another word about the same waits here until this transaction has ended.
+        """
+        names = ("request_id", "system", "latest")
+        rows = [(request_id, system, self.now())]
+        put = self._put(tables.words_taken, names, rows, _counting_on(self._connection.dialect.name))
+        return int(put.scalar_one())
+
     def correlate(self, correlations: Iterable[Correlation]) -> None:
         """Remember for callbacks to come. A later request about the same record takes its callbacks over."""
         now = self.now()
@@ -349,7 +360,7 @@ class Transaction:
     def purge_requests(self, before: int) -> int:
         """Delete requests that are finished and were last changed earlier than `before`, with their
         timelines, their correlations, and what a controller asked and is told; the keys' tombstones stay.
-        Returns how many.
+        The numbers of parties' words that are as old go, too. Returns how many requests.
         """
         c = tables.sagas.c
         old = (
@@ -359,6 +370,9 @@ class Transaction:
             .with_for_update()
         )
         ids = sorted(self._connection.execute(old).scalars())
+        # A number is no smaller than the time, so that those of long ago are of no use to any word to come.
+        words = tables.words_taken
+        self._connection.execute(sa.delete(words).where(words.c.latest < before))
         for some in _chunks(ids):
             for table in (
                 tables.timeline,
@@ -462,6 +476,20 @@ def _replacing(table: sa.Table, names: tuple[str, ...]) -> dialect.Then:
     return lambda put: put.on_conflict_do_update(
         index_elements=keys, set_={name: put.excluded[name] for name in changed}
     )
+
+
+@cache
+def _counting_on(dialect_name: str) -> dialect.Then:
+    latest = tables.words_taken.c.latest
+    larger = sa.func.greatest if dialect_name == "postgresql" else sa.func.max
+
+    def then(put: dialect.Insert) -> sa.Insert:
+        following = larger(latest + 1, put.excluded.latest)
+        return put.on_conflict_do_update(
+            index_elements=["request_id", "system"], set_={"latest": following}
+        ).returning(latest)
+
+    return then
 
 
 def _leaving_a_tombstone(put: dialect.Insert) -> sa.Insert:

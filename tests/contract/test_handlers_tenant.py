@@ -320,6 +320,38 @@ async def test_a_signed_callback_is_believed_by_all_of_it(
             await handler.receive(callback)
 
 
+@pytest.mark.parametrize(
+    ("named", "signed", "expected"),
+    [
+        ("2026-09-01T12:00:00+02:00", True, 1_788_256_800_000_000),
+        ("2026-09-01T10:00:00Z", True, 1_788_256_800_000_000),
+        ("2026-09-01T10:00:00Z", False, None),
+        ("2026-09-01T10:00:00", True, None),
+        ("yesterday", True, None),
+        (7, True, None),
+        (None, True, None),
+    ],
+)
+async def test_a_signed_word_may_say_when_it_was_said(
+    bench: Bench, named: Any, signed: bool, expected: int | None
+) -> None:
+    """Unsigned anybody could have written it. A time that can't be read doesn't lose its word."""
+    key = new_key("controller")
+    pem = bench.secret("pem", Authority(bench.clock()).issue("sandbox", key))
+    handler = bench.tenant(**({"callback_certificate": pem} if signed else {}))
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
+    said = {
+        "status_callback_url": f"{PUBLIC}/callbacks/tenant/{link}",
+        "extensions": {"radera": {"instruction": "refuse", "said_at": named}},
+    }
+    body = json.dumps(said).encode()
+    signature = base64.b64encode(key.sign(body, padding.PKCS1v15(), hashes.SHA256())).decode()
+    headers = {"x-opendsr-signature": signature, "x-opendsr-processor-domain": "sandbox"}
+    received = await handler.receive(bench.callback(body, headers, link))
+    confirmation = bench.confirmed("tenant", received)
+    assert ("refused", expected) == (confirmation.kind, confirmation.said_at)
+
+
 async def test_a_controllers_address_must_be_https_unless_it_is_ours(bench: Bench) -> None:
     """Without the leave for a private address, http is refused before anything is sent."""
     handler = bench.tenant(allow_private_address=False)

@@ -133,6 +133,9 @@ def test_from_every_schema_there_was(url: str, revision: str, tmp_path: Path) ->
     engine = open_engine(url)
     try:
         check_filled(engine, keyring, key, claimed=revision >= "0004")
+        # A word that is taken in now is a later one than all that were numbered.
+        with Store(engine, lambda: NOW).begin() as transaction:
+            assert NOW + (6 if revision >= "0005" else 0) == transaction.number_word("r", "tenant")
     finally:
         engine.dispose()
 
@@ -154,6 +157,7 @@ def fill(url: str, wrapped: Wrapped) -> None:
         "timeline": [{"request_id": "r"} | {name: getattr(one, name) for name in ENTRY} for one in entries],
         "inbox": [{"consumer": "mailbox", "event_id": "e", "seen_at": NOW}],
         "mails_in_hand": [{"event_id": "m", "holder": "h", "until": NOW + 1}],
+        "words_taken": [{"request_id": "r", "system": "tenant", "latest": NOW + 5}],
         "positions": [{"group": "orchestrator", "topic": "t", "partition": 3, "next": 41}],
         "outbox": [{"event_id": "unsent", "shard": 5, **outbox}],
         "subject_keys": [

@@ -101,6 +101,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "inbox"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "timeline"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "schema_version"): "SELECT",
+        ("radera_orchestrator", "words_taken"): "SELECT DELETE",
         ("radera_orchestrator", "opendsr_requests"): "SELECT UPDATE DELETE",
         ("radera_orchestrator", "opendsr_callbacks"): "SELECT UPDATE DELETE",
         ("radera_worker", "subject_keys"): "SELECT",
@@ -114,6 +115,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_serve", "sagas"): "SELECT",
         ("radera_serve", "timeline"): "SELECT",
         ("radera_serve", "schema_version"): "SELECT",
+        ("radera_serve", "words_taken"): "SELECT INSERT UPDATE",
         ("radera_serve", "opendsr_requests"): "SELECT INSERT UPDATE",
         ("radera_serve", "opendsr_callbacks"): "SELECT INSERT UPDATE",
     }
@@ -310,9 +312,18 @@ def test_what_is_taken_in(store_of: Callable[[str], Store]) -> None:
     record = Record(topic=topics.callbacks("hubspot"), key="r", value=b"sealed", headers=(("ce_id", b"c"),))
     for _ in range(2):
         taken.publish([record])
+    orders: list[int] = []
 
+    def word(order: int, at: int) -> Record:
+        orders.append(order)
+        return record
+
+    for _ in range(2):
+        taken.publish_word("r", "tenant", word)
+
+    assert [NOW, NOW + 1] == orders
     with store_of("radera_orchestrator").relay(10) as records:
-        assert [(record.topic, record.key, record.value, record.headers)] * 2 == [
+        assert [(record.topic, record.key, record.value, record.headers)] * 4 == [
             (one.topic, one.key, one.value, one.headers) for one in records
         ]
 

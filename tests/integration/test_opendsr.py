@@ -390,7 +390,7 @@ def test_a_request_can_be_cancelled_while_it_is_pending(
     # On the bus, not opened: what would cancel it must not overtake it.
     early = run(controller.cancel, id_)
     assert (503, "not_opened_yet") == (early.status_code, reason(early))
-    _open_and_hold(world)
+    open_and_hold(world)
     assert "pending" == run(controller.status, id_)["request_status"]
     answer = run(controller.checked, run(controller.cancel, id_), 202)
     assert {"controller_id", "subject_request_id", "received_time", "api_version"} == set(answer)
@@ -402,7 +402,7 @@ def test_a_request_can_be_cancelled_while_it_is_pending(
     assert ["cancelled"] == [said["request_status"] for said in controller.heard]
 
 
-def _open_and_hold(world: World) -> None:
+def open_and_hold(world: World) -> None:
     """Lets the request be opened and wait for somebody, as if its sender were not yet verified."""
     read = inbound.Reader.read
 

@@ -1,8 +1,6 @@
 """Those outside who act on the product: who submits requests, the gate for callbacks, and the DPO."""
 
-import base64
 import contextlib
-import json
 import random
 import uuid
 from collections.abc import Mapping
@@ -10,6 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from orchestrator.bus.port import BusUnavailable, Record
+from orchestrator.intake import callbacks
 from orchestrator.intake.submit import CannotSubmit, Intake
 from orchestrator.privacy import CALLBACK_BODY, InvalidLink, seal
 from orchestrator.privacy.identifiers import Kind
@@ -19,9 +18,8 @@ from orchestrator.saga import escalations
 from orchestrator.saga.model import Capacity, Escalation, Saga
 from orchestrator.store import StoredSent
 from schemas import topics
-from schemas.cloudevents import headers
 from schemas.codec import encode
-from schemas.messages import Callback, Confirmation, Decision, Request
+from schemas.messages import Confirmation, Decision, Request
 from tests.simulation import installation
 from tests.simulation.people import Person
 from tests.simulation.world import World
@@ -210,6 +208,7 @@ class Gate:
         self._world = world
         self._bus = world.bus.of(world.outside)
         self._sent = StoredSent(world.store, "answers")
+        self._numbers: dict[tuple[str, str], int] = {}
 
     async def deliver(self, method: str, url: str, body: bytes, sent: Mapping[str, str]) -> int:
         match url.removeprefix(installation.PUBLIC).strip("/").split("/"):
@@ -233,30 +232,21 @@ class Gate:
 
     def _pass(self, kind: str, token: str | None, body: bytes, sent: Mapping[str, str]) -> int:
         world = self._world
-        key = ""
-        system = None
-        if token is not None:
+        now = world.clock()
+        sealed = world.keyring.seal_installation(CALLBACK_BODY, callbacks.content_of(token, sent, body))
+        if token is None:
+            record = callbacks.webhook(kind, sealed, body, installation.digests(), now)
+        else:
             try:
                 link = installation.links().read(token)
             except InvalidLink:
                 return 404
-            if link.is_expired(world.clock()):
+            if link.is_expired(now):
                 return 410
-            system, key = link.system, link.request_id
-        now = world.clock()
-        content = {"token": token, "headers": dict(sent), "body": base64.b64encode(body).decode()}
-        digest = installation.digests().correlation(
-            f"callback/{kind}", f"{token or ''}/{sha256(body).hexdigest()}"
-        )
-        callback = Callback(
-            event_id=f"callback:{digest}",
-            kind=kind,
-            system=system,
-            received_at=now,
-            sealed_body=world.keyring.seal_installation(CALLBACK_BODY, json.dumps(content).encode()),
-        )
-        given = headers(callback, event_id=callback.event_id, source="serve", at=now)
-        record = Record(topic=topics.callbacks(kind), key=key, value=encode(callback), headers=given)
+            # As the outbox numbers words, whose own transactions would be the outside's here.
+            place = (link.request_id, link.system)
+            self._numbers[place] = order = max(now, self._numbers.get(place, 0) + 1)
+            record = callbacks.word(kind, link, sealed, order, now)
         try:
             self._bus.publish([record])
         except BusUnavailable:

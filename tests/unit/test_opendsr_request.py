@@ -221,6 +221,17 @@ def test_identities_of_devices_are_passed_over_and_named() -> None:
     assert 1 == len(read_.identifiers)
 
 
+def test_what_a_controller_calls_its_systems_goes_no_further_than_the_answer() -> None:
+    """Those that it has go on by their names, the others by their places in the list."""
+    extensions = {"radera": {"systems": ["crm", "Anna's shop", "crm"]}}
+    read_ = posted(request(extensions=extensions))
+    assert ("crm", "2_of_3", "crm") == read_.scope({"crm"})
+    assert ("Anna's shop",) == read_.not_among({"crm"})
+    assert "Anna" not in repr(read_)
+    everything = posted(request())
+    assert (None, ()) == (everything.scope({"crm"}), everything.not_among({"crm"}))
+
+
 def test_a_clock_that_runs_ahead_is_brought_back() -> None:
     """A time of ours counts where theirs has not come yet."""
     assert NOW == posted(request(submitted_time="2026-09-01T12:00:00+00:00")).submitted_at
