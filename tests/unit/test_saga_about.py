@@ -373,6 +373,24 @@ def test_workers_that_never_say_what_they_are_about_are_a_matter_for_the_dpo() -
     assert ("erased", []) == (world.status("web"), world.questions())
 
 
+def test_an_absence_that_names_nothing_is_no_look_where_records_are_known() -> None:
+    """After a supplement the known records are not erased before somebody has looked by all identifiers."""
+    world = at_verb("erase")
+    world.supplement(tenant="acme")
+    world.answer("web", "absent", about=())
+    assert "retrying" == world.status("web")
+    world.tick()
+    assert "locate" == world.command("web").verb
+
+
+def test_an_answer_that_names_nothing_settles_no_question() -> None:
+    """A proof failed for good, and its command, delivered twice, is answered once more."""
+    world = at_verb("prove")
+    world.answer("web", "failed", code="forbidden")
+    world.answer("web", "proved", about=())
+    assert ("awaiting_decision", "forbidden") == (world.status("web"), world.question("failed").code)
+
+
 def test_what_was_found_without_a_word_about_what_is_erased_all_the_same() -> None:
     """Records that were found are there; the proof has to say what it is about."""
     world = at_verb("locate")

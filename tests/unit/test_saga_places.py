@@ -96,15 +96,18 @@ def test_an_older_answer_does_not_take_back_what_a_newer_one_saw() -> None:
         assert (BIN,) == tuple(one for one in world.step("web").places if one.name == "bin")
 
 
-def test_each_search_since_the_beginning_counts() -> None:
-    """Two searches were out, and one of them went further: the proof goes as far as both."""
+@pytest.mark.parametrize("first", [1, 2])
+def test_each_search_since_the_beginning_counts(first: int) -> None:
+    """Two searches were out, and each went further in one place: the proof goes as far as both."""
+    less = Place(name="rows", looked=True, by={"email": 1})
+    reached = {1: (ROWS, Place(name="bin", looked=False, reason="not_searchable")), 2: (less, BIN)}
     world = started(WEB)
     world.until(world.now + 2 * DAY)
     world.dpo("retry", "no_answer")
-    world.answer("web", "located", attempt=1, places=(ROWS, Place(name="bin", looked=False, reason="x")))
-    world.answer("web", "located", places=(Place(name="rows", looked=True, by={"email": 1}), BIN))
+    for attempt in (first, 3 - first):
+        world.answer("web", "located", attempt=attempt, places=reached[attempt])
     world.answer("web", "accepted")
-    world.answer("web", "proved", places=(Place(name="rows", looked=True, by={"email": 1}), BIN))
+    world.answer("web", "proved", places=(less, BIN))
     assert "retrying" == world.status("web")
     world.tick()
     world.answer("web", "proved", places=(ROWS, BIN))

@@ -1,0 +1,337 @@
+"""What an answer counts for, what a proof shows, what is acted on: nothing is reported that nobody saw."""
+
+from typing import Final
+
+from tests.planted.fault import Fault, fault
+
+_ABOUT: Final = "orchestrator.saga.about"
+_MODEL: Final = "orchestrator.saga.model"
+_DRAFT: Final = "orchestrator.saga.draft"
+_STEPS: Final = "orchestrator.saga.steps"
+_PROOFS: Final = "orchestrator.saga.proofs"
+_PARTIES: Final = "orchestrator.saga.parties"
+_TABLE: Final = "orchestrator.saga.table"
+_REQUEST: Final = "orchestrator.saga.request"
+_CONTRADICTIONS: Final = "orchestrator.saga.contradictions"
+
+_COUNTS: Final = "tests/unit/test_saga_about.py"
+_PLACES: Final = "tests/unit/test_saga_places.py"
+_ACTED: Final = "tests/unit/test_saga_acted.py"
+_SYSTEMS: Final = "tests/unit/test_saga_systems.py"
+_OLD: Final = "tests/unit/test_saga_documents.py"
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    # --- what an answer is about
+    fault(
+        "the saga marks sealed bytes in another way than the worker",
+        f"{_ABOUT}:mark",
+        "[:32]",
+        "[:31]",
+        f"{_COUNTS}::test_the_saga_and_the_messages_make_the_same_mark",
+    ),
+    fault(
+        "an answer about other identifiers is about the person",
+        f"{_ABOUT}:is_about_the_person",
+        "event.about[:1] == (mark(saga.identifiers),)",
+        "bool(event.about)",
+        f"{_COUNTS}::test_a_proof_that_names_another_person_ends_nothing",
+    ),
+    fault(
+        "an answer about one record of two is about all",
+        f"{_ABOUT}:is_about_all",
+        "all(mark(one) in named for one in step.references)",
+        "(not step.references or any(mark(one) in named for one in step.references))",
+        f"{_COUNTS}::test_an_acceptance_of_fewer_records_does_not_answer_the_larger_erasure",
+    ),
+    fault(
+        "an acceptance of the first erasure ends the second",
+        f"{_PROOFS}:accepted",
+        "is_about_all = about.is_about_all(draft.saga, step, confirmed)",
+        "is_about_all = True",
+        f"{_COUNTS}::test_an_acceptance_of_fewer_identifiers_does_not_answer_the_larger_erasure",
+        f"{_COUNTS}::test_an_acceptance_of_fewer_records_does_not_answer_the_larger_erasure",
+    ),
+    fault(
+        "a yes from before the proof answers the erasure after it",
+        f"{_PROOFS}:still_present",
+        "accepted_at=None, erases_from=step.attempt + 1",
+        "accepted_at=None",
+        f"{_COUNTS}::test_the_yes_to_the_first_erasure_does_not_answer_the_one_after_a_proof",
+    ),
+    fault(
+        "a late yes to an attempt that carried everything is passed over",
+        f"{_PROOFS}:accepted",
+        "confirmed.attempt < step.erases_from",
+        "confirmed.attempt < step.attempt",
+        f"{_COUNTS}::test_a_late_yes_to_an_attempt_that_carried_all_counts_while_the_next_one_is_out",
+    ),
+    fault(
+        "an absence that names nothing stands for the look that is still to come",
+        f"{_STEPS}:absent",
+        """if not about.is_about_the_person(draft.saga, confirmed):
+            return ask_again(draft, step, confirmed, about.ABOUT_LESS)""",
+        "",
+        f"{_COUNTS}::test_an_absence_that_names_nothing_is_no_look_where_records_are_known",
+    ),
+    fault(
+        "a worker that names nothing says that nobody can be identified",
+        f"{_STEPS}:not_identifiable",
+        """if not about.is_about_the_person(draft.saga, confirmed):
+            return ask_again(draft, step, confirmed, about.ABOUT_LESS)""",
+        "",
+        f"{_COUNTS}::test_an_answer_that_names_nothing_is_a_fact_and_ends_nothing",
+    ),
+    fault(
+        "a worker that names nothing is asked for ever",
+        f"{_STEPS}:_send_anew",
+        "if retry.is_spent(step.expiries):",
+        "if False:",
+        f"{_COUNTS}::test_workers_that_never_say_what_they_are_about_are_a_matter_for_the_dpo",
+    ),
+    fault(
+        "an answer that falls short settles the DPO's question",
+        f"{_STEPS}:ask_again",
+        "isinstance(step.state, Retrying | AwaitingDecision)",
+        "isinstance(step.state, Retrying)",
+        f"{_COUNTS}::test_an_answer_that_names_nothing_settles_no_question",
+    ),
+    fault(
+        "the table lets a rule make up an end",
+        f"{_TABLE}:_check_end",
+        "if not is_shown or state.grade is None:",
+        "if False:",
+        f"{_COUNTS}::test_no_rule_can_make_up_an_end",
+    ),
+    fault(
+        "the table takes any answer for one that shows an end",
+        f"{_TABLE}:_check_end",
+        "and about.shortfall(draft.saga, after, event) is None",
+        "",
+        f"{_COUNTS}::test_no_rule_can_make_up_an_end",
+    ),
+    fault(
+        "a vendor's event about one record ends the step",
+        f"{_PROOFS}:party_erased",
+        'or confirmed.grade == "vendor_stated"',
+        "",
+        f"{_COUNTS}::test_a_vendors_own_event_never_ends_a_step",
+    ),
+    fault(
+        "a party's word from a worker that names nothing counts",
+        f"{_PARTIES}:_is_stale",
+        "return not about.is_about_all(draft.saga, step, event)",
+        "return False",
+        f"{_COUNTS}::test_a_partys_word_from_a_worker_that_names_nothing_ends_nothing",
+    ),
+    # --- records that are named late
+    fault(
+        "records found while erasing are in no command",
+        f"{_STEPS}:found_more",
+        "return _erase(draft, step) if expect(event, Confirmed).references in step.references else step",
+        "return step",
+        f"{_COUNTS}::test_records_that_an_older_proof_saw_while_an_erasure_is_out_go_out_with_another",
+        f"{_COUNTS}::test_an_acceptance_of_fewer_records_does_not_answer_the_larger_erasure",
+    ),
+    fault(
+        "a party is not asked for records that turned up since",
+        f"{_STEPS}:found_while_asking",
+        'if verb_of(step) == "erase" else located(draft, step, event)',
+        "if False else located(draft, step, event)",
+        f"{_COUNTS}::test_a_party_that_is_being_asked_is_asked_for_what_turned_up_since",
+    ),
+    fault(
+        "an acceptance answers records that no erasure carried",
+        f"{_PROOFS}:still_present",
+        """if len(step.references) <= step.carried:
+            return step""",
+        "return step",
+        f"{_COUNTS}::test_records_that_an_older_proof_saw_are_carried_by_an_erasure",
+        f"{_COUNTS}::test_records_that_an_older_proof_saw_overturn_an_absence",
+    ),
+    fault(
+        "an end answers records that its proof did not look at",
+        f"{_CONTRADICTIONS}:contradicts",
+        "return is_news or brings or",
+        "return is_news or",
+        f"{_COUNTS}::test_records_that_an_older_proof_saw_are_looked_at_after_the_end",
+    ),
+    fault(
+        "a step that ended partly retained is deaf",
+        f"{_STEPS}:is_seen_gone",
+        'return ended.grade != "party_stated"',
+        "return False",
+        f"{_COUNTS}::test_what_stays_by_law_does_not_make_deaf",
+    ),
+    fault(
+        "what a party retains is erased when it is seen",
+        f"{_STEPS}:is_seen_gone",
+        'return ended.grade != "party_stated"',
+        "return True",
+        f"{_COUNTS}::test_what_a_party_retains_may_be_seen",
+    ),
+    # --- what is newer than the erasure
+    fault(
+        "a proof goes out without the time of the erasure",
+        f"{_DRAFT}:Draft.command",
+        "step = replace(step, erased_at=self.saga.received_at)",
+        "pass",
+        f"{_ACTED}::test_a_proof_that_follows_no_erasure_takes_the_receipt_for_its_time",
+    ),
+    fault(
+        "the yes that is read last tells what is newer",
+        f"{_STEPS}:erased_by",
+        "if at < step.erased_at else step",
+        "if False else step",
+        f"{_COUNTS}::test_the_earliest_yes_tells_what_is_newer",
+    ),
+    fault(
+        "a proof that took a later time for that of the erasure has newer records erased",
+        f"{_STEPS}:erased_by",
+        "replace(step, erased_at=at, proves_from=step.attempt + 1)",
+        "replace(step, erased_at=at)",
+        f"{_COUNTS}::test_a_proof_that_took_a_later_time_for_that_of_the_erasure_leads_to_another",
+    ),
+    fault(
+        "a record seen after an erasure is erased unlooked",
+        f"{_STEPS}:located",
+        'return draft.issue(fresh(step), "prove")',
+        "pass",
+        f"{_COUNTS}::test_records_seen_after_an_erasure_are_told_from_new_ones_first",
+    ),
+    # --- places
+    fault(
+        "a proof that left a place out ends the step",
+        f"{_ABOUT}:_goes_as_far",
+        "if one.looked}",
+        "}",
+        f"{_PLACES}::test_a_proof_in_fewer_places_ends_nothing",
+    ),
+    fault(
+        "a proof by fewer addresses ends the step",
+        f"{_ABOUT}:_goes_as_far",
+        "looked[one.name].by.get(kind, 0) >= n",
+        "looked[one.name].by.get(kind, 0) > 0",
+        f"{_PLACES}::test_a_proof_in_fewer_places_ends_nothing",
+    ),
+    fault(
+        "a proof that looked where nobody searched ends nothing",
+        f"{_ABOUT}:_goes_as_far",
+        "for one in searched if one.looked",
+        "for one in searched",
+        f"{_PLACES}::test_a_proof_in_as_many_places_ends_the_step",
+    ),
+    fault(
+        "of two searches the later one counts alone",
+        f"{_ABOUT}:furthest",
+        "elif one.looked:",
+        "elif not one.looked:",
+        f"{_PLACES}::test_each_search_since_the_beginning_counts",
+    ),
+    fault(
+        "an older answer takes back what a newer one saw of a place",
+        f"{_STEPS}:_with_places",
+        "is_current(step, event) and not step.is_ended",
+        "True",
+        f"{_PLACES}::test_an_older_answer_does_not_take_back_what_a_newer_one_saw",
+    ),
+    fault(
+        "a proof is measured by the search before a supplement",
+        f"{_STEPS}:_anew",
+        "searched=(),",
+        "",
+        f"{_PLACES}::test_a_supplement_searches_and_proves_anew",
+    ),
+    fault(
+        "a proof in fewer places is asked for without an end",
+        f"{_STEPS}:ask_again",
+        "if short == about.FEWER_PLACES:",
+        "if False:",
+        f"{_PLACES}::test_a_proof_in_fewer_places_ends_nothing",
+    ),
+    # --- acted
+    fault(
+        "a step that retries its erasure counts as acted on",
+        f"{_MODEL}:Step.is_acted_on",
+        'Retrying(verb="prove")',
+        "Retrying()",
+        f"{_ACTED}::test_a_step_that_erases_again_is_not_acted_on",
+    ),
+    fault(
+        "a step whose erasure lies with the DPO counts as acted on",
+        f"{_MODEL}:Step.is_acted_on",
+        'AwaitingDecision(resume="prove")',
+        "AwaitingDecision()",
+        f"{_ACTED}::test_a_step_that_erases_again_is_not_acted_on",
+    ),
+    fault(
+        "a look with nothing accepted counts as acted on",
+        f"{_MODEL}:Step.is_acted_on",
+        "return self.accepted_at is not None",
+        "return True",
+        f"{_ACTED}::test_a_proof_counts_only_with_an_acceptance",
+    ),
+    fault(
+        "what was acted on stays so when the records are found again",
+        f"{_REQUEST}:_act_when_done",
+        "withdraw_acted(draft)",
+        "pass",
+        f"{_ACTED}::test_an_erasure_that_failed_after_the_letter_is_acted_on_no_more",
+    ),
+    fault(
+        "the person's only letter says under way",
+        f"{_REQUEST}:withdraw_acted",
+        'drop_notice(draft, "acted", given=True)',
+        "pass",
+        f"{_ACTED}::test_what_the_person_was_told_is_told_anew_when_it_holds_again",
+    ),
+    fault(
+        "an alarm that was waived stays silent after the word is withdrawn",
+        f"{_REQUEST}:withdraw_acted",
+        "draft.unsettle(reason)",
+        "pass",
+        f"{_ACTED}::test_an_alarm_that_was_waived_comes_again_when_the_word_is_withdrawn",
+    ),
+    # --- the DPO's decision, and a system that is left alone
+    fault(
+        "the DPO's agreement is about all that was ever found",
+        f"{_STEPS}:look_anew",
+        "step.state.records or step.found",
+        "step.found",
+        f"{_SYSTEMS}::test_the_decision_is_about_as_many_records_as_the_question",
+    ),
+    fault(
+        "the DPO's agreement stays with the step",
+        "orchestrator.saga.rulings:retry",
+        "return send(draft, step, verb_of(step))",
+        "return draft.issue(step, verb_of(step), takes_all=step.found)",
+        f"{_SYSTEMS}::test_the_decision_counts_for_the_look_that_follows_it_and_no_other",
+    ),
+    fault(
+        "what the DPO agreed to in an earlier version is carried along",
+        f"{_DRAFT}:Draft._instruction",
+        "return step.instruction if is_controllers else None",
+        "return step.instruction",
+        f"{_OLD}::test_what_the_dpo_once_agreed_to_is_carried_along_no_more",
+    ),
+    fault(
+        "a system that is left alone is waited for without an end",
+        f"{_STEPS}:_left_alone",
+        "if draft.now >= last:",
+        "if False:",
+        f"{_SYSTEMS}::test_a_system_that_is_left_alone_for_long_is_asked_about",
+    ),
+    fault(
+        "each pause of a system begins the wait anew",
+        f"{_STEPS}:_left_alone",
+        "step.unasked_since if step.unasked_since is not None else draft.now",
+        "draft.now",
+        f"{_SYSTEMS}::test_a_system_that_is_left_alone_for_long_is_asked_about",
+    ),
+    fault(
+        "a system that answered in between is asked about for its old pause",
+        f"{_STEPS}:fresh",
+        "unasked_since=None",
+        "unasked_since=step.unasked_since",
+        f"{_SYSTEMS}::test_a_system_that_answered_in_between_is_waited_for_anew",
+    ),
+)
