@@ -252,11 +252,13 @@ class Judge:
             for message in decision.messages
         )
         asked = any(one.system == step.system for one in decision.saga.escalations)
-        reopened = decision.saga.step(step.system) != step and not isinstance(
-            getattr(decision.saga.step(step.system), "state", None), Ended
+        state = after.state if (after := decision.saga.step(step.system)) is not None else None
+        # While a request closes, what contradicts an end is noted with it, and its last outcome says so.
+        noted = not isinstance(state, Ended) or (
+            isinstance(decision.saga.state, Closing) and state.contradicted == event.kind
         )
         settled = any(key.startswith(f"refused_late/{step.system}") for key in decision.saga.settled)
-        if not (told or asked or reopened or settled):
+        if not (told or asked or noted or settled):
             self._broken("deaf", f"{event.kind} of {step.system} after its end changes nothing")
 
 

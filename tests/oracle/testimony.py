@@ -109,10 +109,12 @@ class Testimony:
             before_erasure = told.erased_at is None or event.occurred_at <= told.erased_at
             to_erase = event.kind == "still_present" or before_erasure
             told.found.append(Found(event.references, event.occurred_at, to_erase))
-        if event.code != NOT_ASKED or told.unasked_since is None:
-            told.unasked_since = now if event.code == NOT_ASKED else None
         step = before.step(system) if before is not None else None
         is_current = step is not None and step.command_id == event.command_id
+        if event.code != NOT_ASKED:
+            told.unasked_since = None
+        elif told.unasked_since is None and is_current:
+            told.unasked_since = now
         asks = any(entry.data.get("reason") == "ambiguous" for entry in decision.entries)
         if event.code == AMBIGUOUS and event.references is None and (is_current or asks):
             told.ambiguous, told.agreed = event.found, 0
@@ -154,6 +156,8 @@ class Testimony:
             self.verified |= self.world.sealed.identifiers(before.identifiers)
         looks_anew = event.action == "erase" or question.reason == "identifier_missing"
         if question.system is None:
+            for every in self.told.values():
+                every.unasked_since = None
             return
         told = self.about(question.system)
         told.contradicts, told.unasked_since = False, None
