@@ -19,7 +19,7 @@ N ?= 1000
 EVENTS ?= 2000000
 JOBS ?= 2
 FROM ?= 0
-DEPTH ?= 6
+DEPTH ?= 5
 ARGS ?=
 
 .DEFAULT_GOAL := help
@@ -48,7 +48,7 @@ simulate: $(VENV)/.dev ## N simulated requests from seed FROM on, with faults; r
 oracle: $(VENV)/.dev ## EVENTS of random lives of requests, judged (EVENTS=2000000 JOBS=2 FROM=0)
 	$(BIN)/python -m tests.oracle --events $(EVENTS) --jobs $(JOBS) --from $(FROM) $(ARGS)
 
-explore: $(VENV)/.dev ## Every state of a request that DEPTH events lead to, checked (DEPTH=6 JOBS=2)
+explore: $(VENV)/.dev ## Every state of a request that DEPTH events lead to, checked (DEPTH=5 JOBS=2)
 	$(BIN)/python -m tests.exploration --depth $(DEPTH) --jobs $(JOBS) $(ARGS)
 
 bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only throughput" measures one part, --quick in small)

@@ -9,7 +9,7 @@ from tests.exploration.search import SPACES, searched
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.exploration", description=__doc__)
-    parser.add_argument("--depth", type=int, default=6, help="how many events deep")
+    parser.add_argument("--depth", type=int, default=5, help="how many events deep")
     parser.add_argument("--often", type=int, default=1, help="how often a request is supplemented")
     parser.add_argument("--jobs", type=int, default=2, help="how many processes")
     parser.add_argument("--seconds", type=float, help="of the processor, for each space at most")
