@@ -73,9 +73,10 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "controller itself says erase again. Waive ends the system as it is."
         ),
         "words_disputed": (
-            "The controller said both erase and refuse, and the times in its signed messages contradict the "
-            "order in which they reached us. Nothing is erased there until the controller says anew what it "
-            "wants: ask it to. Waive ends the system as it is."
+            "Nobody can tell whether the controller's last word was erase or refuse: the times in its signed "
+            "messages contradict the order in which they reached us, or an earlier version of Radera did not "
+            "keep them. Nothing is erased there until the controller says anew what it wants: ask it to. "
+            "Waive ends the system as it is."
         ),
         "refused_late": (
             "The party refused after its system was done with. What was erased there can't be undone."
@@ -142,9 +143,10 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "inte själv säger radera igen. Waive avslutar systemet som det är."
         ),
         "words_disputed": (
-            "Den personuppgiftsansvarige sade både radera och nej, och tiderna i dess signerade meddelanden "
-            "strider mot den ordning i vilken de nådde oss. Inget raderas där förrän den på nytt säger vad "
-            "den vill: be den om det. Waive avslutar systemet som det är."
+            "Ingen kan avgöra om den personuppgiftsansvariges sista ord var radera eller nej: tiderna i dess "
+            "signerade meddelanden strider mot den ordning i vilken de nådde oss, eller så sparade en "
+            "tidigare version av Radera dem inte. Inget raderas där förrän den på nytt säger vad den vill: "
+            "be den om det. Waive avslutar systemet som det är."
         ),
         "refused_late": (
             "Parten vägrade efter att dess system var klart. Det som raderats där kan inte göras ogjort."

@@ -112,7 +112,7 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
     ),
     "words_disputed": (
         ("waive",),
-        "The times in the controller's signed words contradict the order in which they came; ask it anew.",
+        "Nobody can tell which of the controller's words, erase or refuse, was its last; ask it anew.",
     ),
     "refused_late": (
         ("waive",),

@@ -7,7 +7,8 @@
 * What a party answered by a link from before the step was begun anew is about less: it does not count. A
   controller's refusal counts all the same, to be on the safe side.
 * While the controller's last word is a refusal its step is held: nothing is erased. It is held, too, where
-  the times in its signed words contradict our order, so that nobody can tell which was the last.
+  nobody can tell which was the last: the times in its signed words contradict our order, or an earlier
+  version did not keep them.
 """
 
 from typing import Literal
@@ -18,6 +19,9 @@ from orchestrator.saga.replacing import replace
 
 #: What a controller can say about its data.
 LAW = frozenset({"instructed", "refused"})
+
+#: The code of a word that stands for a refusal which an earlier version may have heard (`older.py`).
+NOT_KEPT = "not_kept"
 
 #: The questions to the DPO behind which a held step stands still.
 HELD = frozenset({"instruction_conflict", "words_disputed"})
@@ -130,8 +134,10 @@ def was_instructed(step: Step) -> bool:
 
 
 def is_disputed(step: Step) -> bool:
-    """Return whether the times in its controller's signed words make another one the last."""
+    """Return whether nobody can tell which of its controller's words was the last."""
     last = standing(step)
+    if last is not None and last.code == NOT_KEPT:
+        return True
     if last is None or last.said_at is None:
         return False
     timed = [(one.said_at, one.said) for one in step.words if _is_law(step, one) and one.said_at is not None]

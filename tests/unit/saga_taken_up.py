@@ -1,6 +1,8 @@
 """A request as this version finds it, whose document an earlier one wrote."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from orchestrator.saga.draft import SendCommand
 from orchestrator.saga.rules import HOUR, SystemPlan
@@ -10,10 +12,17 @@ from tests.unit.saga_world import World, marks
 FILES = Path(__file__).parent / "saga_documents"
 
 
-def taken_up(name: str, *plans: SystemPlan) -> World:
+def document(name: str) -> dict[str, Any]:
+    """A document as that version wrote it."""
+    written: dict[str, Any] = json.loads((FILES / f"{name}.json").read_text())
+    return written
+
+
+def taken_up(given: str | dict[str, Any], *plans: SystemPlan) -> World:
     """The request, with the commands that are out, past everything that had been said."""
     world = World(*plans)
-    world.saga = saga = read_document("any", (FILES / f"{name}.json").read_text())
+    written = document(given) if isinstance(given, str) else given
+    world.saga = saga = read_document("any", json.dumps(written))
     assert saga is not None
     for step in saga.steps:
         for one in step.outstanding:

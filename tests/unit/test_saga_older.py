@@ -3,11 +3,13 @@
 The files in `saga_documents/words` were written by that version.
 """
 
+from typing import Any
+
 import pytest
 
 from orchestrator.saga.clocks import DAY
 from orchestrator.store.documents import read_document, write_document
-from tests.unit.saga_taken_up import FILES, taken_up
+from tests.unit.saga_taken_up import FILES, document, taken_up
 from tests.unit.saga_world import CRM, TENANT, WEB
 
 WORDS = FILES / "words"
@@ -46,6 +48,62 @@ def test_nothing_more_is_erased_over_a_refusal_that_came_late(name: str) -> None
     before = len(world.verbs("tenant"))
     world.answer("tenant", "still_present", references=b"more", found=1)
     assert ("awaiting_decision", before) == (world.status("tenant"), len(world.verbs("tenant")))
+    assert "instruction_conflict" in world.questions()
+
+
+@pytest.mark.parametrize("capacity", ["controller", "processor"])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"status": "retrying", "verb": "erase"},
+        {"status": "retrying", "verb": "locate"},
+        {"status": "erasing", "attempt": 3},
+        {"status": "awaiting_party", "verb": "erase"},
+        {"status": "awaiting_subject", "missing": ["phone"]},
+    ],
+    ids=lambda state: "_".join(str(value) for value in state.values()),
+)
+def test_a_refusal_that_the_officer_went_on_over_is_not_read_as_an_instruction(
+    state: dict[str, Any], capacity: str
+) -> None:
+    """The version before offered the DPO "retry", and kept "erase". The step is held until the controller
+    says anew what it wants.
+    """
+    was = document("words/instruction_conflict_without_words")
+    [step] = was["steps"]
+    was |= {"escalations": [], "capacity": capacity, "tenant": "acme"}
+    step["state"] = {"until": step["state"]["until"], **state}
+    world = taken_up(was, TENANT)
+    before = world.verbs("tenant")
+    world.until(world.now + 9 * DAY)
+    assert (before, ["words_disputed"]) == (world.verbs("tenant"), world.questions())
+    world.dpo("retry", "words_disputed")
+    assert ["controller_refused"] == [one.code for one in world.outcomes("decision_refused")]
+    world.callback("tenant", "instructed", order=world.now)
+    assert [] == world.questions()
+    assert world.status("tenant") in ("erasing", "locating")
+
+
+def test_a_question_that_was_something_else_holds_nothing() -> None:
+    """No question was ever closed of which nothing is kept, so that nobody went on over a refusal."""
+    was = document("words/instructed_without_words")
+    was |= {"raised": 2, "settled": ["request_id_conflict//abc"], "escalations": []}
+    assert "refused" in [one.said for one in taken_up(was, TENANT).step("tenant").words]
+    was |= {"raised": 1}
+    assert ["instructed"] == [one.said for one in taken_up(was, TENANT).step("tenant").words]
+
+
+def test_a_late_refusal_counts_where_the_request_itself_was_the_instruction() -> None:
+    """A controller that asks us as its processor may have said nothing before it refused."""
+    was = document("words/refused_late_without_words")
+    [step] = was["steps"]
+    ended = {"status": "ended", "end": "erased", "grade": "seen_absent", "at": step["erased_at"] + 10}
+    step |= {"answered_at": None, "state": ended}
+    world = taken_up(was | {"capacity": "processor", "tenant": "acme"}, TENANT)
+    before = world.verbs("tenant")
+    world.answer("tenant", "still_present", references=b"more", found=1)
+    world.until(world.now + 3 * DAY)
+    assert (before, "awaiting_decision") == (world.verbs("tenant"), world.status("tenant"))
     assert "instruction_conflict" in world.questions()
 
 
