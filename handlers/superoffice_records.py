@@ -251,8 +251,6 @@ class Records:
             async for row in self._api.rows(self.by_address(archive, archive.addresses[0], writing)):
                 number = key_of(archive, row)
                 shown = await self._read(number)
-                if shown is None:
-                    continue
                 if shown.id != str(number):
                     raise Permanent("record_changed")
                 if not shown.carries(frozenset({email})):
@@ -349,13 +347,14 @@ class Records:
             found = row
         return found
 
-    async def _read(self, number: int) -> Shown | None:
+    async def _read(self, number: int) -> Shown:
+        """Read a person whom the archive lists. Not to find them says that the place can't be read, and not
+        that nobody is there: whoever was deleted in between is listed no more at the next attempt.
+        """
         params = {"$select": "PersonId,Emails,CreatedDate"}
         answer = await self._api.ask("GET", f"Person/{number}", params, accept=frozenset({GONE, REFUSED}))
-        if answer.status == REFUSED:
+        if answer.status in (GONE, REFUSED):
             raise PlaceUnreadable(CONTACTS)
-        if answer.status == GONE:
-            return None
         entity = answer.object()
         emails = entity.get("Emails") or []
         if not isinstance(emails, list) or not all(isinstance(one, dict) for one in emails):

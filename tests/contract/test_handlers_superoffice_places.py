@@ -23,6 +23,7 @@ from handlers.results import (
 )
 from handlers.superoffice import SuperOffice
 from orchestrator.privacy import Identifier
+from schemas.messages import Verb
 from tests.contract.handlers_bench import ANNA, DAY, Bench
 from tests.contract.meddling import Meddling, refuses, rows
 
@@ -151,6 +152,26 @@ async def test_a_place_that_cannot_be_read_is_named_and_never_empty(
         with pytest.raises(PlaceUnreadable) as caught:
             await getattr(whole(bench), verb)(task)
         assert f"place_unreadable.{place}" == caught.value.code
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("verb", ["locate", "erase", "prove"])
+async def test_a_person_who_is_listed_and_cannot_be_read_is_never_gone(
+    bench: Bench, verb: Verb, status: int
+) -> None:
+    """The archive lists the person, and reading them answers otherwise: nothing is told, erased or proved."""
+    number = person(bench, tickets=1)
+    located = await bench.superoffice().locate(bench.task("locate"))
+    transport = Meddling(bench)
+    transport.instead = lambda request: (
+        httpx.Response(status, json={})
+        if request.method == "GET" and request.url.path.endswith(f"/Person/{number}")
+        else None
+    )
+    task = bench.task(verb, references=located.references, erased_at=bench.clock())
+    with pytest.raises(PlaceUnreadable, match=r"^place_unreadable\.contacts$"):
+        await getattr(bench.superoffice(), verb)(task)
+    assert [] == bench.effects("superoffice", "person_soft_deleted")
 
 
 async def test_a_submission_that_arrives_after_the_look_is_still_present(bench: Bench) -> None:
