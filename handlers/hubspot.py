@@ -10,7 +10,8 @@ What has to be known about it:
 * Each of its addresses is opted out of mail first. HubSpot refuses that where nobody is subscribed; the
   erasure goes on, and the evidence says so.
 * Tickets, notes, calls and deals survive the contact. They are counted while the contact leads to them, and
-  again by their ids when it is gone, and told as left.
+  again by their ids when it is gone, and told as left. An archived contact leads to nothing: of these places
+  is told, then and in every proof, that nobody looked (`archived_contact`).
 * The purge takes up to 30 days, and nothing shows it; what can be seen is that the contact is out of reach,
   with the account's pin and the control record in place. `purged_by` says until when the purge may run.
 * A contact that was made after the erasure may be new consent, or a CRM that syncs. It is reported, and
@@ -26,7 +27,7 @@ deletion's event beyond what HubSpot shows of its events, which is that of `cont
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from handlers.addresses import normal
 from handlers.checking import Finding, Gap, control_gap, control_look, examine
@@ -53,6 +54,8 @@ from handlers.shown import follow, sharing, told_apart
 from handlers.times import micros, to_iso
 
 _EMAIL = frozenset({"email"})
+#: Marks a contact that was archived when it was found, and says why what hung on it was not looked at.
+_ARCHIVED: Final = "archived_contact"
 
 
 @dataclass(slots=True)
@@ -66,6 +69,13 @@ class _Look:
     hanging: list[Reference] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
     """How many records of each kind are left, for the evidence."""
+    unlisted: set[str] = field(default_factory=set)
+    """The ids of contacts on which nobody could ever see what hangs."""
+
+    def reference(self, contact: Contact) -> Reference:
+        """Return what the saga keeps of a contact; the proof learns from it what was not listed."""
+        kept = contact.agreed() if contact.id in self.changed else contact.reference()
+        return kept.marked(_ARCHIVED) if contact.id in self.unlisted else kept
 
 
 class HubSpot:
@@ -124,10 +134,7 @@ class HubSpot:
         if len(asked) > task.takes_all:
             evidence = {**told, **told_apart(shared.values(), look.changed.values())}
             return Ambiguous(count=len(asked), evidence=evidence, places=search.report())
-        found = [
-            *(contact.reference() for contact in look.theirs.values()),
-            *(contact.agreed() for contact in look.changed.values()),
-        ]
+        found = [look.reference(contact) for contact in (*look.theirs.values(), *look.changed.values())]
         if not found:
             return Absent(control=control, evidence=look.left, places=search.report())
         references = (*found, *look.hanging)
@@ -176,7 +183,7 @@ class HubSpot:
         there = [one for one in older if one.id not in shared]
         told = {**control.evidence(), **look.left}
         if there:
-            references = (*(contact.reference() for contact in there), *look.hanging)
+            references = (*(look.reference(contact) for contact in there), *look.hanging)
             return StillPresent(references=references, evidence=look.left, places=places)
         if shared or look.changed:
             evidence = {**told, **told_apart(shared.values(), look.changed.values())}
@@ -263,6 +270,10 @@ class HubSpot:
 
     async def _count_hanging(self, task: Task, search: Search, look: _Look) -> None:
         """Counts what hangs on the contacts, and what hung on those that are gone."""
+        known = task.of_kind("contact")
+        new = look.theirs.keys() - {reference.id for reference in known}
+        look.unlisted = {id_ for id_ in new if look.theirs[id_].archived}
+        look.unlisted |= {reference.id for reference in known if _ARCHIVED in reference.marks}
         for kind in HANGING:
             if kind not in self._settings.hanging:
                 search.skipped(kind, NOT_CONFIGURED)
@@ -274,8 +285,12 @@ class HubSpot:
             earlier = {reference.id for reference in task.of_kind(kind)} - listed
             there = listed | (await self._records.still_there(kind, earlier))
             look.hanging += [Reference(kind=kind, id=id_) for id_ in sorted(there)]
-            look.left[f"{kind}_left"] = str(len(there))
-            search.looked(kind)
+            if look.unlisted:
+                search.skipped(kind, _ARCHIVED)
+            else:
+                search.looked(kind)
+            if there or not look.unlisted:
+                look.left[f"{kind}_left"] = str(len(there))
 
     def _shared(self, task: Task, contacts: Iterable[Contact]) -> dict[str, Contact]:
         """Those that the DPO has to be asked about, because they share an address of the person's."""

@@ -1,6 +1,7 @@
 """Where a system was looked in, by what, and what a vendor has still to purge: for every mail.
 
 * "Nothing found" and "looked again, and it is gone" are said only of a system that says where it looked.
+* A place that is read by the records that were found is not said to be looked in where none was found.
 * What was not looked at, and what was given and not searched by, is told beside it.
 * What a vendor has put out of reach and purges later is not called gone before that day.
 * The titles of places come from the handlers' own declarations. A place that nobody declares is told by its
@@ -15,7 +16,7 @@ from typing import Final
 from orchestrator.mailbox import terms
 from orchestrator.privacy import looks_personal
 from orchestrator.settings import Settings
-from schemas.messages import Language, SystemOutcome
+from schemas.messages import Language, Place, SystemOutcome
 
 #: By kind of system, place and language, as the handlers declare them.
 Titles = Mapping[str, Mapping[str, Mapping[Language, str]]]
@@ -50,7 +51,7 @@ class Looks:
         known = settings.systems.get(system.system)
         self._titles = titles.get(known.kind, {}) if known is not None else {}
         self._language: Language = language
-        self._places = system.places
+        self._places = tuple(_as_read(one, system) for one in system.places)
 
     def __bool__(self) -> bool:
         return any(one.looked for one in self._places)
@@ -91,6 +92,14 @@ class Looks:
             for kind, count in sorted(counted.items())
             if count
         )
+
+
+def _as_read(place: Place, system: SystemOutcome) -> Place:
+    """Return what a place comes to: one that is read by what was found, where nothing was, was not read."""
+    is_led_to = place.looked and not place.by and not place.not_by
+    if is_led_to and system.status == "absent" and not system.found:
+        return Place(name=place.name, looked=False, reason="nothing_leads_there")
+    return place
 
 
 def _readable(token: str) -> str:

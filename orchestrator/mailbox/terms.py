@@ -163,6 +163,8 @@ NOT_LOOKED: Final[Mapping[str, Table]] = {
         "not_searchable": "it can't be searched",
         "no_identifier": "nothing was given to search it by",
         "not_instructed": "the controller has not told us to erase anything",
+        "archived_contact": "an archived contact does not show what belongs to it",
+        "nothing_leads_there": "nothing was found that leads there",
         "unknown": "no reason is given",
     },
     "sv": {
@@ -170,6 +172,8 @@ NOT_LOOKED: Final[Mapping[str, Table]] = {
         "not_searchable": "det går inte att söka där",
         "no_identifier": "inget har angetts att söka på där",
         "not_instructed": "den personuppgiftsansvarige har inte gett oss i uppdrag att radera",
+        "archived_contact": "en arkiverad kontakt visar inte vad som hör till den",
+        "nothing_leads_there": "inget hittades som leder dit",
         "unknown": "inget skäl är angivet",
     },
     "nb": {
@@ -177,6 +181,8 @@ NOT_LOOKED: Final[Mapping[str, Table]] = {
         "not_searchable": "det kan ikke søkes der",
         "no_identifier": "ingenting er oppgitt å søke på der",
         "not_instructed": "den behandlingsansvarlige har ikke bedt oss om å slette",
+        "archived_contact": "en arkivert kontakt viser ikke hva som hører til den",
+        "nothing_leads_there": "ingenting ble funnet som fører dit",
         "unknown": "ingen grunn er oppgitt",
     },
 }

@@ -170,6 +170,47 @@ async def test_what_hangs_on_a_contact_is_counted_and_told_as_left(bench: Bench)
     assert ("2", "0") == (proved.evidence["tickets_left"], proved.evidence["notes_left"])
 
 
+async def test_what_hangs_on_an_archived_contact_is_never_told_as_nothing(bench: Bench) -> None:
+    """It leads to nothing any more. What is known of another contact's is counted; that nobody could look is
+    told by the search, and by the proof, when there is no archived contact to be seen.
+    """
+    archived = contact(bench, associations={"tickets": (1001,)})
+    live = contact(bench, email=NEW, associations={"notes": (2001,)})
+    archive = bench.clients.client(
+        "http://sandbox/hubspot", headers={"Authorization": "Bearer sandbox-hubspot-token"}
+    )
+    await archive.call("DELETE", f"/crm/objects/2026-03/contacts/{archived}")
+    known = (Identifier("email", ANNA), Identifier("email", NEW))
+    handler = bench.hubspot()
+    located = await handler.locate(bench.task("locate", *known))
+    assert {archived, live} == {one.id for one in located.references if one.kind == "contact"}
+    await handler.erase(bench.task("erase", *known, references=located.references))
+    task = bench.task("prove", *known, references=located.references, erased_at=bench.clock())
+    proved = await handler.prove(task)
+    assert isinstance(proved, Proved)
+    for result in (located, proved):
+        left = {name: value for name, value in result.evidence.items() if name.endswith("_left")}
+        assert {"notes_left": "1"} == left
+        for name in HANGING:
+            assert Place(name=name, looked=False, reason="archived_contact") == places(result)[name]
+        assert all(places(result)[name].looked for name in SEARCHED)
+
+
+async def test_what_hung_on_a_contact_that_was_archived_later_was_listed(bench: Bench) -> None:
+    """A colleague archives the contact between the search and the proof: the search had seen what hangs."""
+    id_ = contact(bench, associations={"tickets": (1001,)})
+    handler = bench.hubspot()
+    located = await handler.locate(bench.task("locate"))
+    archive = bench.clients.client(
+        "http://sandbox/hubspot", headers={"Authorization": "Bearer sandbox-hubspot-token"}
+    )
+    await archive.call("DELETE", f"/crm/objects/2026-03/contacts/{id_}")
+    task = bench.task("prove", references=located.references, erased_at=bench.clock())
+    seen = await handler.prove(task)
+    assert isinstance(seen, StillPresent)
+    assert ("1", True) == (seen.evidence["tickets_left"], places(seen)["tickets"].looked)
+
+
 async def test_every_page_of_what_hangs_is_read(bench: Bench) -> None:
     """Five hundred a page, and one more."""
     contact(bench, associations={"calls": tuple(range(3000, 3501))})

@@ -87,7 +87,7 @@ def _notified(*systems: SystemOutcome, language: Language = "en", **changed: Any
             (
                 "The CRM nothing found, looking in the right account "
                 "looked in contacts, deleted contacts; by e-mail address; NOT by telephone number "
-                "looked in tickets; by the records that were found "
+                "NOT LOOKED IN: tickets (nothing was found that leads there) "
                 "NOT LOOKED IN: chats (it is not set up here)"
             ),
         ),
@@ -96,14 +96,14 @@ def _notified(*systems: SystemOutcome, language: Language = "en", **changed: Any
             (
                 "The CRM inget funnet, vid sökning i rätt konto "
                 "letat i kontakter, raderade kontakter; på e-postadress; INTE på telefonnummer "
-                "letat i ärenden; via de poster som hittades "
+                "INTE LETAT I: ärenden (inget hittades som leder dit) "
                 "INTE LETAT I: chattar (det är inte inställt här)"
             ),
         ),
     ],
 )
 def test_the_officer_reads_where_was_looked_and_where_not(language: str, lines: str) -> None:
-    """By which kinds of identifier, and what was given and not searched by."""
+    """By which kinds of identifier, what was given and not searched by, and what nothing found led to."""
     assert lines in _told(_system(), language=language)
 
 
@@ -143,8 +143,33 @@ def test_the_person_reads_where_was_looked_and_where_not(
     language: Language, looked: str, not_looked: str
 ) -> None:
     """In their own language, with the handler's own names of the places."""
-    told = _notified(_system(), language=language)
+    told = _notified(_system(status="erased", found=1), language=language)
     assert [True, True] == [looked in told, not_looked in told]
+
+
+@pytest.mark.parametrize(
+    ("language", "not_looked", "by_found"),
+    [
+        ("en", "- The CRM; tickets; nothing was found that leads there", "by what we had found"),
+        ("sv", "- The CRM; ärenden; inget hittades som leder dit", "via det vi hade funnit"),
+        ("nb", "- The CRM; saker; ingenting ble funnet som fører dit", "ut fra det vi hadde funnet"),
+    ],
+)
+def test_a_place_that_is_read_by_what_was_found_was_not_read_where_nothing_was(
+    language: Language, not_looked: str, by_found: str
+) -> None:
+    """ "We found nothing" and "we looked by what we had found of you" can't both be true."""
+    absent = _notified(_system(), language=language)
+    assert [True, False] == [not_looked in absent, by_found in absent]
+    assert not_looked not in _notified(_system(status="erased", found=1), language=language)
+
+
+def test_the_officer_reads_that_a_place_was_read_by_the_records_that_were_found() -> None:
+    """Where some were found."""
+    expected = (
+        "looked in tickets; by the records that were found NOT LOOKED IN: chats (it is not set up here)"
+    )
+    assert expected in _told(_system(status="erased", found=1))
 
 
 @pytest.mark.parametrize(
