@@ -2,6 +2,7 @@
 
 import base64
 import re
+import string
 
 import pytest
 from hypothesis import given
@@ -122,6 +123,16 @@ def test_any_changed_character_makes_a_link_invalid(data: st.DataObject) -> None
     other = data.draw(st.sampled_from("ABCabc019-_=+/. å").filter(lambda character: character != token[at]))
     with pytest.raises(InvalidLink):
         LINKS.read(token[:at] + other + token[at + 1 :])
+
+
+@pytest.mark.parametrize("system", ["a", "ab", "abc"])
+def test_a_link_has_one_spelling(system: str) -> None:
+    """Base64 has bits to spare at its end: else one link could be spelled, and answered, in several ways."""
+    token = LINKS.make(REQUEST, system, 1, 1000)
+    alphabet = string.ascii_letters + string.digits + "-_"
+    for last in alphabet.replace(token[-1], ""):
+        with pytest.raises(InvalidLink):
+            LINKS.read(token[:-1] + last)
 
 
 @given(st.text(max_size=500))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 
 from handlers.sandbox.certificates import Authority, new_key, pem, private_pem
@@ -169,6 +169,7 @@ def test_a_wildcard_stands_for_one_label(authority: Authority) -> None:
         ("another_domain", f"the certificate does not name {DOMAIN}"),
         ("expired", "the certificate is not yet, or no longer, in force"),
         ("self_signed", "the certificate is self-signed"),
+        ("short_key", "the key is not RSA of 2048 bits or more"),
         ("no_key", "the key is not PEM"),
         ("no_certificate", "the certificate is not PEM"),
     ],
@@ -188,6 +189,9 @@ def test_a_signer_that_nobody_would_believe_does_not_sign(
             certificate = authority.issue(DOMAIN, ours, ends=moment(START) - timedelta(days=1))
         case "self_signed":
             certificate, key = _self_signed()
+        case "short_key":
+            short = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - to be refused
+            certificate, key = authority.issue(DOMAIN, short), private_pem(short)
         case "no_key":
             key = "no key"
         case "no_certificate":

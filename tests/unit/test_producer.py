@@ -59,6 +59,16 @@ def test_a_wrapped_key_belongs_to_one_request(keyring: Keyring) -> None:
         Exchange(keyring).unwrap(wrapped, public.generation, OTHER_ID)
 
 
+@pytest.mark.parametrize("length", [0, 16, 31, 33])
+def test_a_key_of_another_length_is_no_key(keyring: Keyring, length: int) -> None:
+    """Whoever wrapped it is at fault, and is told so here: with it nothing could be sealed later."""
+    public = Exchange(keyring).public_key()
+    wrapped = public.wrap(b"k" * length, REQUEST_ID)
+
+    with pytest.raises(SealBroken):
+        Exchange(keyring).unwrap(wrapped, public.generation, REQUEST_ID)
+
+
 @pytest.mark.parametrize("broken", [b"", b"x", b"\0" * 80])
 def test_rubbish_does_not_unwrap(keyring: Keyring, broken: bytes) -> None:
     """Whatever a producer sends, the error is the same."""

@@ -8,6 +8,7 @@ _SEALING: Final = "orchestrator.privacy.sealing"
 _KEYRING: Final = "orchestrator.privacy.keyring"
 _KEYFILE: Final = "orchestrator.privacy.keyfile"
 _EXCHANGE: Final = "orchestrator.privacy.exchange"
+_SIGNATURES: Final = "orchestrator.privacy.signatures"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -156,5 +157,54 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'derive(generation.key, f"radera/{use}/1")',
         'derive(generation.key, "radera/1")',
         "tests/unit/test_privacy_keyring.py::test_the_uses_of_one_master_key_are_kept_apart",
+    ),
+    fault(
+        "a key of any length is a request's key",
+        f"{_EXCHANGE}:Exchange.unwrap",
+        "if len(key) != KEY_BYTES:",
+        "if not key:",
+        "tests/unit/test_producer.py::test_a_key_of_another_length_is_no_key",
+    ),
+    fault(
+        "a signature of another's body counts",
+        f"{_SIGNATURES}:check_signature",
+        'raise SignatureRefused("signature_invalid") from None',
+        "pass",
+        "tests/unit/test_privacy_signatures.py::test_what_does_not_hold_is_refused",
+    ),
+    fault(
+        "a short key signs",
+        f"{_SIGNATURES}:_key_of",
+        "not isinstance(key, rsa.RSAPrivateKey) or key.key_size < SMALLEST_KEY",
+        "not isinstance(key, rsa.RSAPrivateKey)",
+        "tests/unit/test_privacy_signatures.py::test_a_signer_that_nobody_would_believe_does_not_sign",
+    ),
+    fault(
+        "a certificate of another domain counts",
+        f"{_SIGNATURES}:check_signature",
+        "if not names(leaf, domain):",
+        "if False:",
+        "tests/unit/test_privacy_signatures.py::test_what_does_not_hold_is_refused",
+    ),
+    fault(
+        "a certificate that has ended counts",
+        f"{_SIGNATURES}:is_in_force",
+        "certificate.not_valid_before_utc <= moment <= certificate.not_valid_after_utc",
+        "certificate.not_valid_before_utc <= moment",
+        "tests/unit/test_privacy_signatures.py::test_what_does_not_hold_is_refused",
+    ),
+    fault(
+        "a certificate that nobody vouches for counts",
+        f"{_SIGNATURES}:check_signature",
+        "roots is not None and not _is_issued(chain, domain, at, roots)",
+        "False",
+        "tests/unit/test_privacy_signatures.py::test_what_does_not_hold_is_refused",
+    ),
+    fault(
+        "a wildcard stands for several labels",
+        f"{_SIGNATURES}:names",
+        "domain.lower() in known or wildcard in known",
+        "domain.lower() in known or any(domain.lower().endswith(one[1:]) for one in known)",
+        "tests/unit/test_privacy_signatures.py::test_a_wildcard_stands_for_one_label",
     ),
 )

@@ -213,4 +213,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "> _PERSONAL_DIGITS",
         "tests/unit/test_privacy_guard.py::test_what_has_the_form_of_a_person_is_refused",
     ),
+    fault(
+        "several texts are one link",
+        f"{_LINKS}:PartyLinks._open",
+        "said if same else None",
+        "said",
+        "tests/unit/test_privacy_digest.py::test_a_link_has_one_spelling",
+    ),
+    fault(
+        "two people of one name are one subject",
+        f"{_DIGEST}:Digests.subject",
+        "if item.kind not in _WEAK",
+        "if item.kind in _WEAK",
+        "tests/unit/test_privacy_digest.py::test_a_subject_is_told_by_more_than_a_name",
+    ),
 )
