@@ -148,6 +148,18 @@ def test_what_is_given_back_comes_before_what_waits() -> None:
     assert ["a1", "a2"] == values(other.poll(0, 10))
 
 
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_no_more_is_given_of_what_was_given_back(most: int) -> None:
+    """Also of records that were read already, a reader gets as many as it has hands for."""
+    bus = SqliteBus(open_engine("sqlite://"), wall_clock)
+    one, other = bus.subscribe("g", ["t"]), bus.subscribe("g", ["t"])
+    bus.publish([record("t", "", f"{n}") for n in range(4)])
+    assert 4 == len(one.poll(0, 4))
+    one.close()
+
+    assert most == len(other.poll(0, most))
+
+
 def test_an_acknowledgement_wakes_who_waits_for_the_key() -> None:
     """A subscription that waits gets the key's next record as soon as the key is free."""
     bus = SqliteBus(open_engine("sqlite://"), wall_clock)
