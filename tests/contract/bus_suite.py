@@ -220,6 +220,22 @@ class BusSuite:
         with bus.subscribe(group, [topic]) as subscription:
             assert ["2"] == values(receive(subscription, 1))
 
+    def test_a_subscription_holds_its_own_deliveries_alone(self, factory: BusFactory) -> None:
+        """The same record, delivered again to another reader, is the other's to deal with."""
+        topic, group = unique("t"), unique("g")
+        bus = factory.open()
+        bus.publish([record(topic, "k", "1")])
+        first = bus.subscribe(group, [topic])
+        [before] = receive(first, 1)
+        assert first.holds(before)
+        first.close()
+        with bus.subscribe(group, [topic]) as second:
+            [again] = receive(second, 1)
+            assert before.offset == again.offset
+            assert [False, True] == [second.holds(one) for one in (before, again)]
+            second.ack(again)
+            assert not second.holds(again)
+
     def test_a_closed_subscription_says_so(self, factory: BusFactory) -> None:
         """Polling after closing is a mistake of the caller's, not an empty topic."""
         subscription = factory.open().subscribe(unique("g"), [unique("t")])
@@ -404,6 +420,10 @@ class BusSuite:
         with bus.subscribe(group, [topic]) as subscription:
             settle(subscription, receive(subscription, 3)[:2])
             assert 1 == bus.backlog(group, [topic])
+        other = unique("g")
+        with bus.subscribe(other, [topic]) as subscription:
+            settle(subscription, receive(subscription, 3))
+            assert [1, 0] == [bus.backlog(one, [topic]) for one in (group, other)]
 
     def test_the_ends_are_where_a_reader_of_all_is(self, factory: BusFactory) -> None:
         """By partition, and none where there is nothing; they grow with what is published."""

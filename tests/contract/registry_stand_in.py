@@ -44,6 +44,8 @@ class StandIn:
     status: int | None = None
     """Answers everything with this status, as a proxy does whose registry is away."""
     text: bytes = b"<html>away</html>"
+    elsewhere: str | None = None
+    """Sends whoever asks on to this address, keeping what was asked (307)."""
     asked: list[str] = field(default_factory=list)
     _texts: dict[int, dict[str, Any]] = field(default_factory=dict)
     _subjects: dict[str, list[int]] = field(default_factory=dict)
@@ -79,6 +81,8 @@ class StandIn:
                 self.send_response(status)
                 self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(content)))
+                if stand_in.elsewhere is not None:
+                    self.send_header("Location", f"{stand_in.elsewhere}{self.path}")
                 self.end_headers()
                 self.wfile.write(content)
                 self.close_connection = True
@@ -102,6 +106,8 @@ class StandIn:
 
     def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, str, bytes]:
         self.asked.append(f"{method} {path}")
+        if self.elsewhere is not None:
+            return 307, "text/html", b""
         if self.status is not None:
             return self.status, "text/html", self.text
         try:

@@ -216,6 +216,7 @@ _Shaped.__name__ = "Request"
     "said",
     [
         {"schema": "message Request { string event_id = 1; }", "schemaType": "PROTOBUF"},
+        {"schema": schema_of(Request), "schemaType": "JSON"},
         {"schema": "{", "schemaType": "AVRO"},
         {"schema": '{"type":"record","name":"Request","fields":[{"name":"a","type":"Elsewhere"}]}'},
         {"schema": '"string"'},
@@ -455,6 +456,20 @@ def test_logins(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     clock.now += 1
     theirs.prepare(RECORDS)
     theirs.close()
+
+
+def test_nobody_is_followed_elsewhere_with_the_login(
+    stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A redirect could lead our login to another host, and its ids would be another registry's."""
+    monkeypatch.setenv("REGISTRY_PASSWORD", "s3cret")
+    mine = client(stand_in, username="radera", password={"env": "REGISTRY_PASSWORD"})
+    with registry_stand_in() as other:
+        stand_in.elsewhere = other.url
+        with pytest.raises(RegistryUnavailable):
+            mine.prepare(RECORDS)
+        assert [] == other.asked
+    mine.close()
 
 
 def test_a_missing_secret_is_named(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,14 +156,16 @@ class Bench:
     def send(self, command: Command, key: str = REQUEST) -> None:
         self.bus.publish([Record(topic=topics.commands("hubspot"), key=key, value=encode(command))])
 
-    def call_back(self, body: bytes, token: str | None = None, *, system: str | None = None) -> None:
+    def call_back(
+        self, body: bytes, token: str | None = None, *, system: str | None = None, **stated: Any
+    ) -> None:
         content = {"token": token, "headers": {"X-A": "b"}, "body": base64.b64encode(body).decode()}
         callback = Callback(
             event_id="cb:1",
             kind="hubspot",
             system=system,
-            received_at=NOW,
             sealed_body=self.keyring.seal_installation(CALLBACK_BODY, json.dumps(content).encode()),
+            **{"received_at": NOW, **stated},
         )
         self.bus.publish([Record(topic=topics.callbacks("hubspot"), key="", value=encode(callback))])
 

@@ -69,6 +69,53 @@ def test_a_mail_that_was_put_off_is_anybodys() -> None:
     assert 1 == len(second.postman.sent)
 
 
+def test_a_mail_that_went_and_is_not_recorded_yet_stays_in_hand() -> None:
+    """The database is away when it is to be recorded: let go, it would be sent by the other mailbox too."""
+    first, second = both()
+    record = first.sent.record
+
+    def away(event_id: str) -> None:
+        raise RuntimeError("away")
+
+    first.sent.record = away  # type: ignore[method-assign] # the database's doing
+    assert 0 == first.step()
+    assert (0, 1) == (second.step(), first.postman.calls)
+    first.sent.record = record  # type: ignore[method-assign] # back to what it was
+    assert 1 == first.step(MINUTE)
+    assert (1, 0) == (second.step(MINUTE), second.postman.calls)
+
+
+def test_a_mail_that_went_is_recorded_though_its_partition_went_too() -> None:
+    """Only who sent it knows that it went; the one who has the partition now would send it again."""
+    first, second = both()
+    record, away = first.sent.record, [True]
+
+    def sometimes(event_id: str) -> None:
+        if away:
+            away.pop()
+            raise RuntimeError("away")
+        record(event_id)
+
+    first.sent.record = sometimes  # type: ignore[method-assign] # the database's doing
+    assert 0 == first.step()
+    first.mailbox._subscription._held.clear()  # type: ignore[union-attr] # the group's doing has no door
+    first.step(MINUTE)
+    assert "sent" == SentMails(first.store, holder="third").claim("o-1", SECOND)
+    assert (1, 1, 0) == (second.step(MINUTE), first.postman.calls, second.postman.calls)
+
+
+def test_what_went_to_another_takes_no_room() -> None:
+    """Else a mailbox whose partitions come and go would in the end take nothing at all."""
+    world = World(most_held=1)
+    world.postman.trouble = [MailDeferred("recipient", 450)]
+    world.publish(outcome("o-1"))
+    world.publish(outcome("o-2"))
+    assert 0 == world.step()
+    world.mailbox._subscription._held.clear()  # type: ignore[union-attr] # the group's doing has no door
+    assert [0, 1] == [world.step(), world.step()]
+    assert 1 == len(world.postman.sent)
+
+
 def test_a_notice_that_is_not_sent_is_nobodys() -> None:
     """It can never be sent, so that there is nothing to record; its claim does not stay for ever."""
     world = World()

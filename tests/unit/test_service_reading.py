@@ -26,9 +26,12 @@ def sample(kind: type[Any]) -> Any:
     return next(one for one in SAMPLES if isinstance(one, kind))
 
 
-def asking(world: World, request: Request, *addresses: str, **changed: Any) -> Request:
+def asking(
+    world: World, request: Request, *addresses: str, told_at: str | None = None, **changed: Any
+) -> Request:
     """The same request, of these addresses, under the key that it has."""
-    named = Identifiers(tuple(Identifier("email", one) for one in addresses)).to_bytes()
+    told = () if told_at is None else (Identifier("notice_to", told_at),)
+    named = Identifiers((*(Identifier("email", one) for one in addresses), *told)).to_bytes()
     sealed = seal(world.keys.key_of(request.request_id), request.request_id, IDENTIFIERS, named)
     return request.model_copy(
         update={"event_id": f"{request.event_id}/again", "sealed_identifiers": sealed, **changed}
@@ -53,6 +56,16 @@ def test_more_identifiers_are_a_supplement(world: World) -> None:
     assert saga is not None
     assert more.sealed_identifiers == saga.identifiers
     assert "supplemented" in world.actions(request.request_id)
+
+
+def test_who_adds_an_address_to_be_told_at_and_another_is_looked_for_anew(world: World) -> None:
+    """Where the person is told concerns no system; the other address does."""
+    request = world.request()
+    applied(world, request, asking(world, request, PERSON, OTHER, told_at="told@people.example"))
+    assert "supplemented" in world.actions(request.request_id)
+    other = world.request()
+    applied(world, other, asking(world, other, PERSON, told_at="told@people.example"))
+    assert "supplemented" not in world.actions(other.request_id)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def settings_of(**parts: Any) -> Settings:
 def test_every_wait_is_the_settings_own() -> None:
     """One that is forgotten here would be the default for ever, whatever the operator writes."""
     names = [one.name for one in fields(core.Waits)]
-    counts = {"max_reminders": 7, "max_reopened": 9}
+    counts: dict[str, Any] = {"max_reminders": 7, "max_reopened": 9}
     given: dict[str, Any] = {
         name: timedelta(hours=30 + n) for n, name in enumerate(names) if name not in counts
     }

@@ -6,6 +6,7 @@ from tests.planted.fault import Fault, fault
 
 _LINE: Final = "orchestrator.bus.sharing"
 _SQLITE: Final = "orchestrator.bus.sqlite"
+_LETTERS: Final = "orchestrator.bus.dead_letters"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -20,7 +21,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_LINE}:Line.position",
         "next(iter(self._outstanding), self.cursor)",
         "next(reversed(self._outstanding), self.cursor)",
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_unacknowledged_records_come_again_after_a_crash",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_unacknowledged_records_come_again_after_a_crash",
     ),
     fault(
         "two readers have records of one key",
@@ -34,7 +35,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_LINE}:Line._release",
         "if count > 1:",
         "if count > 2:",
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_publishing_is_durable",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_publishing_is_durable",
     ),
     fault(
         "what is given back comes last",
@@ -48,7 +49,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_LINE}:Line.give_back",
         "self._release(delivery.key)",
         "pass",
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_a_closed_subscription_leaves_its_records_to_the_others",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_a_closed_subscription_leaves_its_records_to_the_others",
     ),
     fault(
         "reading ahead is unbounded",
@@ -62,14 +63,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_SQLITE}:_Shared.fetch",
         "c.offset >= line.cursor",
         "c.offset > line.cursor",
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_a_poll_gives_no_more_than_asked_for",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_a_poll_gives_no_more_than_asked_for",
     ),
     fault(
         "a group starts at the end",
         f"{_SQLITE}:_Shared.starts",
         '"next": start or 0',
         '"next": start if start is not None else highest + 1',
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_publishing_is_durable",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_publishing_is_durable",
     ),
     fault(
         "a position beyond the end is followed",
@@ -83,6 +84,132 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_SQLITE}:_Shared.starts",
         "put_if_new if start is None else put_anyway",
         "put_if_new",
-        "tests/contract/test_bus_sqlite.py::TestInAFile::test_the_consumers_own_positions_rewind",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_the_consumers_own_positions_rewind",
+    ),
+    fault(
+        "a slower process sets the group back",
+        f"{_SQLITE}:_Shared.store_positions",
+        'c.topic == sa.bindparam("of_topic"), c.next < sa.bindparam("position")',
+        'c.topic == sa.bindparam("of_topic")',
+        "tests/contract/test_bus_sqlite.py::test_the_slower_of_two_processes_does_not_set_the_group_back",
+    ),
+    fault(
+        "another delivery of the same record is held",
+        f"{_SQLITE}:SqliteSubscription.holds",
+        "self._held.get((delivery.topic, delivery.offset)) is delivery",
+        "(delivery.topic, delivery.offset) in self._held",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_a_subscription_holds_its_own_deliveries_alone",
+    ),
+    fault(
+        "the first topic goes first each time",
+        f"{_SQLITE}:SqliteSubscription._take",
+        "(self._first + 1) % max(len(self._topics), 1)",
+        "0",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_a_busy_topic_does_not_hold_up_a_quiet_one",
+    ),
+    fault(
+        "unread records are trimmed",
+        f"{_SQLITE}:SqliteBus._trim_topic",
+        "old = old.where(c.offset < floor)",
+        "pass",
+        "tests/contract/test_bus_sqlite.py::TestTrim::test_what_is_old_and_read_goes",
+    ),
+    fault(
+        "the quickest group lets records be trimmed",
+        f"{_SQLITE}:SqliteBus.trim",
+        "sa.func.min(_POSITIONS.c.next)",
+        "sa.func.max(_POSITIONS.c.next)",
+        "tests/contract/test_bus_sqlite.py::TestTrim::test_what_is_old_and_read_goes",
+    ),
+    fault(
+        "the record at the slowest group's position is trimmed",
+        f"{_SQLITE}:SqliteBus._trim_topic",
+        "c.offset < floor",
+        "c.offset <= floor",
+        "tests/contract/test_bus_sqlite.py::TestTrim::test_what_is_old_and_read_goes",
+    ),
+    fault(
+        "naming a topic overrules its readers",
+        f"{_SQLITE}:SqliteBus.trim",
+        "limits.update((topic, floor) for topic, floor in connection.execute(floors))",
+        "limits = {topic: floor for topic, floor in connection.execute(floors)} | limits",
+        "tests/contract/test_bus_sqlite.py::TestTrim::test_naming_a_topic_does_not_overrule_its_readers",
+    ),
+    fault(
+        "the backlog is every group's",
+        f"{_SQLITE}:SqliteBus.backlog",
+        "sa.and_(p.topic == r.topic, p.group == group)",
+        "p.topic == r.topic",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_the_backlog_is_what_a_group_has_before_it",
+    ),
+    fault(
+        "a topic ends at its last record",
+        f"{_SQLITE}:SqliteBus.ends",
+        "last + 1",
+        "last",
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_the_ends_are_where_a_reader_of_all_is",
+    ),
+    fault(
+        "a record loses its headers on the embedded bus",
+        f"{_SQLITE}:SqliteBus.publish",
+        '"headers": _headers_to_text(record.headers)',
+        '"headers": ""',
+        "tests/contract/test_bus_sqlite.py::TestInMemory::test_a_record_arrives_as_it_was_published",
+    ),
+    fault(
+        "a reader of a locked bus hears that there is nothing",
+        f"{_SQLITE}:SqliteSubscription._take",
+        "if not taken:",
+        "if taken:",
+        "tests/contract/test_bus_sqlite.py::test_one_topic_that_cannot_be_read_keeps_nothing_back",
+    ),
+    fault(
+        "a letter that comes back passes for the first",
+        f"{_LETTERS}:dead_letter_headers",
+        'delivery.header(REPLAYED) or b"0"',
+        'b"0"',
+        "tests/integration/test_cli_dlq.py::test_what_is_sent_again_is_as_it_came",
+    ),
+    fault(
+        "a stranger's headers lie in clear beside a dead letter",
+        f"{_LETTERS}:dead_letter_headers",
+        "base64.b64encode(seal(own))",
+        "base64.b64encode(own)",
+        "tests/integration/test_cli_dlq.py::test_what_is_sent_again_is_as_it_came",
+    ),
+    fault(
+        "any header comes back with a dead letter",
+        f"{_LETTERS}:dead_letter_headers",
+        "if _KEPT.fullmatch(name)",
+        "",
+        "tests/integration/test_cli_dlq.py::test_what_is_sent_again_is_as_it_came",
+    ),
+    fault(
+        "a dead letter's record loses its trace",
+        f"{_LETTERS}:_KEPT",
+        "|content-type|traceparent",
+        "|content-type",
+        "tests/integration/test_cli_dlq.py::test_what_is_sent_again_is_as_it_came",
+    ),
+    fault(
+        "nobody hears of a position that is none of this bus's",
+        f"{_SQLITE}:SqliteBus.subscribe",
+        "if stray and on_stray is not None:",
+        "if not stray and on_stray is not None:",
+        "tests/contract/test_bus_sqlite.py::test_positions_of_another_bus_lose_nothing",
+    ),
+    fault(
+        "a partition that the consumer doesn't know is not reread",
+        f"{_SQLITE}:SqliteBus.subscribe",
+        "wanted = {(topic, PARTITION): 0 for topic in topics} | dict(wanted)",
+        "wanted = dict(wanted)",
+        "tests/contract/test_bus_sqlite.py::TestInAFile::test_a_partition_that_the_consumer_does_not_know_begins_at_the_oldest",
+    ),
+    fault(
+        "what a closed reader held is lost to the others",
+        f"{_SQLITE}:SqliteSubscription.close",
+        "line.give_back(one for one in self._held.values() if one.topic == topic)",
+        "pass",
+        "tests/contract/test_bus_sqlite.py::TestInAFile::test_a_closed_subscription_leaves_its_records_to_the_others",
     ),
 )

@@ -5,6 +5,7 @@ from typing import Final
 from tests.planted.fault import Fault, fault
 
 _READER: Final = "orchestrator.service.inbound"
+_OUTBOUND: Final = "orchestrator.service.outbound"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -44,16 +45,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a second request under the same id with other identifiers is a supplement",
-        f"{_READER}:Reader.supplements",
-        "set(before.items) < set(inbound.identifiers.items)",
-        "set(before.items) != set(inbound.identifiers.items)",
+        f"{_READER}:Reader.added",
+        "not known < now",
+        "known == now",
         "tests/unit/test_service_reading.py::test_whoever_names_others_or_asks_for_something_else_supplements_nothing",
     ),
     fault(
         "a supplement may change the scope",
-        f"{_READER}:Reader.supplements",
-        "return same_otherwise and set(before.items)",
-        "return set(before.items)",
+        f"{_READER}:Reader.added",
+        "self.content_digest(before, inbound.request) != saga.content_digest or not known < now",
+        "not known < now",
         "tests/unit/test_service_reading.py::test_whoever_names_others_or_asks_for_something_else_supplements_nothing",
     ),
     fault(
@@ -239,5 +240,82 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'key if _UUID.fullmatch(key) else ""',
         "key",
         "tests/unit/test_service.py::test_a_dead_letter_is_keyed_by_a_request_or_not_at_all",
+    ),
+    fault(
+        "a notice carries no address to send it to",
+        f"{_OUTBOUND}:outcome_of",
+        'saga.all_identifiers if sent.kind == "notice" else None',
+        "None",
+        "tests/unit/test_service_outbound.py::test_the_person_travels_with_a_notice_and_with_nothing_else",
+    ),
+    fault(
+        "every outcome carries the person",
+        f"{_OUTBOUND}:outcome_of",
+        'saga.all_identifiers if sent.kind == "notice" else None',
+        "saga.all_identifiers",
+        "tests/unit/test_service_outbound.py::test_the_person_travels_with_a_notice_and_with_nothing_else",
+    ),
+    fault(
+        "the outcome's grade is the first step's",
+        f"{_OUTBOUND}:outcome_of",
+        "weakest([step.grade for step in saga.steps if step.is_ended and step.grade is not None])",
+        "next((step.grade for step in saga.steps if step.is_ended and step.grade is not None), None)",
+        "tests/unit/test_service_outbound.py::test_an_outcome_is_as_strong_as_its_weakest_proof",
+    ),
+    fault(
+        "a command goes out without when it was erased",
+        f"{_OUTBOUND}:_command",
+        "erased_at=sent.erased_at,",
+        "",
+        "tests/unit/test_service_outbound.py::test_all_that_a_command_says_reaches_the_worker",
+    ),
+    fault(
+        "a command goes out without its references",
+        f"{_OUTBOUND}:_command",
+        "sealed_references=sent.references,",
+        "",
+        "tests/unit/test_service_outbound.py::test_all_that_a_command_says_reaches_the_worker",
+    ),
+    fault(
+        "a command goes out without the controller's instruction",
+        f"{_OUTBOUND}:_command",
+        "instruction=sent.instruction,",
+        "",
+        "tests/unit/test_service_outbound.py::test_all_that_a_command_says_reaches_the_worker",
+    ),
+    fault(
+        "a command forgets for how many the DPO decided",
+        f"{_OUTBOUND}:_command",
+        "takes_all=sent.takes_all,",
+        "",
+        "tests/unit/test_service_outbound.py::test_all_that_a_command_says_reaches_the_worker",
+    ),
+    fault(
+        "a system's line hides that its end was contradicted",
+        f"{_OUTBOUND}:system_outcome",
+        "state.contradicted or state.reason",
+        "state.reason",
+        "tests/unit/test_service_outbound.py::test_a_contradicted_end_says_so_before_anything_else",
+    ),
+    fault(
+        "a system's line hides the legal basis",
+        f"{_OUTBOUND}:system_outcome",
+        "legal_basis=state.legal_basis,",
+        "",
+        "tests/unit/test_service_outbound.py::test_a_systems_line_tells_its_end",
+    ),
+    fault(
+        "a place that was not looked at is told as looked at",
+        f"{_OUTBOUND}:_places",
+        "looked=one.looked",
+        "looked=True",
+        "tests/unit/test_service_outbound.py::test_a_systems_line_tells_its_end",
+    ),
+    fault(
+        "two dead letters of one record are one",
+        f"{_OUTBOUND}:dead_letter",
+        'f"dead:{place}:{code}"',
+        'f"dead:{delivery.topic}:{code}"',
+        "tests/unit/test_service_outbound.py::test_each_record_and_each_reason_is_a_dead_letter_of_its_own",
     ),
 )
