@@ -107,7 +107,7 @@ class Client:
 class World:
     """The application with everything that it leans on."""
 
-    def __init__(self, allowance: Allowance | None = None) -> None:
+    def __init__(self, allowance: Allowance | None = None, more: Mapping[str, System] | None = None) -> None:
         self.now = NOW
         self.bus = Bus()
         self.sent = Remembered()
@@ -125,6 +125,7 @@ class World:
                 "byggab": System(kind="tenant"),
                 "crm": System(kind="superoffice", own=Hooked()),
                 "survey": System(kind="holds_nothing", reason="anonymous"),
+                **(more or {}),
             },
         )
         self.client = Client(

@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from handlers.port import CallbackBody, Reference, Task, pack_references
+from handlers.port import CallbackBody, Permanent, Reference, Retryable, Task, pack_references
 from handlers.results import (
     Absent,
+    Accepted,
     Ambiguous,
+    AwaitingParty,
+    CannotLook,
     Instructed,
     Located,
     PartyAbsent,
     PartyErased,
     PartyRefused,
+    Pending,
     Proved,
     Received,
     Result,
@@ -137,6 +141,39 @@ async def test_what_a_handler_found_is_what_is_said(
     """How many, how well proved, kept by which law and until when."""
     said = await bench.answer(bench.command(verb=verb), answer)
     assert expected == {name: getattr(said, name) for name in expected}
+
+
+@pytest.mark.parametrize(
+    ("verb", "one", "other", "are_two"),
+    [
+        ("locate", CannotLook(), AwaitingParty(remind_at=NOW), True),
+        ("locate", located("700001"), located("700002"), True),
+        ("locate", located("700001"), located("700001", "700002"), True),
+        ("locate", located("700001", contacts="1"), located("700001", contacts="2"), False),
+        ("erase", Accepted(erased=1, prove_at=NOW), Accepted(erased=2, prove_at=NOW), True),
+        ("erase", Accepted(erased=1, prove_at=NOW), Accepted(erased=1, prove_at=NOW + 9), False),
+        ("erase", Retryable("rate_limited", 5), Retryable("rate_limited", 9), False),
+        ("erase", Retryable("rate_limited"), Permanent("rate_limited"), True),
+        ("prove", Pending(look_again_at=NOW), Pending(look_again_at=NOW + 9), False),
+        ("prove", Pending(look_again_at=NOW), Pending(look_again_at=NOW, code="in_bin"), True),
+    ],
+)
+async def test_two_answers_are_two_events_when_they_say_something_else(
+    bench: Bench, verb: str, one: Result | Exception, other: Result | Exception, are_two: bool
+) -> None:
+    """A repeat with other times to wait, or other counts on the way, says the same; with another kind, number
+    or record it doesn't, and taken for a repeat it would never be heard.
+    """
+    command = bench.command(verb=verb)
+    ids = [(await bench.answer(command, answer)).event_id for answer in (one, other)]
+    assert are_two == (ids[0] != ids[1])
+
+
+async def test_a_code_that_is_a_records_own_id_is_withheld(bench: Bench) -> None:
+    """It goes into the timeline and the DPO's mail, where no record may be named."""
+    command = bench.command(verb="prove", sealed_references=parts("700001"))
+    said = await bench.answer(command, Pending(look_again_at=NOW, code="700001"))
+    assert "evidence_withheld" == said.code
 
 
 def test_nothing_located_is_no_answer() -> None:
