@@ -51,6 +51,7 @@ class Search:
     declared: tuple[DeclaredPlace, ...]
     identifiers: Identifiers = field(repr=False)
     _found: dict[str, Place] = field(default_factory=dict)
+    _by: dict[str, frozenset[Identifier]] = field(default_factory=dict, repr=False)
 
     def looked(self, name: str, by: Iterable[Identifier] = ()) -> None:
         """Record that the place was read to its end, searched by these identifiers.
@@ -62,12 +63,8 @@ class Search:
             ValueError: no such place is declared.
         """
         place = self._declared(name)
-        used = {*by}
+        used = self._by[name] = self._by.get(name, frozenset()) | {*by}
         counted: Counter[str] = Counter(one.kind for one in used)
-        earlier = self._found.get(name)
-        if earlier is not None and earlier.looked:
-            for kind, count in earlier.by.items():
-                counted[kind] = max(counted[kind], count)
         given: Counter[str] = Counter(one.kind for one in self.identifiers)
         # A place that is read by reference is as complete as the search that led there.
         left = {k: n - counted[k] for k, n in given.items() if n > counted[k]} if place.by else {}

@@ -17,7 +17,7 @@ from orchestrator.store import Outgoing, Store, open_engine
 from orchestrator.store.tables import outbox
 from schemas.codec import decode
 from schemas.messages import Request
-from tests.unit.test_intake import FORM, NOW, PERSON, REQUEST, Bus, Hooked, Keys, World
+from tests.unit.test_intake import FORM, NOW, PERSON, REQUEST, Bus, Hooked, Keys, Own, World
 
 OTHER_REQUEST = "7d9f4c1e-0000-4000-8000-000000000002"
 
@@ -27,15 +27,16 @@ OTHER_REQUEST = "7d9f4c1e-0000-4000-8000-000000000002"
 
 def test_two_parties_who_answer_the_same_are_two_events() -> None:
     """Each about its own request or attempt: taken for one, the second would never be heard."""
-    world = World()
+    world = World(more={"another": System(kind="recruitment", own=Own())})
     tokens = [
+        world.links.make(REQUEST, "another", 1, NOW + 1),
         world.links.make(REQUEST, "agency", 1, NOW + 1),
         world.links.make(OTHER_REQUEST, "agency", 1, NOW + 1),
         world.links.make(REQUEST, "agency", 2, NOW + 1),
     ]
     for token in tokens:
         assert 200 == world.client.post(f"/answer/{token}", content="answer=erased", headers=FORM).status_code
-    assert 3 == len({callback.event_id for _, callback, _ in world.callbacks()})
+    assert 4 == len({callback.event_id for _, callback, _ in world.callbacks()})
 
 
 def test_two_vendors_who_post_the_same_are_two_events() -> None:

@@ -37,6 +37,16 @@ def test_one_of_two_addresses_is_not_both() -> None:
     assert Place(name="notes", looked=False, reason="not_configured") == notes
 
 
+def test_a_place_that_was_looked_at_twice_was_looked_at_by_both() -> None:
+    """One address in each call: neither is told as left out, and none is counted twice."""
+    looking = search()
+    looking.looked("notes")
+    for one in (ANNA, OLD, OLD):
+        looking.looked("people", [one])
+    people, _ = looking.report()
+    assert Place(name="people", looked=True, by={"email": 2}, not_by={"phone": 1}) == people
+
+
 def test_a_place_left_out_is_no_report() -> None:
     """A handler that forgets a place fails, and does not pass for one that looked everywhere."""
     looking = search()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from typing_extensions import override
 
-from handlers.port import CallbackBody, Permanent, Reference, Retryable, Task, pack_references
+from handlers.port import CallbackBody, Expired, Permanent, Reference, Retryable, Task, pack_references
 from handlers.results import (
     Absent,
     Accepted,
@@ -89,6 +89,31 @@ async def test_when_a_record_was_made_reaches_the_handler(bench: Bench) -> None:
     command = bench.command(verb="prove", sealed_references=(seal(KEY, REQUEST, REFERENCES, packed),))
     await bench.answer(command, Proved(control=control(), grade="seen_absent"))
     assert [NOW - 7] == [one.created_at for one in bench.handler.asked[0].references]
+
+
+@pytest.mark.parametrize("marked", [0, 1])
+async def test_a_record_keeps_what_was_noted_of_it_whichever_mention_has_it(
+    bench: Bench, marked: int
+) -> None:
+    """That it was seen in the bin is what its end rests on; a later mention without it says nothing else."""
+    person = Reference(kind="person", id="700001")
+    mentions = [person, person]
+    mentions[marked] = person.marked("seen_in_bin")
+    sealed = tuple(seal(KEY, REQUEST, REFERENCES, pack_references((one,))) for one in mentions)
+    command = bench.command(verb="prove", sealed_references=sealed)
+    await bench.answer(command, Proved(control=control(), grade="seen_absent"))
+    assert [("seen_in_bin",)] == [one.marks for one in bench.handler.asked[0].references]
+
+
+async def test_leave_to_erase_ends_with_the_commands_time(bench: Bench) -> None:
+    """To the microsecond: after it the request may be closing, and its key is about to go."""
+    await bench.answer(bench.command(verb="erase"), Accepted(erased=1, prove_at=NOW))
+    [task] = bench.handler.asked
+    bench.now = task.not_after
+    task.may_erase()
+    bench.now += 1
+    with pytest.raises(Expired):
+        task.may_erase()
 
 
 # --- to the saga ---
@@ -191,7 +216,7 @@ class Named(Scripted):
     @override
     async def receive(self, callback: CallbackBody) -> Received:
         answer = await super().receive(callback)
-        return Received(result=answer.result, request_id=REQUEST, system="hubspot", attempt=3)
+        return Received(result=answer.result, request_id=REQUEST, system="hubspot", attempt=3, said_at=11)
 
 
 async def called_back(bench: Bench, result: Result, **stated: Any) -> Confirmation:
@@ -211,10 +236,11 @@ async def test_a_partys_word_keeps_its_time_its_place_and_its_attempt(bench: Ben
     """
     bench.now = NOW + 90
     said = await called_back(bench, Instructed(), received_at=NOW - 8, order=17)
-    assert (NOW - 8, 17, 3, REQUEST, "hubspot") == (
+    assert (NOW - 8, 17, 3, 11, REQUEST, "hubspot") == (
         said.occurred_at,
         said.order,
         said.attempt,
+        said.said_at,
         said.request_id,
         said.system,
     )

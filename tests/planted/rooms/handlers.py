@@ -155,14 +155,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_PORT}:Task.may_erase",
         "self.clock() > self.not_after",
         "self.clock() > self.not_after + 1_000_000",
-        "tests/unit/test_worker.py::test_a_command_past_its_time_is_not_begun",
+        "tests/unit/test_worker_whole.py::test_leave_to_erase_ends_with_the_commands_time",
     ),
     fault(
         "of two mentions of a record the second's marks count",
         f"{_PORT}:unpack_references",
         "if known is not None:",
         "if False:",
-        "tests/unit/test_worker.py::test_all_batches_of_references_reach_the_handler_each_record_once",
+        "tests/unit/test_worker_whole.py::test_a_record_keeps_what_was_noted_of_it_whichever_mention_has_it",
     ),
     fault(
         "when a record was made is forgotten",
@@ -211,7 +211,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_PLACES}:Search.skipped",
         "looked=False",
         "looked=True",
-        "tests/unit/test_places.py::test_what_a_place_was_not_searched_by_is_told",
+        "tests/unit/test_places.py::test_one_of_two_addresses_is_not_both",
     ),
     fault(
         "a place that can't be read doesn't say which",
@@ -226,5 +226,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "ended_in + YEARS + 1",
         "ended_in + YEARS",
         "tests/contract/test_handlers_port.py::test_bookkeeping_material_is_kept_to_the_end_of_the_seventh_year",
+    ),
+    fault(
+        "the time in a signed body is forgotten",
+        f"{_CONFIRMING}:confirm_callback",
+        "said_at=received.said_at,",
+        "",
+        "tests/unit/test_worker_whole.py::test_a_partys_word_keeps_its_time_its_place_and_its_attempt",
     ),
 )

@@ -11,23 +11,58 @@ _PRODUCER: Final = "orchestrator.intake.producer"
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "two parties' identical answers are one event",
-        f"{_APP}:_Intake._record",
-        "{token or ''}/{sha256(body).hexdigest()}",
-        "{sha256(body).hexdigest()}",
+        "orchestrator.intake.callbacks:word",
+        "word:{link.request_id}/{link.system}/{order}",
+        "word:{link.system}/{order}",
         "tests/unit/test_intake_apart.py::test_two_parties_who_answer_the_same_are_two_events",
     ),
     fault(
+        "two systems' words of one moment are one event",
+        "orchestrator.intake.callbacks:word",
+        "word:{link.request_id}/{link.system}/{order}",
+        "word:{link.request_id}/{order}",
+        "tests/unit/test_intake_apart.py::test_two_parties_who_answer_the_same_are_two_events",
+    ),
+    fault(
+        "a controller's third word is a repeat of its first",
+        "orchestrator.intake.callbacks:word",
+        "word:{link.request_id}/{link.system}/{order}",
+        "word:{link.request_id}/{link.system}",
+        "tests/unit/test_intake_words.py::test_a_controller_may_call_back_as_often_as_it_likes",
+    ),
+    fault(
+        "a party's word loses its number on the way in",
+        "orchestrator.intake.callbacks:word",
+        "order=order,",
+        "",
+        "tests/unit/test_intake_words.py::test_a_controller_may_call_back_as_often_as_it_likes",
+    ),
+    fault(
+        "a controller's word has no number",
+        f"{_APP}:_Intake._take_in",
+        "if link is None:",
+        "if link is None or kind == 'tenant':",
+        "tests/unit/test_intake_words.py::test_a_controller_may_call_back_as_often_as_it_likes",
+    ),
+    fault(
         "two vendors' identical callbacks are one event",
-        f"{_APP}:_Intake._record",
+        "orchestrator.intake.callbacks:webhook",
         'f"callback/{kind}"',
         '"callback"',
         "tests/unit/test_intake_apart.py::test_two_vendors_who_post_the_same_are_two_events",
     ),
     fault(
+        "a vendor's repeated webhook is another event",
+        "orchestrator.intake.callbacks:webhook",
+        "callback:{digest}",
+        "callback:{digest}/{id(sealed)}",
+        "tests/unit/test_intake_words.py::test_a_webhook_that_comes_twice_is_one_event",
+    ),
+    fault(
         "a callback travels in clear",
-        f"{_APP}:_Intake._record",
-        "self._seal(json.dumps(content).encode())",
-        "json.dumps(content).encode()",
+        f"{_APP}:_Intake._take_in",
+        "self._seal(callbacks.content_of(token, kept, body))",
+        "callbacks.content_of(token, kept, body)",
         "tests/unit/test_intake.py::test_a_controllers_callback_is_passed_on_with_its_signature",
     ),
     fault(
@@ -64,7 +99,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "opening a link answers it",
         f"{_APP}:_Intake.show",
         "return self._page(self._form(link), 200)",
-        "await self.answer(request)\nreturn self._page(self._form(link), 200)",
+        "self._sent.record(self._used(request.path_params['token']))\n"
+        "return self._page(self._form(link), 200)",
         "tests/unit/test_intake.py::test_opening_a_link_shows_a_page_and_answers_nothing",
     ),
     fault(
@@ -153,9 +189,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a record is keyed by its system",
-        f"{_APP}:_Intake._record",
-        'key=link.request_id if link is not None else ""',
-        'key=link.system if link is not None else ""',
+        "orchestrator.intake.callbacks:word",
+        "_record(callback, link.request_id)",
+        "_record(callback, link.system)",
         "tests/unit/test_intake.py::test_an_answer_is_sealed_and_published_once",
     ),
     fault(
@@ -216,7 +252,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "serve's records take the place of the orchestrator's",
-        "orchestrator.intake.outbox:Outbox.publish",
+        "orchestrator.intake.outbox:_row",
         'f"{TAKEN}{uuid.uuid4()}"',
         "str(uuid.uuid4())",
         "tests/unit/test_intake_apart.py::test_what_is_taken_in_is_in_the_outbox_when_it_is_said_to_be",

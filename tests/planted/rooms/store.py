@@ -435,4 +435,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "pass",
         "tests/contract/test_store_mails.py::test_what_was_recorded_is_nobodys",
     ),
+    fault(
+        "a clock that is set back makes a party's later word the older",
+        f"{_TRANSACTION}:_counting_on",
+        "larger(latest + 1, put.excluded.latest)",
+        "put.excluded.latest",
+        "tests/contract/test_store_words.py::test_a_clock_that_is_set_back_gives_no_smaller_number",
+    ),
+    fault(
+        "a database that was put back numbers words anew",
+        f"{_TRANSACTION}:_counting_on",
+        "larger(latest + 1, put.excluded.latest)",
+        "latest + 1",
+        "tests/contract/test_store_words.py::test_a_database_that_is_put_back_gives_no_number_again",
+    ),
 )
