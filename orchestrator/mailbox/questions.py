@@ -190,6 +190,10 @@ AGAIN: Final[Mapping[Tongue, Table]] = {
             "Another number of records has been counted since this was asked. A decision on the version "
             "before is not applied."
         ),
+        "found_more": (
+            "More records have been found in this system since this was asked. A decision on the version "
+            "before is not applied."
+        ),
         "new_word": (
             "The controller has said something new about its data since this was asked. A decision on the "
             "version before is not applied."
@@ -202,6 +206,10 @@ AGAIN: Final[Mapping[Tongue, Table]] = {
         ),
         "counted_anew": (
             "Ett annat antal poster har räknats sedan frågan ställdes. Ett beslut om versionen före "
+            "tillämpas inte."
+        ),
+        "found_more": (
+            "Fler poster har hittats i detta system sedan frågan ställdes. Ett beslut om versionen före "
             "tillämpas inte."
         ),
         "new_word": (

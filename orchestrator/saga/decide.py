@@ -354,6 +354,7 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
             draft.escalate("unasked_confirmation", event.system, event.kind)
         return
     before = step
+    asked = {one.id: one.version for one in draft.saga.escalations if one.system == step.system}
     was_out = any(one.command_id == event.command_id for one in step.outstanding)
     step = steps.absorb(draft, step, event)
     draft.put(step)
@@ -393,6 +394,9 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
         step = replace(step, state=replace(step.state, contradicted=event.kind))
         draft.note("contradicted", system=event.system, trigger=event.kind)
     draft.put(step)
+    if step.references != before.references:
+        # What is decided about this system would be about these records, too.
+        draft.renew_unchanged(asked, "found_more")
 
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:

@@ -6,6 +6,7 @@ caused them and their place among its messages, so the same event applied again 
 
 import hashlib
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -249,6 +250,12 @@ class Draft:
         void.
         """
         self._ask(replace(one, version=one.version + 1), why)
+
+    def renew_unchanged(self, asked: Mapping[str, int], why: str) -> None:
+        """Asks those questions once more that are open in the same version as before."""
+        for one in self.saga.escalations:
+            if asked.get(one.id) == one.version:
+                self.renew(one, why)
 
     def _ask(self, one: Escalation, code: str | None) -> None:
         kept = tuple(e for e in self.saga.escalations if e.id != one.id)

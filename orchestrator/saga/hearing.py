@@ -82,6 +82,4 @@ def _heed(draft: Draft, step: Step, word: Word, event: Confirmed) -> None:
     draft.put(step)
     if step.has_controller and event.kind in words.LAW:
         # What may be decided about this system has changed with its controller's word.
-        for one in draft.saga.escalations:
-            if asked.get(one.id) == one.version:
-                draft.renew(one, "new_word")
+        draft.renew_unchanged(asked, "new_word")

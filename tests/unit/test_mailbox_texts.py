@@ -337,7 +337,7 @@ def test_a_system_that_a_controller_named_in_vain_is_told_by_its_place() -> None
         assert f"S{name[1:]} " in mail
 
 
-@pytest.mark.parametrize("code", ["supplemented", "counted_anew", "new_word"])
+@pytest.mark.parametrize("code", ["supplemented", "counted_anew", "found_more", "new_word"])
 def test_a_question_that_is_put_again_says_why(code: str) -> None:
     """The officer must know what has changed, and that the earlier version is void."""
     for language in ("en", "sv"):

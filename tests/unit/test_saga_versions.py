@@ -1,10 +1,12 @@
 """Whatever changes what a question is about raises its version, tells the DPO, and voids decisions before."""
 
+from typing import Any
+
 import pytest
 
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.draft import SendOutcome
-from orchestrator.saga.rules import SystemPlan
+from orchestrator.saga.rules import SystemPlan, Waits
 from tests.unit.saga_world import CRM, TENANT, WEB, World
 
 
@@ -14,8 +16,8 @@ def refusals(world: World) -> list[str | None]:
     ]
 
 
-def started(*plans: SystemPlan, verified: bool = True) -> World:
-    world = World(*plans)
+def started(*plans: SystemPlan, verified: bool = True, **changes: Any) -> World:
+    world = World(*plans, **changes)
     world.request(tenant="acme", verified=verified)
     return world
 
@@ -84,6 +86,19 @@ def test_another_count_of_records_raises_the_version() -> None:
     assert ["other_version"] == refusals(world)
     world.dpo("erase", "ambiguous")
     assert 3 == world.command("crm").takes_all
+
+
+def test_records_that_are_found_while_a_question_is_open_raise_its_version() -> None:
+    """What the DPO would have erased is more than the DPO was asked about."""
+    world = started(CRM, waits=Waits(max_reopened=0))
+    world.erase("crm")
+    world.answer("crm", "still_present", references=b"one", found=1)
+    assert ("still_present", 1) == (world.questions()[0], world.question("still_present").version)
+    world.answer("crm", "still_present", references=b"another", found=1, attempt=3)
+    assert 2 == world.question("still_present").version
+    world.dpo("retry", "still_present", escalation_version=1)
+    assert ["other_version"] == refusals(world)
+    assert "found_more" == world.outcomes("escalated")[-1].code
 
 
 def test_a_repeat_of_the_same_request_changes_no_question() -> None:
