@@ -124,4 +124,4 @@ def _release(draft: Draft, event: Decided) -> None:
         return
     for was, step in zip(before, draft.saga.steps, strict=True):
         if isinstance(step.state, Locating | Erasing | Proving) and step.attempt == was.attempt:
-            draft.put(table.apply(draft, step, "retry", event))
+            draft.put(table.apply(draft, step, "released", event))

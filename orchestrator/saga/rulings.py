@@ -19,6 +19,11 @@ def retry(draft: Draft, step: Step, event: Event) -> Step:
     return send(draft, step, verb_of(step))
 
 
+def released(draft: Draft, step: Step, event: Event) -> Step:
+    """The request was set aside, and goes on: what was asked is asked again, and every count stands."""
+    return send(draft, step, verb_of(step))
+
+
 def waive(draft: Draft, step: Step, event: Event) -> Step:
     """The DPO lets the step go, with a reason that stays on the record."""
     decided = expect(event, Decided)

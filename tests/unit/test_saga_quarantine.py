@@ -175,6 +175,20 @@ def test_what_was_due_meanwhile_is_done_at_the_release(wait: int) -> None:
     assert "proving" == world.status("crm")
 
 
+def test_the_release_counts_on() -> None:
+    """It is no decision on the steps: a system that fails in vain, or is left alone, is asked about as soon."""
+    world = started(CRM)
+    world.answer("crm", "failed", code="circuit_open", retryable=True, retry_after=HOUR)
+    left_since = world.step("crm").unasked_since
+    world.tick()
+    set_aside(world)
+    world.now += 2 * DAY
+    world.dpo("retry", "quarantined")
+    assert left_since == world.step("crm").unasked_since
+    world.answer("crm", "failed", code="circuit_open", retryable=True, retry_after=HOUR)
+    assert ["failed"] == world.questions()
+
+
 # --- what is offered ---
 
 
