@@ -176,7 +176,7 @@ def test_what_was_due_meanwhile_is_done_at_the_release(wait: int) -> None:
 
 
 def test_the_release_counts_on() -> None:
-    """It is no decision on the steps: a system that fails in vain, or is left alone, is asked about as soon."""
+    """It is no decision on the steps: what fails in vain, or is left alone, is asked about as soon."""
     world = started(CRM)
     world.answer("crm", "failed", code="circuit_open", retryable=True, retry_after=HOUR)
     left_since = world.step("crm").unasked_since
