@@ -15,8 +15,9 @@ What has to be known about it:
   company's. Both are questions to the DPO, and while he is asked nothing is remembered that could be erased
   by mistake.
 * Records are deleted by id, and read before: a person who has no address of theirs any more, or a record that
-  hangs on somebody else now, is left alone (`record_changed`). One that may not be deleted, as a user of
-  SuperOffice, holds up no other (`record_refused`).
+  hangs on somebody else now, is left alone and counted (`records_changed`). The proof asks whose it is. One
+  that may not be deleted, as a user of SuperOffice, holds up no other (`records_refused`); when nothing else
+  is left to delete, the erasure fails (`record_refused`).
 * A record made after the erasure, within the skew of the clocks, or at an unknown time may be new consent.
 """
 
@@ -42,8 +43,8 @@ from handlers.results import (
 from handlers.superoffice_api import GONE, REFUSED, Api
 from handlers.superoffice_check import ability, retention
 from handlers.superoffice_login import webhook_is_genuine
-from handlers.superoffice_look import Found, addresses, key, look, nowhere
-from handlers.superoffice_proof import ERASED, IN_BIN, Proof, questioned
+from handlers.superoffice_look import Found, Key, addresses, key, look, nowhere
+from handlers.superoffice_proof import ERASED, IN_BIN, Proof, is_noted, questioned
 from handlers.superoffice_records import PERSON, PLACES, Person, Records
 from handlers.superoffice_settings import SuperOfficeSettings
 from handlers.superoffice_staying import Staying
@@ -111,45 +112,50 @@ class SuperOffice:
         persons = task.of_kind(PERSON)
         wanted = frozenset(addresses(task.identifiers))
         children = [r for r in task.references if r.kind != PERSON and not self._staying.stays(r.kind)]
-        changed: set[str] = set()
+        changed: set[Key] = set()
         for person in persons:
             live = await self._is_still(person, wanted, changed)
             if live and self._settings.newsletter_purpose is not None:
                 await self._records.withdraw_consent(task, person, self._settings.newsletter_purpose)
-        statuses: Counter[int] = Counter()
+        statuses: dict[Key, int] = {}
         for child in children:
             if await self._still_hangs(child, persons, changed):
-                statuses[await self._records.delete(task, child)] += 1
+                statuses[key(child)] = await self._records.delete(task, child)
         for person in persons:
-            if person.id not in changed and await self._is_still(person, wanted, changed):
-                statuses[await self._records.delete(task, person)] += 1
-        doomed = (*children, *persons)
-        _refuse(statuses, changed)
-        repeated = len(doomed) - statuses.total() + statuses[GONE]
-        notes = await self._in_bin(doomed)
+            if key(person) not in changed and await self._is_still(person, wanted, changed):
+                statuses[key(person)] = await self._records.delete(task, person)
+        counts = Counter(statuses.values())
+        left = changed | {one for one, status in statuses.items() if status == REFUSED}
+        gone = [one for one in (*children, *persons) if key(one) not in left]
+        deleted = len(statuses) - counts[REFUSED] - counts[GONE]
+        if counts[REFUSED] and not changed and not deleted and all(is_noted(one) for one in gone):
+            raise Permanent("record_refused")
+        repeated = len(gone) - deleted
+        notes = await self._in_bin(gone)
         if repeated:
             # Who may not see a record finds it gone.
             await self._control()
+        told = {"repeated": repeated, "records_changed": len(changed), "records_refused": counts[REFUSED]}
         return Accepted(
-            erased=len(doomed),
+            erased=len(gone),
             prove_at=self._context.clock(),
             references=notes,
             correlations=tuple(self._correlation(person.id) for person in persons),
-            evidence={"repeated": str(repeated)} if repeated else {},
+            evidence={name: str(count) for name, count in told.items() if count},
         )
 
-    async def _is_still(self, person: Reference, wanted: frozenset[str], changed: set[str]) -> bool:
+    async def _is_still(self, person: Reference, wanted: frozenset[str], changed: set[Key]) -> bool:
         """Return whether the person is there, and still the one who was located; note one who isn't."""
         shown = await self._records.live(int(person.id))
         if shown is None:
             return False
         if shown.is_still(person, wanted):
             return True
-        changed.add(person.id)
+        changed.add(key(person))
         return False
 
     async def _still_hangs(
-        self, reference: Reference, persons: tuple[Reference, ...], changed: set[str]
+        self, reference: Reference, persons: tuple[Reference, ...], changed: set[Key]
     ) -> bool:
         """Return whether the record is there, and hangs on one of the persons, or on nobody.
 
@@ -159,25 +165,24 @@ class SuperOffice:
         if child is None:
             return False
         owner = str(child.owner)
-        if owner not in changed and (
+        if (PERSON, owner) not in changed and (
             not child.owner
             or owner in {person.id for person in persons}
             or await self._records.person(child.owner) is None
         ):
             return True
-        changed.add(f"{reference.kind}/{reference.id}")
+        changed.add(key(reference))
         return False
 
-    async def _in_bin(self, doomed: tuple[Reference, ...]) -> tuple[Reference, ...]:
-        """Note what went into a bin, and what is seen there: the proof may come when it has left."""
+    async def _in_bin(self, gone: list[Reference]) -> tuple[Reference, ...]:
+        """Note what is erased, and what is seen in a bin: the proof may come when it has left."""
         erased = f"{ERASED}.{self._context.clock()}"
         notes: list[Reference] = []
-        for reference in doomed:
-            if reference.kind in self._records.bins:
-                note = reference.marked(erased)
-                if await self._records.is_in_bin(reference):
-                    note = note.marked(f"{IN_BIN}.{self._context.clock()}")
-                notes.append(note)
+        for reference in gone:
+            note = reference.marked(erased)
+            if reference.kind in self._records.bins and await self._records.is_in_bin(reference):
+                note = note.marked(f"{IN_BIN}.{self._context.clock()}")
+            notes.append(note)
         return tuple(notes)
 
     async def prove(self, task: Task) -> Result:
@@ -242,14 +247,6 @@ class SuperOffice:
 
     def _correlation(self, person: str) -> str:
         return self._context.correlate(f"{self._context.system}/person", person)
-
-
-def _refuse(statuses: Counter[int], changed: set[str]) -> None:
-    """Say that something was left alone; all else is done by then."""
-    if changed:
-        raise Permanent("record_changed")
-    if statuses[REFUSED]:
-        raise Permanent("record_refused")
 
 
 def _persons(found: Found) -> list[Reference]:

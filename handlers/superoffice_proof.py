@@ -2,6 +2,8 @@
 
 * Whatever is there of the records that were to be erased is still present. So is what the first look missed,
   if it was surely made before the erasure; anything else that is new may be new consent.
+* Whoever has none of the person's addresses any more, or has a record now that was to be erased, may be
+  somebody else: the DPO is asked before anything is erased again.
 * A person whom the first look missed may be somebody else, where the erasure concerned another person already
   or where several have one address.
 * A person or a request is waited for while it lies in the recycle bin. One that was seen there since its
@@ -146,10 +148,25 @@ class Proof:
         return created_at + precision < erased_at - micros(self._settings.clock_skew)
 
     def _asked(self, missed: list[Person]) -> list[Person]:
-        """Return the persons whom the first look missed, if they may be somebody else."""
+        """Return those who may be somebody else: persons who changed, and whom the first look missed."""
+        changed = self._changed()
+        if changed:
+            return list({person.shown.id: person for person in (*changed, *missed)}.values())
         is_led = any(self._found.is_led_to(person) for person in missed)
         is_shared = self._found.are_shared(missed) or bool(self._task.of_kind(PERSON))
         return missed if is_led or (self._settings.ambiguous == "ask" and is_shared) else []
+
+    def _changed(self) -> list[Person]:
+        """Return whoever is known, or has a known record, without an address that was given or agreed to."""
+        owners = {str(child.owner) for child in self._found.doomed() if key(child.reference) in self._known}
+        changed: list[Person] = []
+        for number, person in self._found.persons.items():
+            reference = self._known.get((PERSON, number))
+            is_theirs = reference is not None and person.shown.is_still(reference, self._found.wanted)
+            is_concerned = number in owners or (reference is not None and person.is_live)
+            if is_concerned and self._found.is_led_to(person) and not is_theirs:
+                changed.append(person)
+        return changed
 
     def _of(self, person: Person) -> list[Reference]:
         """Return a missed person's references, those included that stay: nothing will lead to them."""
@@ -214,6 +231,11 @@ def was_seen_since(reference: Reference, began_at: int) -> bool:
     What lay in the bin before it was deleted again says nothing about now.
     """
     return max(_times(reference, IN_BIN), default=-1) >= max(_times(reference, ERASED), default=began_at)
+
+
+def is_noted(reference: Reference) -> bool:
+    """Return whether an erasure that was accepted has noted the record."""
+    return bool(_times(reference, ERASED))
 
 
 def _times(reference: Reference, name: str) -> list[int]:
