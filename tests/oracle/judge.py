@@ -191,7 +191,7 @@ class Judge:
             if word is not None and word.erases and self.testimony.may_erase(step.system, saga.identifiers):
                 self._broken("word_lost", f"{step.system} is refused, and the latest word is erase")
             return
-        if state.end == "retained" and isinstance(told.ended_by, Confirmed) and not told.ended_by.command_id:
+        if state.end == "retained" and state.grade == "party_stated":
             return
         for one in told.found:
             for record in self.world.sealed.records(one.sealed):

@@ -43,7 +43,8 @@ class Told:
     could be several people's, by the latest look; `agreed` how many of them the DPO agreed to have erased,
     until that is done. `contradicts` says that the times in a controller's words are in another order than
     their arrival, and nobody has decided about it. `unasked_since` is when the system was first left alone,
-    since it last answered.
+    since it last answered. `looked_until` is until when the look, or the word, that ended the step answers
+    what was seen; `spoke_at` is when a party spoke last.
     """
 
     found: list[Found] = field(default_factory=list)
@@ -53,8 +54,8 @@ class Told:
     agreed: int = 0
     contradicts: bool = False
     unasked_since: int | None = None
-    ended_by: Event | None = None
     looked_until: int = 0
+    spoke_at: int = 0
 
     @property
     def latest_word(self) -> Word | None:
@@ -133,6 +134,7 @@ class Testimony:
         return link is not None and link.identifiers != saga.identifiers
 
     def _hear_party(self, told: Told, system: str, event: Confirmed) -> None:
+        told.spoke_at = event.occurred_at
         if event.kind in ("instructed", "refused") and event.order is not None:
             link = self.world.link(system, event.attempt)
             about = None if link is None else link.identifiers
@@ -171,8 +173,9 @@ class Testimony:
         for was, step in zip(before.steps, after.steps, strict=True):
             if isinstance(step.state, Ended) and end_of(was.state) != end_of(step.state):
                 told = self.about(step.system)
-                told.ended_by, told.agreed = event, 0
-                told.looked_until = event.occurred_at if isinstance(event, Confirmed) else 0
+                told.agreed = 0
+                # A word that was kept while the request was set aside ends a step at the release.
+                told.looked_until = event.occurred_at if isinstance(event, Confirmed) else told.spoke_at
 
     # --- the controller's words ---
 
