@@ -385,15 +385,16 @@ def failed(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     if confirmed.code == NOT_ASKED:
         return _left_alone(draft, step, confirmed)
-    if not confirmed.retryable:
-        return ask_dpo(draft, step, "failed", verb_of(step), confirmed.code)
-    return _count_failure(draft, step, confirmed.code, confirmed.retry_after)
+    return _count_failure(draft, step, confirmed.code, confirmed.retry_after, passes=confirmed.retryable)
 
 
-def _count_failure(draft: Draft, step: Step, code: str | None, retry_after: int | None) -> Step:
+def _count_failure(
+    draft: Draft, step: Step, code: str | None, retry_after: int | None = None, *, passes: bool = True
+) -> Step:
+    """Tries again later, unless the fault does not pass by itself, or this was the last attempt."""
     step = replace(step, failures=step.failures + 1, expiries=0)
     retry = draft.rules.retry
-    if retry.is_spent(step.failures):
+    if not passes or retry.is_spent(step.failures):
         return ask_dpo(draft, step, "failed", verb_of(step), code)
     return _again(draft, step, retry.delay(step.failures, draft.random, retry_after))
 
@@ -431,7 +432,7 @@ def ask_again(draft: Draft, step: Step, event: Confirmed, short: about.Shortfall
     if not is_current(step, event) or isinstance(step.state, Retrying | AwaitingDecision):
         return step
     if short == about.FEWER_PLACES:
-        return _count_failure(draft, step, short, None)
+        return _count_failure(draft, step, short)
     return _send_anew(draft, step, short)
 
 

@@ -42,6 +42,14 @@ def test_a_failure_before_the_pause_still_counts() -> None:
     assert ["failed"] == world.questions()
 
 
+@pytest.mark.parametrize("retryable", [True, False])
+def test_a_failure_is_counted_whether_or_not_it_passes(retryable: bool) -> None:
+    """The record says how many attempts failed."""
+    world = started()
+    world.answer("crm", "failed", code="forbidden", retryable=retryable)
+    assert 1 == world.step("crm").failures
+
+
 def ambiguous(world: World, kind: str = "located") -> None:
     world.answer("crm", kind, found=2, references=None, code="ambiguous_match")
 
