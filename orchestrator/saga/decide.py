@@ -285,10 +285,10 @@ def _may_supplement(draft: Draft, event: RequestReceived) -> bool:
         event.only_where_told and isinstance(saga.state, Closing)
     )
     is_verified = event.verified or draft.find("identity_unverified") is not None
-    systems = {step.system for step in saga.steps}
-    is_same = (event.capacity, event.tenant) == (saga.capacity, saga.tenant) and systems.issuperset(
-        event.scope or ()
-    )
+    # A system that a controller named and that we don't have is known by its place alone.
+    named = () if event.scope is None else draft.rules.scope_of(event.scope, event.capacity, event.tenant)
+    is_same = (event.capacity, event.tenant) == (saga.capacity, saga.tenant)
+    is_same = is_same and {step.system for step in saga.steps}.issuperset(named)
     return event.supplements and bool(event.identifier_kinds) and is_open and is_verified and is_same
 
 

@@ -5,13 +5,13 @@ nothing is accepted any more. What an answer counts for is said in `about.py`.
 """
 
 from orchestrator.saga import about, words
+from orchestrator.saga.contradictions import answered_until, is_seen_gone
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import Accepted, AwaitingDecision, Ended, Retrying, Step
 from orchestrator.saga.refusals import tell_late
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import (
-    answered_until,
     answers,
     ask_again,
     ask_dpo,
@@ -22,7 +22,6 @@ from orchestrator.saga.steps import (
     fresh,
     is_ambiguous,
     is_current,
-    is_seen_gone,
     plan_of,
     verb_of,
 )

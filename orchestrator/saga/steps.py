@@ -19,6 +19,7 @@ Four principles run through them:
 """
 
 from orchestrator.saga import about, words
+from orchestrator.saga.contradictions import is_seen_gone
 from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import (
@@ -84,8 +85,7 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     notes = step.notes
     if event.kind in _WITH_NOTES and event.references is not None:
         notes = (*notes, event.references)
-    prefix = event.verb or "answer"
-    facts = {f"{prefix}.{name}": value for name, value in sorted(event.evidence.items())}
+    evidence = _with_evidence(draft, step, event)
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
         if event.kind == "accepted" and event.attempt >= step.asked_from:
@@ -97,8 +97,20 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         notes=notes,
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
-        evidence={**step.evidence, **facts},
+        evidence=evidence,
     )
+
+
+def _with_evidence(draft: Draft, step: Step, event: Confirmed) -> dict[str, str]:
+    """What an answer counted is the latest truth, as with places; one about less of the person is none."""
+    facts = {f"{event.verb or 'answer'}.{name}": value for name, value in sorted(event.evidence.items())}
+    if event.command_id is not None:
+        is_latest = is_current(step, event) and not step.is_ended
+        if event.about and not about.is_about_the_person(draft.saga, event):
+            return step.evidence
+    else:
+        is_latest = event.attempt >= step.asked_from and not step.is_ended
+    return {**step.evidence, **facts} if is_latest else {**facts, **step.evidence}
 
 
 def erased_by(step: Step, at: int) -> Step:
@@ -132,21 +144,6 @@ def answers(step: Step, event: Event, *verbs: Verb) -> bool:
     state = step.state
     asked = not isinstance(state, AwaitingDecision) or state.reason == "failed"
     return is_current(step, event) and verb_of(step) in verbs and asked
-
-
-def is_seen_gone(ended: Ended) -> bool:
-    """Whether an end says that nothing of the person is left to see: a record seen later overturns it.
-
-    What we have seen ourselves to be retained leaves nothing else; what a party retains on its word is there.
-    """
-    if ended.end == "retained":
-        return ended.grade != "party_stated"
-    return ended.end in ("erased", "absent", "anonymised", "not_identifiable")
-
-
-def answered_until(ended: Ended) -> int:
-    """Until when an end answers what a proof saw: that nobody could be told apart answers nothing."""
-    return 0 if ended.end == "not_identifiable" else ended.at
 
 
 def fresh(step: Step) -> Step:

@@ -110,7 +110,7 @@ def _of_step(step: Step, state: Ended, told: _Told) -> Iterator[str]:
             yield "answer_about_less"
         elif state.end != "not_identifiable" and told.latest(_sees) > answered:
             yield "seen_after_erasure"
-    if step.kind == "tenant" and not step.words and _was_refused(told):
+    if step.kind == "tenant" and _was_refused(told):
         yield "erased_after_refusal"
     if state.end not in (*_GONE, "not_identifiable") and _was_there_after_acting(told):
         yield "acted_then_not_erased"
@@ -143,9 +143,11 @@ def _number(evidence: Mapping[str, str], name: str) -> int:
 
 def _was_refused(told: _Told) -> bool:
     words = [one for one in told.confirmed if one.data.get("trigger") in ("instructed", "refused")]
-    if not words or words[-1].data.get("trigger") != "refused":
+    # Numbered words count in their order; those from before they were numbered came first, as they were read.
+    last = max(words, key=lambda one: (_count(one, "order"), one.seq), default=None)
+    if last is None or last.data.get("trigger") != "refused":
         return False
-    return any(one.seq > words[-1].seq and one.data.get("verb") == "erase" for one in told.sent)
+    return any(one.seq > last.seq and one.data.get("verb") == "erase" for one in told.sent)
 
 
 def _was_there_after_acting(told: _Told) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from orchestrator.saga.decide import Decision
 from orchestrator.saga.events import Event
 from orchestrator.saga.model import Ended, Finished, InProgress, Place, Saga, Step
+from orchestrator.saga.older import upgraded
 from orchestrator.saga.timeline import GENESIS, Entry, append
 from orchestrator.service.recheck import FAULTS, faults_of
 from tests.oracle.life import Life
@@ -61,6 +62,8 @@ def told(*lines: str) -> list[Entry]:
 
 
 def faults(one: Saga, entries: Sequence[Entry]) -> list[tuple[str | None, str]]:
+    """What the command finds in a document as it is kept, and read today."""
+    one = upgraded(one)
     return [(fault.system, fault.fault) for fault in faults_of(one, entries)]
 
 
@@ -133,12 +136,18 @@ def test_an_erasure_after_a_refusal() -> None:
     """The controller's latest word is no, and a command to erase went out after it."""
     refused = ("confirmed trigger=instructed attempt=1", "confirmed trigger=refused attempt=1")
     after = ("command_sent verb=erase attempt=8", "confirmed trigger=accepted verb=erase attempt=8")
-    tenant = step(kind="tenant")
+    tenant = step(kind="tenant", answered_at=5, instruction="erase")
     assert [("crm", "erased_after_refusal")] == faults(saga(tenant), told(*FIRST, *refused, *after))
     taken_back = "confirmed trigger=instructed attempt=1"
     assert [] == faults(saga(tenant), told(*FIRST, *refused, taken_back, *after))
     # Too late to stop anything: the DPO heard of it then.
     assert [] == faults(saga(tenant), told(*FIRST, *refused))
+    # Numbered words count in their order: the refusal was the earlier one, and read later.
+    numbered = (
+        "confirmed trigger=instructed attempt=1 order=9",
+        "confirmed trigger=refused attempt=1 order=8",
+    )
+    assert [] == faults(saga(tenant), told(*FIRST, *numbered, *after))
     # An agency is only asked again.
     assert [] == faults(saga(step(kind="recruitment")), told(*FIRST, *refused, *after))
 

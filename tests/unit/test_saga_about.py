@@ -33,6 +33,35 @@ def test_the_saga_and_the_messages_make_the_same_mark(sealed: bytes) -> None:
     assert messages.mark(sealed) == about.mark(sealed)
 
 
+# --- what an answer counted ---
+
+
+def test_what_an_answer_counts_is_overwritten_by_no_older_one() -> None:
+    """The last proof counted what stays; the one before, delivered twice, and one about fewer identifiers are
+    read late. The person is told what the last one said.
+    """
+    seen_at_once = SystemPlan(name="crm", kind="hubspot", look_again=(0,), patience=30 * DAY)
+    world = started(seen_at_once, WEB)
+    world.answer("crm", "located")
+    world.answer("crm", "accepted", evidence={"purges": "soon"})
+    world.answer("crm", "failed", retryable=True)
+    world.until(world.now + DAY)
+    before = world.step("crm").attempt
+    world.supplement(tenant="acme")
+    world.answer("crm", "located")
+    world.answer("crm", "accepted")
+    world.answer("crm", "failed", retryable=True)
+    world.until(world.now + DAY)
+    last = world.step("crm").attempt
+    world.answer("crm", "proved", evidence={"tickets_left": "2"})
+    assert "erased" == world.status("crm")
+    world.answer("crm", "proved", attempt=before, evidence={"tickets_left": "0", "unknown_then": "1"})
+    world.answer("crm", "proved", attempt=last - 1, evidence={"tickets_left": "0", "also": "1"})
+    world.answer("crm", "proved", attempt=last, evidence={"tickets_left": "1"})
+    told = {name: value for name, value in world.step("crm").evidence.items() if name.startswith("prove.")}
+    assert {"prove.tickets_left": "2", "prove.also": "1"} == told
+
+
 # --- an acceptance ---
 
 

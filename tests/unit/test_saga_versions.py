@@ -106,3 +106,15 @@ def test_a_repeat_of_the_same_request_changes_no_question() -> None:
     world = started(TENANT, verified=False)
     world.request(tenant="acme", verified=False)
     assert 1 == world.question("identity_unverified").version
+
+
+def test_a_controller_adds_to_a_request_that_names_a_system_we_do_not_have() -> None:
+    """Its own word for it is not kept, its place in the list is: the supplement is of the same request."""
+    world = World(TENANT)
+    first = {"capacity": "processor", "tenant": "acme", "scope": ("tenant", "their archive")}
+    world.request(**first)
+    decision = world.supplement(**first, identifier_kinds=("email", "phone"))
+    assert (None, ["unknown_system"]) == (decision.parks_event, world.questions())
+    assert ("email", "phone") == world.open.identifier_kinds
+    wider = first | {"scope": ("tenant", "their archive", "another")}
+    assert "request_id_conflict" == world.supplement(**wider, content_digest="9" * 64).parks_event

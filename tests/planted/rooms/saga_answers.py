@@ -157,14 +157,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a step that ended partly retained is deaf",
-        f"{_STEPS}:is_seen_gone",
+        f"{_CONTRADICTIONS}:is_seen_gone",
         'return ended.grade != "party_stated"',
         "return False",
         f"{_COUNTS}::test_what_stays_by_law_does_not_make_deaf",
     ),
     fault(
         "what a party retains is erased when it is seen",
-        f"{_STEPS}:is_seen_gone",
+        f"{_CONTRADICTIONS}:is_seen_gone",
         'return ended.grade != "party_stated"',
         "return True",
         f"{_COUNTS}::test_what_a_party_retains_may_be_seen",
