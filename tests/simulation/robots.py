@@ -89,7 +89,7 @@ class Requester:
         )
         # Filed before the intake does, so that the ids that are made with the key are the seed's.
         self._world.keys.insert(request_id, rng.randbytes(32))
-        self._send(asked)
+        self.send(asked)
         self.asked.append(asked)
         vendors = {
             vendor for name in scope for vendor, _ in installation.VENDORS[name] if vendor != "agencies"
@@ -98,7 +98,7 @@ class Requester:
         self._world.in_play = tuple(sorted(vendors | set(self._world.in_play)))
         self._world.tell(f"submitted {request_id[:8]} {'+'.join(scope)} {'+'.join(kinds)} {capacity}")
 
-    def _send(self, asked: Asked) -> None:
+    def send(self, asked: Asked) -> None:
         while True:
             with contextlib.suppress(BusUnavailable):
                 self._intake.submit(
@@ -125,11 +125,11 @@ class Requester:
         match what:
             case "repeat":
                 with contextlib.suppress(CannotSubmit):
-                    self._send(asked)
+                    self.send(asked)
             case "supplement" if asked.kinds != ALL_KINDS:
                 asked.kinds = tuple(kind for kind in ALL_KINDS if kind in asked.kinds or rng.random() < 0.7)
                 with contextlib.suppress(CannotSubmit):
-                    self._send(asked)
+                    self.send(asked)
             case "conflict":
                 self._conflict(asked)
             case "unreadable":
@@ -291,21 +291,21 @@ class Dpo:
             self._world.counts["decision that does not fit"] += 1
             match rng.randrange(4):
                 case 0:
-                    self._decide(saga, one.id, version - 1, rng.choice(actions))
+                    self.decide(saga, one.id, version - 1, rng.choice(actions))
                 case 1:
-                    self._decide(saga, "e99", 1, "waive")
+                    self.decide(saga, "e99", 1, "waive")
                 case 2:
-                    self._decide(saga, one.id, version, rng.choice(("verify", "extend", "erase")))
+                    self.decide(saga, one.id, version, rng.choice(("verify", "extend", "erase")))
                 case _:
-                    self._decide(
+                    self.decide(
                         saga, one.id, version, "waive" if "waive" in actions else actions[0], reason=""
                     )
             return
         if rng.random() < 0.02:
-            self._decide(saga, None, None, rng.choice(("cancel", "reject", "extend")))
+            self.decide(saga, None, None, rng.choice(("cancel", "reject", "extend")))
             return
         weights = [{"cancel": 0.3, "reject": 0.6, "waive": 2.0}.get(action, 5.0) for action in actions]
-        self._decide(saga, one.id, version, rng.choices(actions, weights)[0])
+        self.decide(saga, one.id, version, rng.choices(actions, weights)[0])
 
     def settle(self) -> bool:
         """Answers every question so that the request can end; whether it said anything."""
@@ -317,7 +317,7 @@ class Dpo:
                 continue
             self._answered[key] = self._world.clock()
             said = True
-            self._decide(saga, one.id, one.version, self._best(saga, one))
+            self.decide(saga, one.id, one.version, self._best(saga, one))
         return said
 
     def _best(self, saga: Saga, one: Escalation) -> str:
@@ -334,7 +334,7 @@ class Dpo:
             return "retry"
         return next(action for action in ("waive", "retry", "reject", "cancel") if action in actions)
 
-    def _decide(
+    def decide(
         self, saga: Saga, escalation: str | None, version: int | None, action: str, reason: str | None = None
     ) -> None:
         number = len(self.made) + 1

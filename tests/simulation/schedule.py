@@ -123,7 +123,7 @@ class Schedule:
             self.trouble.spell(self.rng.choice(("wrong_account", "no_rights")), self.world.in_play[-1:])
         for _ in range(scenario.steps):
             self._make_trouble()
-            self._one_step()
+            self.one_step()
         for person in self._to_submit:
             self.requester.submit(person)
         self._heal()
@@ -147,7 +147,7 @@ class Schedule:
         until = world.clock() + LONGEST
         for _ in range(MOST_STEPS):
             if self._work():
-                self._one_step()
+                self.one_step()
                 continue
             if self.dpo.settle():
                 continue
@@ -165,7 +165,19 @@ class Schedule:
 
     # --- one step ---
 
-    def _one_step(self) -> None:
+    def has_work(self) -> bool:
+        """Whether anybody has something to do at this moment."""
+        return bool(self._work())
+
+    def pass_time(self) -> None:
+        """Time goes on to the next timer."""
+        moment = self._next_moment()
+        if moment is None:
+            raise AssertionError("nothing will ever happen again")
+        self._advance(moment)
+
+    def one_step(self) -> None:
+        """Somebody acts, or time goes on."""
         self._steps += 1
         if self.world.spells and not self.world.rounds and (self._is_healed or self.rng.random() < 0.1):
             self.trouble.end_spells()
