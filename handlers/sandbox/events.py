@@ -8,7 +8,7 @@ An event happens at once (`Sandbox.happens`), or right after a call that a fault
 * `arrives`: what `seed` states is added.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +21,9 @@ TABLES = {
     "hubspot": "hubspot.contact",
     "teamtailor": "teamtailor.candidate",
 }
+
+#: What the ledger calls the vendors of tables whose names begin otherwise.
+VENDORS = {"agency": "agencies", "tenant": "tenant-api"}
 
 
 class Event(BaseModel):
@@ -43,7 +46,7 @@ class Events:
         self,
         store: Store,
         delete_as_colleague: Callable[[str, int], None],
-        plant: Callable[[Seed, int], object],
+        plant: Callable[[Seed, int], Mapping[str, list[str]]],
     ) -> None:
         self._store = store
         self._delete_as_colleague = delete_as_colleague
@@ -58,7 +61,10 @@ class Events:
             case "deleted_by_colleague":
                 self._delete_as_colleague(event.record or "", now)
             case "arrives":
-                self._plant(Seed.model_validate(event.seed or {}), now)
+                for table, ids in self._plant(Seed.model_validate(event.seed or {}), now).items():
+                    vendor = VENDORS.get(table.partition(".")[0], table.partition(".")[0])
+                    for number in ids:
+                        self._store.note(now, vendor, "", "arrived", record=number)
 
     def _row(self, event: Event, number: str | None) -> Row | None:
         return self._store.get(TABLES[event.vendor or "superoffice"], str(number))

@@ -3,9 +3,12 @@
 import random
 from typing import Any
 
+from tests.simulation.installation import TENANT
+from tests.simulation.loop import SECOND
 from tests.simulation.people import Person
 from tests.simulation.world import World
 
+HOUR = 3600 * SECOND
 VENDORS = ("superoffice", "hubspot", "google", "teamtailor", "controllers", "tenant-api")
 KINDS = (
     "429",
@@ -25,7 +28,26 @@ KINDS = (
     "no_rights",
     "recreate",
     "rename",
+    "a place that can't be read",
+    "a filter that isn't honoured",
+    "a long outage",
+    "a record arrives",
+    "an address is given away",
+    "a colleague deletes",
 )
+#: Places of SuperOffice, each of which alone may become unreadable.
+PLACES = (
+    r"/Archive/RecyclePerson$",
+    r"/Archive/RecycleTicket$",
+    r"/Archive/FormSubmission$",
+    r"/Archive/(Find)?ChatSession$",
+    r"/Archive/(Ticket|Appointment|Document|Sale)$",
+    r"/v1/(Archive/)?Person$",
+    r"/Person/\d+/\w+$",
+    r"/GetFormSubmissionEntity$",
+)
+#: Calls between the first look and the last erasure, after one of which something happens.
+BETWEEN = r"/Archive/|/Person/|/contacts/|/candidates|/subjects/|/Marketing/|/Ticket/"
 _ERASING = r"gdpr-delete$|:submitUserDeletion$|/subjects/erase$|/Delete|/Person/\d+$|/Ticket/\d+$|/requests$"
 
 
@@ -67,6 +89,27 @@ class Trouble:
             case "rename":
                 self._rename()
                 return
+            case "a place that can't be read":
+                self._unreadable()
+                return
+            case "a filter that isn't honoured":
+                name, match["vendor"], match["path"] = (
+                    "ignores_filter",
+                    "superoffice",
+                    r"/v1/Person$|/Archive/",
+                )
+            case "a long outage":
+                self._outage(vendor)
+                return
+            case "a record arrives":
+                self._arrival()
+                return
+            case "an address is given away":
+                self._give_away()
+                return
+            case "a colleague deletes":
+                self._colleague()
+                return
             case _:
                 pass
         world.counts[f"fault: {kind}"] += 1
@@ -93,6 +136,7 @@ class Trouble:
 
     def clear(self) -> None:
         """No more faults; a spell ends when no command is under way."""
+        self._world.outages.clear()
         for row in self._world.sandbox.store.rows("faults"):
             if row["id"] not in self._world.spells:
                 self._world.sandbox.store.drop("faults", row["id"])
@@ -118,6 +162,103 @@ class Trouble:
             new = f"ny-{person.email}"
             world.sandbox.fault("rename", vendor=vendor, path=path.format(record), record=record, email=new)
             return
+
+    def _unreadable(self) -> None:
+        """An archive, a list of children or a bin answers 403 or 404, for a while or a few times."""
+        world, rng = self._world, self._rng
+        place, status = rng.choice(PLACES), rng.choice(("403", "404"))
+        times = rng.choice((1, 3, None))
+        number = self._switch(
+            "a place that can't be read", status, vendor="superoffice", path=place, times=times
+        )
+        if times is None:
+            world.outages[number] = world.clock() + rng.choice((2, 30, 400)) * HOUR
+
+    def _outage(self, vendor: str) -> None:
+        """Nobody is there for days or weeks: the circuit opens, and stays open."""
+        number = self._switch(
+            "a long outage", self._rng.choice(("refused", "503")), vendor=vendor, times=None
+        )
+        self._world.outages[number] = self._world.clock() + self._rng.choice((3, 10, 25)) * 24 * HOUR
+
+    def _switch(self, kind: str, name: str, **match: Any) -> str:
+        self._world.counts[f"fault: {kind}"] += 1
+        self._world.tell(f"fault {kind} at {match.get('vendor')}")
+        return self._world.sandbox.fault(name, **match)
+
+    def end_outages(self) -> None:
+        """Those whose time has come."""
+        world = self._world
+        for number in [one for one, until in world.outages.items() if until <= world.clock()]:
+            world.tell("an outage ends")
+            world.sandbox.store.drop("faults", number)
+            del world.outages[number]
+
+    def _happens(self, kind: str, event: dict[str, Any], vendor: str | None = None) -> None:
+        skip = self._rng.choice((0, 1, 2, 4, 8))
+        self._switch(kind, "happens", vendor=vendor or event["vendor"], path=BETWEEN, skip=skip, event=event)
+
+    def _arrival(self) -> None:
+        """A record of the person's comes while we look, erase or prove."""
+        world, rng = self._world, self._rng
+        person = rng.choice(world.people)
+        serial = 8_100_000 + world.counts["fault: a record arrives"] * 10
+        so = sorted(
+            r for v, r in person.records if v == "superoffice" and world.holds("superoffice.person", r)
+        )
+        form: dict[str, Any] = {"id": serial, "email": person.email}
+        choices: list[tuple[str, dict[str, Any]]] = [
+            ("superoffice", {"superoffice": {"submissions": [form]}}),
+            ("superoffice", {"superoffice": {"persons": [{"id": serial + 1, "email": person.email}]}}),
+        ]
+        if so:
+            led = {**form, "id": serial + 2, "person": int(so[0])}
+            choices.append(("superoffice", {"superoffice": {"submissions": [led]}}))
+        identities = [{"type": "email", "value": person.email}]
+        tenant = {"tenant": TENANT, "records": [{"id": f"user-{serial}", "identities": identities}]}
+        choices.append(("tenant-api", {"tenants": [tenant]}))
+        vendor, seed = rng.choice([one for one in choices if one[0] in world.in_play] or choices)
+        self._happens("a record arrives", {"what": "arrives", "seed": seed}, vendor)
+
+    def _give_away(self) -> None:
+        """The address that was searched for is another person's by the time of the erasure."""
+        world, rng = self._world, self._rng
+        person = rng.choice(world.people)
+        vendor, table = rng.choice((("superoffice", "superoffice.person"), ("hubspot", "hubspot.contact")))
+        taker = next((r for v, r in sorted(world.taker.records) if v == vendor), None)
+        mine = sorted(r for v, r in person.records if v == vendor and world.holds(table, r))
+        if taker is None or not mine or person.email in world.given_away:
+            return
+        person.renamed.add((vendor, mine[0]))
+        world.given_away.add(person.email)
+        event = {
+            "what": "given_away",
+            "vendor": vendor,
+            "record": mine[0],
+            "into": taker,
+            "email": person.email,
+        }
+        self._happens("an address is given away", event)
+
+    def _colleague(self) -> None:
+        """Somebody puts the person into the bin, in SuperOffice itself."""
+        world, rng = self._world, self._rng
+        person = rng.choice(world.people)
+        mine = sorted(r for v, r in person.records if world.holds(f"{v}.person", r))
+        if mine:
+            event = {"what": "deleted_by_colleague", "vendor": "superoffice", "record": rng.choice(mine)}
+            self._happens("a colleague deletes", event)
+
+    def vendors(self) -> None:
+        """What is amiss with the vendors for as long as this world lasts."""
+        world, rng = self._world, self._rng
+        if rng.random() < world.scenario.skews:
+            for vendor in VENDORS:
+                world.sandbox.skew[vendor] = rng.choice((0, -2, 30, -30, 300, -300, 7200)) * SECOND
+            world.counts["vendors' clocks are off"] += 1
+        if rng.random() < world.scenario.slow_purges:
+            world.sandbox.seed({"superoffice": {"retain_deleted": "P60D"}})
+            world.counts["the bin keeps longer than the settings say"] += 1
 
     def mail(self) -> None:
         rng = self._rng

@@ -8,6 +8,8 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from pydantic import BaseModel
+
 from handlers.registry import settings_models
 from handlers.sandbox import testing
 from handlers.sandbox.seeds import Seed
@@ -140,6 +142,17 @@ def settings() -> Settings:
         smtp=Smtp(host="mail.controller.example", sender="radera@controller.example"),
         systems=systems,
     )
+
+
+@functools.cache
+def kin(name: str) -> dict[str, BaseModel]:
+    """The own settings of the other systems of the same kind."""
+    mine = settings().systems[name].kind
+    return {
+        other: system.own
+        for other, system in settings().systems.items()
+        if other != name and system.kind == mine and system.own is not None
+    }
 
 
 @functools.cache

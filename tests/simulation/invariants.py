@@ -4,23 +4,22 @@
 the world has come to rest. The judge is the vendors' ledger, never the product's own word.
 """
 
-import calendar
 from collections import Counter, defaultdict
-from datetime import UTC, date, datetime, timedelta
 from typing import cast
-from zoneinfo import ZoneInfo
 
-import holidays
 import sqlalchemy as sa
 
+from handlers.sandbox.store import Row
 from orchestrator.bus.port import Record
 from orchestrator.privacy.keys import KeyDestroyed
-from orchestrator.saga.model import AwaitingDecision, Ended, Finished, Saga, Step, waits
+from orchestrator.saga.model import AwaitingDecision, Ended, Finished, Saga, waits
 from orchestrator.store import tables
 from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Command, Outcome
 from tests.simulation import installation
+from tests.simulation.clocks import due_at
+from tests.simulation.held import arrivals, still_held
 from tests.simulation.history import read
 from tests.simulation.people import Person
 from tests.simulation.readable import check_nothing_is_readable
@@ -89,6 +88,8 @@ class Watch:
             raise self._broken
         errors = self._world.log.errors
         expect(not errors, "errors", f"the product logged an error of its own: {errors[:1]}")
+        untrue = self._world.untrue
+        expect(not untrue, "places", f"{untrue[:1]}")
         fresh, self.fresh = self.fresh, []
         for saga in fresh:
             self._waits(saga)
@@ -164,46 +165,7 @@ class Watch:
         asked = next((one for one in self._requester.asked if one.request_id == saga.request_id), None)
         if asked is not None:
             for step in saga.steps:
-                still_held(self._world, saga, step, asked)
-
-
-def still_held(world: World, saga: Saga, step: Step, asked: Asked) -> None:
-    """A step that says it is done may leave nothing at its vendor of what was there at the beginning."""
-    state = cast(Ended, step.state)
-    if state.end not in ("erased", "absent", "anonymised", "retained"):
-        return
-    person = asked.person
-    known = {"email": person.email, "phone": person.phone, "ga_client_id": person.client_id}
-    known |= {"tenant_user_id": person.tenant_id, "name": person.name}
-    given = [known[kind] for kind in saga.identifier_kinds]
-    for line in world.sandbox.holds(*given):
-        place = (line["vendor"], line["record"])
-        if (line["vendor"], line["account"]) not in installation.VENDORS[step.system]:
-            continue
-        if place not in person.records or line["state"] in ("purging", "submitted"):
-            continue
-        # Who is under another address by the time of the look can't be found, nor what hangs on them.
-        hung = line["vendor"] == "superoffice" and line["kind"] != "person"
-        gone = place in person.renamed or (
-            hung and line["vendor"] in {vendor for vendor, _ in person.renamed}
-        )
-        if state.end == "absent" and gone and step.found == 0:
-            continue
-        if state.end == "retained" and (line["state"] == "bookkeeping" or state.grade == "party_stated"):
-            continue
-        # The settings keep documents, for a law.
-        if state.end == "retained" and line["kind"] == "document":
-            continue
-        # Where we can't look, a party's word is all there is, and is reported as such.
-        if line["vendor"] == "agencies" and state.grade == "party_stated":
-            continue
-        if step.system == "agency_tt" and state.end == "absent" and state.grade == "party_stated":
-            continue
-        raise Violated(
-            "completion",
-            f"{step.system} is reported {state.end} ({state.grade}) and the vendor holds a {line['kind']} "
-            f"({line['state']})",
-        )
+                still_held(self._world, saga, step, asked.person)
 
 
 # --- the end ---
@@ -286,9 +248,44 @@ def _rows_agree(world: World) -> None:
 
 def _effects(world: World, requester: Requester, watch: Watch) -> None:
     owners: dict[tuple[str, str], Person] = {}
-    for person in (*world.people, *world.bystanders):
+    for person in (*world.people, *world.bystanders, world.taker):
         owners |= dict.fromkeys(person.records | person.later.keys(), person)
-    by_person = {asked.person.number: asked for asked in requester.asked}
+    allowed = _windows(world)
+    made = {place: at for person in world.people for place, at in person.later.items()}
+    made |= {
+        (line["vendor"], line["record"]): line["at"]
+        for line in world.sandbox.ledger(effect="contact_recreated")
+    }
+    made |= arrivals(world)
+    taken = {
+        (line["vendor"], line["record"]): line["at"]
+        for line in world.sandbox.ledger(effect="address_taken_over")
+    }
+    once: Counter[tuple[str, str, str]] = Counter()
+    for line in world.sandbox.ledger():
+        effect, place = line["effect"], (line["vendor"], line["record"])
+        if not (effect in ERASING or effect in THEIRS) or line["record"] is None:
+            continue
+        system = ERASING.get(effect) or THEIRS[effect]
+        if not line["repeated"]:
+            once[line["vendor"], line["record"], effect] += 1
+        owner = owners.get(place)
+        if place in made and owner is None:
+            continue
+        if place in taken and taken[place] <= line["at"]:
+            continue  # it had the address that was asked for by then
+        mine = [one for one in requester.asked if one.person is owner and system in one.scope]
+        expect(owner in world.people, "bystanders", f"{effect} of somebody else's record")
+        expect(bool(mine), "bystanders", f"{effect}, which nobody asked for")
+        if owner is not None and effect in ERASING:
+            _was_wanted(world, watch, line, owner, mine, allowed, made.get(place))
+    for (_, _, effect), count in once.items():
+        repeats = effect in ("unsubscribed", "consent_removed")
+        expect(count == 1 or repeats, "doubled", f"{effect} {count} times")
+
+
+def _windows(world: World) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """When each request might erase in each system: from a command to its end."""
     allowed: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for kind in set(installation.KINDS.values()):
         for delivery in world.bus.all_of(topics.commands(kind)):
@@ -298,53 +295,33 @@ def _effects(world: World, requester: Requester, watch: Watch) -> None:
                 continue
             if command.verb == "erase":
                 allowed[command.request_id, command.system].append((command.issued_at, command.not_after))
-    made = {place: at for person in world.people for place, at in person.later.items()}
-    made |= {
-        (line["vendor"], line["record"]): line["at"]
-        for line in world.sandbox.ledger()
-        if line["effect"] == "contact_recreated"
-    }
-    once: Counter[tuple[str, str, str]] = Counter()
-    for line in world.sandbox.ledger():
-        effect, place = line["effect"], (line["vendor"], line["record"])
-        ours = effect in ERASING
-        if not (ours or effect in THEIRS) or line["record"] is None:
-            continue
-        system = ERASING.get(effect) or THEIRS[effect]
-        if not line["repeated"]:
-            once[line["vendor"], line["record"], effect] += 1
-        owner = owners.get(place)
-        if place in made and owner is None:
-            continue
-        expect(
-            owner is not None and owner in world.people, "bystanders", f"{effect} of somebody else's record"
-        )
-        if owner is None:
-            continue
-        asked = by_person.get(owner.number)
-        expect(asked is not None and system in asked.scope, "bystanders", f"{effect}, which nobody asked for")
-        if asked is None or not ours:
-            continue
-        windows = allowed[asked.request_id, system]
-        in_time = any(start <= line["at"] <= end + CALL_LIMIT for start, end in windows)
-        expect(in_time, "not_after", f"{effect} at a time for which there was no command")
-        renamed = {record for vendor, record in owner.renamed if vendor == line["vendor"]}
-        if effect == "person_soft_deleted" and line["record"] in owner.twins and not owner.twins & renamed:
-            expect(
-                _is_wanted(world, asked, line["at"]),
-                "consent",
-                "one of several with the address, unasked",
-            )
-        before = watch.erased_at.get((asked.request_id, system))
-        if place in made and before is not None and made[place] > before:
-            expect(
-                _is_wanted(world, asked, line["at"]),
-                "consent",
-                f"{effect} of a record newer than the erasure",
-            )
-    for (_, _, effect), count in once.items():
-        repeats = effect in ("unsubscribed", "consent_removed")
-        expect(count == 1 or repeats, "doubled", f"{effect} {count} times")
+    return allowed
+
+
+def _was_wanted(
+    world: World,
+    watch: Watch,
+    line: Row,
+    owner: Person,
+    mine: list[Asked],
+    allowed: dict[tuple[str, str], list[tuple[int, int]]],
+    made: int | None,
+) -> None:
+    """An effect of ours has a command, and a word of the DPO's where it needs one."""
+    effect, system = line["effect"], ERASING[line["effect"]]
+    windows = [window for one in mine for window in allowed.get((one.request_id, system), ())]
+    in_time = any(start <= line["at"] <= end + CALL_LIMIT for start, end in windows)
+    expect(in_time, "not_after", f"{effect} at a time for which there was no command")
+    said = any(_is_wanted(world, one, line["at"]) for one in mine)
+    renamed = {record for vendor, record in owner.renamed if vendor == line["vendor"]}
+    if effect == "person_soft_deleted" and line["record"] in owner.twins and not owner.twins & renamed:
+        expect(said, "consent", "one of several with the address, unasked")
+    if effect == "person_soft_deleted" and "a form leads to another address" in owner.traits:
+        expect(said, "consent", "a person with another address, unasked")
+    skew = abs(world.sandbox.skew.get(line["vendor"], 0))
+    erased = [watch.erased_at[key] for one in mine if (key := (one.request_id, system)) in watch.erased_at]
+    if made is not None and erased and made > max(erased) + skew and made > min(erased):
+        expect(said, "consent", f"{effect} of a record newer than the erasure")
 
 
 def _is_wanted(world: World, asked: Asked, at: int) -> bool:
@@ -367,19 +344,3 @@ def _due_dates(world: World) -> None:
     for saga in world.sagas.values():
         months = 3 if saga.extended else 1
         expect(saga.due_at == due_at(saga.received_at, months), "due", "due on another day than the law says")
-
-
-_ZONE = ZoneInfo("Europe/Stockholm")
-_HOLIDAYS = holidays.country_holidays("SE")
-
-
-def due_at(received_at: int, months: int) -> int:
-    """Regulation 1182/71, counted once more, in another way than the product does."""
-    day = datetime.fromtimestamp(received_at / 1e6, _ZONE).date()
-    year, month = day.year + (day.month + months - 1) // 12, (day.month + months - 1) % 12 + 1
-    due = date(year, month, min(day.day, calendar.monthrange(year, month)[1]))
-    while due.isoweekday() > 5 or due in _HOLIDAYS:
-        due += timedelta(days=1)
-    after = due + timedelta(days=1)
-    midnight = datetime(after.year, after.month, after.day, tzinfo=_ZONE)
-    return int(midnight.astimezone(UTC).timestamp()) * 1_000_000 - 1

@@ -14,6 +14,8 @@ from orchestrator.privacy.identifiers import Kind
 from tests.simulation.installation import TENANT, VENDORS
 
 DAY = 86_400_000_000
+#: What the ledger calls the vendors of tables whose names begin otherwise.
+TABLES = {"agency": "agencies", "tenant": "tenant-api"}
 _CHILDREN = ("tickets", "form_submissions", "appointments", "documents", "sales")
 
 
@@ -34,6 +36,10 @@ class Person:
     renamed: set[tuple[str, str]] = field(default_factory=set)
     twins: set[str] = field(default_factory=set)
     """Two persons in SuperOffice with the one address: whose they are is the DPO's to say."""
+    known_as: list[str] = field(default_factory=list)
+    """Addresses that are theirs, too, and that they don't give."""
+    traits: set[str] = field(default_factory=set)
+    """What is unusual about them, as the table in the README calls it."""
 
     def values(self) -> list[str]:
         """Everything they are known by."""
@@ -42,7 +48,8 @@ class Person:
     def canaries(self) -> list[str]:
         """What must not be readable anywhere when their request has ended."""
         ids = [record for _, record in self.records if len(record) >= 6]
-        return [self.email, self.email.partition("@")[0], self.phone, self.name, self.client_id, *ids]
+        known = [self.email, self.email.partition("@")[0], self.phone, self.name, self.client_id]
+        return [*known, *self.known_as, *ids]
 
     def identifiers(self, kinds: tuple[Kind, ...]) -> Identifiers:
         known: dict[Kind, str] = {
@@ -69,13 +76,13 @@ def make(number: int, rng: random.Random, *, share: float) -> Person:
     )
 
 
-def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int) -> None:
-    """Puts the person's records into the stand-ins, some time ago."""
+def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int, *, asks: bool = True) -> None:
+    """Puts the person's records into the stand-ins, some time ago. Who asks for nothing is not unusual."""
     base = 7_100_000 + person.number * 10_000 + rng.randrange(1000)
     made = now - rng.randrange(30, 900) * DAY
     parts: dict[str, Any] = {}
     if "superoffice" in person.held:
-        parts["superoffice"] = _superoffice(person, base, made, rng)
+        parts["superoffice"] = _superoffice(person, base, made, rng, asks=asks)
     if "hubspot" in person.held:
         contact = {"id": base + 20, "email": person.email, "created_at": made}
         parts["hubspot"] = {"contacts": [contact]}
@@ -102,13 +109,25 @@ def plant(sandbox: Sandbox, person: Person, rng: random.Random, now: int) -> Non
     if not parts:
         return
     for table, ids in sandbox.seed(parts).items():
-        vendor = {"agency": "agencies", "tenant": "tenant-api"}.get(
-            table.partition(".")[0], table.partition(".")[0]
-        )
-        person.records |= {(vendor, number) for number in ids}
+        vendor = table.partition(".")[0]
+        person.records |= {(TABLES.get(vendor, vendor), number) for number in ids}
+    if "in a colleague's bin" in person.traits:
+        sandbox.happens("deleted_by_colleague", vendor="superoffice", record=str(base))
 
 
-def _superoffice(person: Person, base: int, made: int, rng: random.Random) -> dict[str, Any]:
+def plant_taker(sandbox: Sandbox, person: Person, now: int) -> None:
+    """Puts somebody with nothing but a name and an address where addresses can change hands."""
+    seed = {
+        "superoffice": {
+            "persons": [{"name": person.name, "email": person.email, "created_at": now - 90 * DAY}]
+        },
+        "hubspot": {"contacts": [{"email": person.email, "created_at": now - 90 * DAY}]},
+    }
+    for table, ids in sandbox.seed(seed).items():
+        person.records |= {(table.partition(".")[0], number) for number in ids}
+
+
+def _superoffice(person: Person, base: int, made: int, rng: random.Random, *, asks: bool) -> dict[str, Any]:
     def children(kind: int, most: int) -> list[dict[str, Any]]:
         return [{"id": base + 100 * kind + n, "registered_at": made} for n in range(rng.randrange(most))]
 
@@ -128,9 +147,31 @@ def _superoffice(person: Person, base: int, made: int, rng: random.Random) -> di
     if rng.random() < 0.2:
         row["documents"] = [{"id": base + 600, "registered_at": made}]
     part: dict[str, Any] = {"persons": [row]}
-    if rng.random() < 0.1:
-        part["persons"].append({**row, "id": base + 50, **dict.fromkeys(_CHILDREN, ())})
-        person.twins = {str(base), str(base + 50)}
     if rng.random() < 0.2:
         part["submissions"] = [{"id": base + 500, "email": person.email, "registered_at": made}]
+    trait = rng.choices((None, *UNUSUAL), (70, 10, 6, 5, 4, 5))[0] if asks else None
+    if trait is not None:
+        person.traits.add(trait)
+    match trait:
+        case "two persons with the address":
+            part["persons"].append({**row, "id": base + 50, **dict.fromkeys(_CHILDREN, ())})
+            person.twins = {str(base), str(base + 50)}
+        case "a form leads to another address":
+            row["email"] = f"ny-{person.email}"
+            person.known_as.append(row["email"])
+            led = {"id": base + 510, "email": person.email, "person": base, "registered_at": made}
+            part["submissions"] = [led]
+        case "a former employee":
+            row["retired"] = True
+        case "a user of the system":
+            row["associate"] = True
     return part
+
+
+UNUSUAL = (
+    "two persons with the address",
+    "a form leads to another address",
+    "a former employee",
+    "a user of the system",
+    "in a colleague's bin",
+)

@@ -201,8 +201,8 @@ def somebody_elses_reference(patch: Patch) -> None:
     strangers: list[tuple[str, str]] = []
     real_plant, real_unpack = people.plant, unpack_references
 
-    def remember(sandbox: Any, person: people.Person, rng: Any, now: int) -> None:
-        real_plant(sandbox, person, rng, now)
+    def remember(sandbox: Any, person: people.Person, rng: Any, now: int, *, asks: bool = True) -> None:
+        real_plant(sandbox, person, rng, now, asks=asks)
         if person.number >= 8:
             strangers.extend(sorted(place for place in person.records if place[0] == "hubspot"))
 

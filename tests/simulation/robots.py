@@ -4,7 +4,7 @@ import contextlib
 import random
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from orchestrator.bus.port import BusUnavailable, Record
@@ -20,11 +20,25 @@ from orchestrator.store import StoredSent
 from schemas import topics
 from schemas.codec import encode
 from schemas.messages import Confirmation, Decision, Request
-from tests.simulation import installation
+from tests.simulation import installation, words
 from tests.simulation.people import Person
-from tests.simulation.world import World
+from tests.simulation.world import Word, World
 
 ALL_KINDS: tuple[Kind, ...] = ("email", "phone", "name", "ga_client_id", "tenant_user_id")
+
+
+TROUBLES = (
+    "repeat",
+    "supplement",
+    "unverified supplement",
+    "conflict",
+    "another scope",
+    "another's identifiers",
+    "unreadable",
+    "garbage",
+    "stranger",
+    "echo",
+)
 
 
 @dataclass(slots=True)
@@ -119,19 +133,27 @@ class Requester:
         if not self.asked:
             return
         asked = rng.choice(self.asked)
-        what = rng.choice(("repeat", "supplement", "conflict", "unreadable", "garbage", "stranger", "echo"))
+        what = rng.choice(TROUBLES)
         world.counts[f"trouble: {what}"] += 1
         world.tell(f"trouble: {what} {asked.request_id[:8]}")
         match what:
             case "repeat":
                 with contextlib.suppress(CannotSubmit):
                     self.send(asked)
-            case "supplement" if asked.kinds != ALL_KINDS:
+            case "supplement" | "unverified supplement" if asked.kinds != ALL_KINDS:
                 asked.kinds = tuple(kind for kind in ALL_KINDS if kind in asked.kinds or rng.random() < 0.7)
                 with contextlib.suppress(CannotSubmit):
-                    self.send(asked)
+                    self.send(asked if what == "supplement" else replace(asked, verified=False))
             case "conflict":
                 self._conflict(asked)
+            case "another scope":
+                scope = tuple(name for name in installation.VENDORS if rng.random() < 0.5) or ("survey",)
+                with contextlib.suppress(CannotSubmit):
+                    self.send(replace(asked, scope=scope))
+            case "another's identifiers":
+                other = rng.choice(world.bystanders)
+                with contextlib.suppress(CannotSubmit):
+                    self.send(replace(asked, person=other, verified=rng.random() < 0.5))
             case "unreadable":
                 self.unreadable += 1
                 self._put(topics.REQUESTS, asked.request_id, b"\xc3\x01" + rng.randbytes(30))
@@ -234,6 +256,7 @@ class Gate:
         world = self._world
         now = world.clock()
         sealed = world.keyring.seal_installation(CALLBACK_BODY, callbacks.content_of(token, sent, body))
+        word: tuple[str, Word] | None = None
         if token is None:
             record = callbacks.webhook(kind, sealed, body, installation.digests(), now)
         else:
@@ -247,10 +270,16 @@ class Gate:
             place = (link.request_id, link.system)
             self._numbers[place] = order = max(now, self._numbers.get(place, 0) + 1)
             record = callbacks.word(kind, link, sealed, order, now)
+            said = words.heard(body) if kind == "tenant" else None
+            word = None if said is None else (link.request_id, Word(order, now, said))
         try:
             self._bus.publish([record])
         except BusUnavailable:
             return 503
+        finally:
+            # The bus may have it although it said that it hadn't.
+            if word is not None and any(one.value == record.value for one in world.bus.all_of(record.topic)):
+                world.words.setdefault(word[0], []).append(word[1])
         world.counts["callback delivered"] += 1
         return 202
 

@@ -40,6 +40,16 @@ class Scenario:
     """Chance that a request lacks some of the person's identifiers."""
     stubborn: float = 0.0
     """Chance that an agency or controller refuses, keeps, or stays silent."""
+    second_ids: float = 0.0
+    """Chance, at each step, that a person asks once more, under another id."""
+    skews: float = 0.0
+    """Chance that the vendors' clocks are off."""
+    slow_purges: float = 0.0
+    """Chance that SuperOffice keeps deleted rows for longer than our settings say."""
+    failing_rules: float = 0.0
+    """Chance, at each step, that a rule of the saga will raise at a request's next answer."""
+    words: float = 0.0
+    """Chance, at each step, that the controller says something once more."""
     hour: int | None = None
     """The hour, UTC, at which the world begins, where a test wants a certain one."""
     faults: tuple[str, ...] = ()
@@ -58,6 +68,8 @@ def draw(rng: random.Random) -> Scenario:
         incomplete=0.2,
         stubborn=0.3,
         early_callbacks=rng.choice((0.0, 0.5)),
+        slow_purges=0.1,
+        second_ids=0.02 if rng.random() < 0.1 else 0.0,
     )
     if mood < 0.1:
         return scenario
@@ -79,4 +91,7 @@ def draw(rng: random.Random) -> Scenario:
         wrong_decisions=some(0.5, 0.2, 0.5),
         repeats=some(0.5, 0.01, 0.03),
         reappearances=some(0.3, 0.005, 0.02),
+        skews=some(0.3, 1.0),
+        failing_rules=some(0.15, 0.01),
+        words=some(0.4, 0.02, 0.1),
     )

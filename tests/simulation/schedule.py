@@ -10,19 +10,28 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from orchestrator.bus.port import Subscription
+from orchestrator.saga.decide import Decision, decide
+from orchestrator.saga.events import Confirmed, Event
+from orchestrator.saga.model import Saga
+from orchestrator.saga.rules import Rules
+from orchestrator.service import orchestrator as service
 from tests.simulation import people
 from tests.simulation.bus import StubSubscription
 from tests.simulation.bus import Trouble as BusTrouble
+from tests.simulation.clocks import Clocks
 from tests.simulation.faults import Trouble
 from tests.simulation.history import check_history
 from tests.simulation.invariants import Watch, check_end
 from tests.simulation.loop import SECOND
+from tests.simulation.ports import RuleFails
 from tests.simulation.quick import quick
 from tests.simulation.robots import Dpo, Gate, Requester
 from tests.simulation.scenario import Scenario, draw
 from tests.simulation.violations import Violated
+from tests.simulation.words import Words
 from tests.simulation.world import World
 
 HOUR = 3600 * SECOND
@@ -67,7 +76,7 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
     logger.setLevel(logging.INFO)
     try:
         schedule = Schedule(world)
-        with quick():
+        with quick(), patch.object(service, "decide", _failing_at_times(world)):
             schedule.play()
         return Report(seed, schedule.summary(), tuple(world.trace))
     except Exception as error:
@@ -76,6 +85,19 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
         logger.setLevel(level)
         logging.disable(disabled)
         world.close()
+
+
+def _failing_at_times(world: World) -> Callable[..., Decision]:
+    """The saga's rules, one of which fails where the world says so."""
+    def deciding(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
+        if isinstance(event, Confirmed) and event.request_id in world.failing:
+            world.failing.discard(event.request_id)
+            world.counts["a rule fails"] += 1
+            world.tell("a rule fails")
+            raise RuleFails
+        return decide(saga, event, now, rules)
+
+    return deciding
 
 
 class Schedule:
@@ -88,6 +110,8 @@ class Schedule:
         self.dpo = Dpo(world, random.Random(f"{world.seed}/dpo"))
         self.trouble = Trouble(world, random.Random(f"{world.seed}/trouble"))
         self.watch = Watch(world, self.requester)
+        self.clocks = Clocks(world, self.requester)
+        self.words = Words(world, random.Random(f"{world.seed}/words"))
         world.sandbox.deliver = Gate(world).deliver
         self._to_submit: list[people.Person] = []
         self._relay_is_due = True
@@ -103,8 +127,12 @@ class Schedule:
         for number in range(2):
             world.bystanders.append(people.make(8 + number, rng, share=0.9))
         for person in (*world.people, *world.bystanders):
-            people.plant(world.sandbox, person, rng, world.clock())
+            asks = person in world.people
+            people.plant(world.sandbox, person, rng, world.clock(), asks=asks)
+            world.counts.update(f"life: {trait}" for trait in person.traits)
+        people.plant_taker(world.sandbox, world.taker, world.clock())
         self.trouble.parties()
+        self.trouble.vendors()
         self._to_submit = list(world.people)
 
     # --- the whole ---
@@ -131,6 +159,7 @@ class Schedule:
         self.watch.check()
         check_end(self.world, self.requester, self.watch, unsettled)
         check_history(self.world, self.dpo.made)
+        self.words.check()
 
     def _heal(self) -> None:
         world = self.world
@@ -138,6 +167,7 @@ class Schedule:
         world.bus.trouble = BusTrouble()
         world.bus.lag_until.clear()
         world.fuse.left = None
+        world.failing.clear()
         self._is_healed = True
         self.trouble.clear()
 
@@ -181,10 +211,13 @@ class Schedule:
         self._steps += 1
         if self.world.spells and not self.world.rounds and (self._is_healed or self.rng.random() < 0.1):
             self.trouble.end_spells()
+        if self.world.outages:
+            self.trouble.end_outages()
         work = self._work()
         if work:
             self.rng.choice(work)()
         else:
+            self._nothing_to_do()
             moment = self._next_moment()
             if moment is not None:
                 self._advance(moment)
@@ -231,11 +264,20 @@ class Schedule:
                 world.sandbox.store.next_due(),
                 world.bus.next_release_at(),
                 world.frozen_until if frozen else None,
+                min(world.outages.values(), default=None),
             )
             if moment is not None
         ]
         later = [moment for moment in moments if moment > now]
         return min(later, default=None)
+
+    def _nothing_to_do(self) -> None:
+        """Everybody has done all that there is to do, as far as nothing lags and nobody is stopped."""
+        world = self.world
+        now = world.clock()
+        if now >= world.frozen_until and world.bus.next_release_at() is None:
+            world.idle_at.append(now)
+        self.clocks.check(now)
 
     # --- the actors ---
 
@@ -279,6 +321,9 @@ class Schedule:
 
         if self._to_submit and happens(0.05):
             self.requester.submit(self._to_submit.pop(0))
+        if scenario.second_ids and self.requester.asked and happens(scenario.second_ids):
+            world.counts["a person asks under another id"] += 1
+            self.requester.submit(rng.choice(world.people))
         if world.fuse.left is None and happens(scenario.crashes):
             world.fuse.left = rng.randrange(8)
             world.kills_everything = rng.random() < 0.5
@@ -295,6 +340,10 @@ class Schedule:
             self.requester.trouble()
         if happens(scenario.reappearances):
             self.trouble.reappear()
+        if world.sagas and happens(scenario.failing_rules):
+            world.failing.add(rng.choice(sorted(world.sagas)))
+        if happens(scenario.words):
+            self.words.say()
         if happens(scenario.jumps):
             jump = rng.choice((SECOND, 60 * SECOND, HOUR, 13 * HOUR, 3 * DAY, 20 * DAY))
             world.counts["clock moved on"] += 1
@@ -313,6 +362,7 @@ class Schedule:
         counts["steps"] += self._steps
         counts["commits"] += sum(" saga " in line for line in world.trace)
         counts["requests"] += len(world.sagas)
+        counts["requests at once"] += len(world.sagas) > 1
         counts["mails"] += len(world.mails)
         return +counts
 

@@ -1,6 +1,8 @@
 """What must happen in a run that is long enough: a trouble that never comes up shows nothing."""
 
 from tests.simulation.faults import KINDS
+from tests.simulation.people import UNUSUAL
+from tests.simulation.robots import TROUBLES as SENDERS
 
 TROUBLES = (
     *(f"fault: {kind}" for kind in KINDS),
@@ -19,10 +21,8 @@ TROUBLES = (
         f"decision: {action}"
         for action in ("verify", "retry", "erase", "waive", "extend", "reject", "cancel")
     ),
-    *(
-        f"trouble: {what}"
-        for what in ("repeat", "supplement", "conflict", "unreadable", "garbage", "stranger", "echo")
-    ),
+    *(f"trouble: {what}" for what in SENDERS),
+    *(f"life: {trait}" for trait in UNUSUAL),
     *(
         f"escalation: {reason}"
         for reason in (
@@ -40,6 +40,9 @@ TROUBLES = (
             "party_silent",
             "party_refused",
             "identifier_missing",
+            "ambiguous",
+            "quarantined",
+            "instruction_conflict",
         )
     ),
     "record_repeated",
@@ -48,5 +51,13 @@ TROUBLES = (
     "publish_failed",
     "worker stopped and woken",
     "person came back",
+    "a person asks under another id",
+    "vendors' clocks are off",
+    "the bin keeps longer than the settings say",
+    "words: refuse, erase, refuse",
+    "words: once more",
+    "a rule fails",
+    "circuit: open",
+    "requests at once",
     "decision that does not fit",
 )

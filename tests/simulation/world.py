@@ -9,10 +9,11 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from handlers.port import Task
 from handlers.registry import Context, Handler, find
 from handlers.sandbox.core import Sandbox
 from handlers.worker import Worker, directly
@@ -26,7 +27,7 @@ from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.store import SentMails, StoredKeys, open_engine
 from orchestrator.store import tables as store_tables
-from tests.simulation import installation
+from tests.simulation import installation, looking, people
 from tests.simulation.bus import StubBus
 from tests.simulation.lives import Fuse, Killed, Life
 from tests.simulation.loop import Clock, VirtualLoop
@@ -59,6 +60,14 @@ def _metrics() -> Metrics:
     return Metrics(sorted(set(installation.KINDS.values())))
 
 
+class Word(NamedTuple):
+    """A controller's word, as it was stored on arrival."""
+
+    order: int
+    at: int
+    said: str
+
+
 class World:
     """What a schedule plays with. `trace` is what happened, without a word about anybody."""
 
@@ -88,6 +97,21 @@ class World:
         self.on_commit: list[Callable[[Saga], None]] = []
         self.lives: dict[str, Life] = {}
         self.frozen_until = 0
+        self.looks: dict[tuple[str, str], int] = {}
+        """When the last look of a request at a system began, of those that came to an end."""
+        self.untrue: list[str] = []
+        """Reports of places that the calls belie."""
+        self.outages: dict[str, int] = {}
+        """Faults that last, and when they end."""
+        self.taker = people.make(7, random.Random(f"{seed}/taker"), share=0.0)
+        """Somebody who asks for nothing, and to whom other people's addresses may go."""
+        self.given_away: set[str] = set()
+        self.failing: set[str] = set()
+        """Requests of which a rule fails at their next confirmation."""
+        self.words: dict[str, list[Word]] = {}
+        """What controllers said about each request, as it was stored."""
+        self.idle_at: list[int] = []
+        """When everybody had done all that there was to do."""
         self.spells: list[str] = []
         self.in_play: tuple[str, ...] = ()
         """The vendors that hold something of a request's scope: where faults have something to hit."""
@@ -104,6 +128,9 @@ class World:
 
     # --- what happened ---
 
+    def _looked(self, task: Task, began: int) -> None:
+        self.looks[task.request_id, task.system] = began
+
     def tell(self, text: str) -> None:
         self.trace.append(f"{self.clock.now / 1e6:.6f} {text}")
 
@@ -114,6 +141,9 @@ class World:
         self.tell(f"saga {saga.request_id[:8]} v{saga.version} {saga.status} {steps} {questions}".rstrip())
         for hear in self.on_commit:
             hear(saga)
+
+    def holds(self, table: str, record: str) -> bool:
+        return self.sandbox.store.get(table, record) is not None
 
     # --- roles ---
 
@@ -157,6 +187,7 @@ class World:
                 system=name,
                 clock=self.clock,
                 clients=clients.of(name),
+                kin=installation.kin(name),
                 public_url=installation.PUBLIC,
                 controller="Controller AB",
                 domain="radera.controller.example",
@@ -166,7 +197,8 @@ class World:
                 mailer=mailer,
                 run_blocking=_call,
             )
-            handlers[name] = classes[system.kind](system.own, context)
+            handler = classes[system.kind](system.own, context)
+            handlers[name] = looking.watch(handler, self._looked, self.untrue.append, self.clock)
         self.worker = Worker(
             bus=self.bus.of(life),
             keys=StoredKeys(store, self.keyring),

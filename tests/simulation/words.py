@@ -1,0 +1,94 @@
+"""What a controller says about its data: again, otherwise, late and out of order. Its last word counts."""
+
+import json
+import random
+from collections import defaultdict
+from typing import Any
+
+from schemas import topics
+from schemas.codec import CodecError, decode
+from schemas.messages import Command
+from tests.simulation.violations import expect
+from tests.simulation.world import Word, World
+
+HOUR = 3_600_000_000
+
+
+class Words:
+    """The controller's mind changes; the judge of what is done in its name."""
+
+    def __init__(self, world: World, rng: random.Random) -> None:
+        self._world = world
+        self._rng = rng
+
+    def say(self) -> None:
+        """Something about a request that the controller has, in bodies that may be the same as before."""
+        world, rng = self._world, self._rng
+        rows = [row for row in world.sandbox.store.rows("controller.request") if row["urls"]]
+        if not rows:
+            return
+        row = rng.choice(rows)
+        several = rng.random() < 0.3
+        for said in ("refuse", "erase", "refuse") if several else (rng.choice(("erase", "refuse")),):
+            self._send(row, said, rng.choice((0, 0, 60_000_000, HOUR, 30 * HOUR)))
+        world.counts["words: refuse, erase, refuse" if several else "words: once more"] += 1
+        world.tell("the controller speaks")
+
+    def _send(self, row: dict[str, Any], said: str, later: int) -> None:
+        store = self._world.sandbox.store
+        body = {
+            "controller_id": row["answer"]["controller_id"],
+            "expected_completion_time": row["answer"]["expected_completion_time"],
+            "subject_request_id": row["id"],
+            "request_status": "cancelled" if said == "refuse" else "completed",
+            "status_callback_url": row["urls"][0],
+            "extensions": {"radera": {"instruction": said, "reason": "contract_runs"}},
+        }
+        store.later(
+            self._world.clock() + later,
+            "deliver",
+            network=True,
+            url=row["urls"][0],
+            body=json.dumps(body),
+            headers={"Content-Type": "application/json"},
+            vendor="controllers",
+            account=row["account"],
+            record=row["id"],
+            said="word",
+        )
+
+    def check(self) -> None:
+        """Nothing was erased by a command that was given when the latest word was known to be a refusal."""
+        world = self._world
+        commands: list[Command] = []
+        for delivery in world.bus.all_of(topics.commands("tenant")):
+            try:
+                command = decode(delivery.value, Command)
+            except CodecError:
+                continue
+            if command.verb == "erase":
+                commands.append(command)
+        by_request: defaultdict[str, list[Command]] = defaultdict(list)
+        for command in commands:
+            by_request[command.request_id].append(command)
+        for request_id, given in by_request.items():
+            said = sorted(world.words.get(request_id, ()), key=lambda one: one.order)
+            for command in given:
+                heard_of = [one for one in said if one.at <= command.issued_at]
+                read = [one for one in heard_of if self._was_read(one, command.issued_at)]
+                # A later word, read or not, may have been the one that the command goes by.
+                refused = bool(read) and all(one.said == "refuse" for one in heard_of[len(read) - 1 :])
+                expect(not refused, "refused", "an erasure was ordered after the controller had refused")
+
+    def _was_read(self, word: Word, by: int) -> bool:
+        """Whether everybody had done all that there was to do between the word and then."""
+        return any(word.at <= moment < by for moment in self._world.idle_at)
+
+
+def heard(body: bytes) -> str | None:
+    """What a controller's callback says, if anything."""
+    try:
+        said = json.loads(body)["extensions"]["radera"]["instruction"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return said if said in ("erase", "refuse") else None
