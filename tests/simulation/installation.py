@@ -77,6 +77,8 @@ def _tables() -> dict[str, dict[str, Any]]:
             "control_email": CONTROL,
             "ambiguous": "ask",
             "appointments": "erase",
+            "chats_archive": "FindChatSession",
+            "chats": "erase",
             "documents": {"legal_basis": "legal_claims", "reason": "A dispute is open"},
             "calls_per_second": 50,
         },

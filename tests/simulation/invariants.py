@@ -34,6 +34,7 @@ ERASING = {
     "ticket_deleted": "superoffice",
     "formsubmission_deleted": "superoffice",
     "appointment_deleted": "superoffice",
+    "chatsession_deleted": "superoffice",
     "document_deleted": "superoffice",
     "sale_deleted": "superoffice",
     "gdpr_deleted": "hubspot",

@@ -16,7 +16,7 @@ from tests.simulation.installation import TENANT, VENDORS
 DAY = 86_400_000_000
 #: What the ledger calls the vendors of tables whose names begin otherwise.
 TABLES = {"agency": "agencies", "tenant": "tenant-api"}
-_CHILDREN = ("tickets", "form_submissions", "appointments", "documents", "sales")
+_CHILDREN = ("tickets", "form_submissions", "appointments", "chats", "documents", "sales")
 
 
 @dataclass(slots=True)
@@ -141,6 +141,7 @@ def _superoffice(person: Person, base: int, made: int, rng: random.Random, *, as
         "tickets": children(1, 3),
         "form_submissions": children(2, 2),
         "appointments": children(3, 2),
+        "chats": children(7, 2),
     }
     if rng.random() < 0.1:
         row["sales"] = [{"id": base + 400, "bookkeeping": True, "registered_at": made}]

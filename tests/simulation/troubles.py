@@ -54,8 +54,6 @@ TROUBLES = (
     "a person asks under another id",
     "vendors' clocks are off",
     "the bin keeps longer than the settings say",
-    "words: refuse, erase, refuse",
-    "words: once more",
     "a rule fails",
     "circuit: open",
     "requests at once",
