@@ -44,7 +44,7 @@ EVERYWHERE = (
     "callback delivered",
     "clock moved on",
 )
-ENOUGH = 400
+ENOUGH = 600
 
 
 @pytest.mark.timeout(240)

@@ -42,7 +42,6 @@ TROUBLES = (
             "identifier_missing",
             "ambiguous",
             "quarantined",
-            "instruction_conflict",
         )
     ),
     "record_repeated",
