@@ -13,8 +13,7 @@ import pytest
 
 from handlers import execution
 from handlers.port import _WITNESS, Control, Reference, Task, unpack_references
-from handlers.results import Proved
-from handlers.superoffice import SuperOffice
+from handlers.superoffice_proof import Bins, Proof
 from handlers.worker import Worker
 from orchestrator.bus.port import Bus, Delivery, Record, Subscription
 from orchestrator.saga import decide, decisions, request, steps, table
@@ -116,10 +115,10 @@ def sent_before_located_is_committed(patch: Patch) -> None:
 
 
 def absent_taken_for_erased(patch: Patch) -> None:
-    async def gone(self: SuperOffice, task: Task, control: Control) -> Proved:
-        return Proved(control=control, grade="seen_absent")
+    async def empty(self: Proof, there: object, now: int) -> Bins:
+        return Bins(due_at=now)
 
-    patch.setattr(SuperOffice, "_purged", gone)
+    patch.setattr(Proof, "_bins", empty)
 
 
 def absence_without_control(patch: Patch) -> None:
