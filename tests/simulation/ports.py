@@ -138,11 +138,20 @@ class LivingTransport(httpx.AsyncBaseTransport):
     process can be stopped there.
     """
 
-    def __init__(self, sandbox: Sandbox, life: Life, rng: random.Random, done: Counter[str]) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        life: Life,
+        rng: random.Random,
+        done: Counter[str],
+        stops: Callable[[], bool],
+    ) -> None:
+        """`stops` says, after a look was answered, whether the process is stopped before it can act on it."""
         self._sandbox = sandbox
         self._life = life
         self._rng = rng
         self._done = done
+        self._stops = stops
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -165,6 +174,8 @@ class LivingTransport(httpx.AsyncBaseTransport):
         if not looks:
             self._life.after("effect")
         for _ in range(self._rng.choice((0, 0, 1, 3))):
+            await asyncio.sleep(0)
+        if looks and self._stops():
             await asyncio.sleep(0)
         self._life.check()
         return response

@@ -89,6 +89,7 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
 
 def _failing_at_times(world: World) -> Callable[..., Decision]:
     """The saga's rules, one of which fails where the world says so."""
+
     def deciding(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
         if isinstance(event, Confirmed) and event.request_id in world.failing:
             world.failing.discard(event.request_id)
@@ -168,6 +169,7 @@ class Schedule:
         world.bus.lag_until.clear()
         world.fuse.left = None
         world.failing.clear()
+        world.freezes = None
         self._is_healed = True
         self.trouble.clear()
 
@@ -328,10 +330,11 @@ class Schedule:
             world.fuse.left = rng.randrange(8)
             world.kills_everything = rng.random() < 0.5
         if happens(scenario.freezes) and world.rounds and not world.counts["effects under way"]:
-            hours = rng.choice((1, 13, 30, 100))
-            world.counts["worker stopped and woken"] += 1
-            world.tell(f"worker stopped for {hours} hours")
-            world.frozen_until = world.clock() + hours * HOUR
+            micros = rng.choice((1, 13, 30, 100)) * HOUR
+            if rng.random() < 0.3:
+                world.freeze(micros)
+            else:
+                world.freezes = (rng.randrange(6), micros)
         if happens(scenario.vendor_faults):
             self.trouble.vendor()
         if happens(scenario.mail_faults):

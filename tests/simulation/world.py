@@ -97,6 +97,8 @@ class World:
         self.on_commit: list[Callable[[Saga], None]] = []
         self.lives: dict[str, Life] = {}
         self.frozen_until = 0
+        self.freezes: tuple[int, int] | None = None
+        """After how many more looks, and for how long, the worker will be stopped."""
         self.looks: dict[tuple[str, str], int] = {}
         """When the last look of a request at a system began, of those that came to an end."""
         self.untrue: list[str] = []
@@ -170,8 +172,10 @@ class World:
         life = self.lives["worker"] = Life("worker", self.fuse)
         self.loop = VirtualLoop(self.clock)
         self.frozen_until = 0
+        self.freezes = None
         store = LivingStore(self.engine, self.clock, life, self._committed)
-        transport = LivingTransport(self.sandbox, life, self._transport_rng, self.counts)
+        rng = self._transport_rng
+        transport = LivingTransport(self.sandbox, life, rng, self.counts, self._stops_after_look)
 
         def circuit(_: str, state: str) -> None:
             self.counts[f"circuit: {state}"] += 1
@@ -225,6 +229,21 @@ class World:
             metrics=self.metrics,
         )
 
+    def freeze(self, micros: int) -> None:
+        """Stops the worker, which doesn't know of it when it is woken."""
+        self.counts["worker stopped and woken"] += 1
+        self.tell(f"worker stopped for {micros // 3_600_000_000} hours")
+        self.frozen_until = self.clock() + micros
+
+    def _stops_after_look(self) -> bool:
+        if self.freezes is None:
+            return False
+        left, micros = self.freezes
+        self.freezes = (left - 1, micros) if left else None
+        if not left:
+            self.freeze(micros)
+        return not left
+
     # --- deaths ---
 
     def _kill(self, role: str) -> None:
@@ -266,7 +285,8 @@ class World:
     def turn(self, times: int) -> None:
         """The worker's loop runs for some turns."""
         for _ in range(times):
-            if not self.loop.is_ready or not self.lives["worker"].is_alive:
+            is_stopped = self.clock() < self.frozen_until
+            if is_stopped or not self.loop.is_ready or not self.lives["worker"].is_alive:
                 break
             self.loop.turn()
         for task in [task for task in self.rounds if task.done()]:
