@@ -230,6 +230,7 @@ class Trouble:
         if taker is None or not mine or person.email in world.given_away:
             return
         person.renamed.add((vendor, mine[0]))
+        person.given_away.add((vendor, mine[0]))
         world.given_away.add(person.email)
         event = {
             "what": "given_away",

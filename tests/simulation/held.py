@@ -4,8 +4,9 @@ Judged record by record, and place by place: what was there at the beginning, an
 work, up to the last look.
 """
 
-from typing import Any, cast
+from typing import cast
 
+from handlers.sandbox.store import Row
 from orchestrator.saga.model import Ended, Saga, Step
 from tests.simulation import installation
 from tests.simulation.people import Person
@@ -37,7 +38,9 @@ def still_held(world: World, saga: Saga, step: Step, person: Person) -> None:
                 continue
         elif place not in person.records:
             continue
-        if line["state"] in ("purging", "submitted") or _is_excused(world, step, state, person, line):
+        if line["state"] in ("purging", "submitted") or _is_out_of_reach(person, line):
+            continue
+        if _is_excused(world, step, state, person, line):
             continue
         raise Violated(
             "completion",
@@ -52,7 +55,17 @@ def arrivals(world: World) -> dict[tuple[str, str], int]:
     return {(line["vendor"], line["record"]): line["at"] for line in ledger}
 
 
-def _is_excused(world: World, step: Step, state: Ended, person: Person, line: dict[str, Any]) -> bool:
+def _is_out_of_reach(person: Person, line: Row) -> bool:
+    """Whether its address, or that of the person it hangs on, went to somebody else: nothing that was given leads
+    to it any more.
+    """
+    if (line["vendor"], line["record"]) in person.given_away:
+        return True
+    hung = line["vendor"] == "superoffice" and line["kind"] != "person"
+    return hung and any(vendor == "superoffice" for vendor, _ in person.given_away)
+
+
+def _is_excused(world: World, step: Step, state: Ended, person: Person, line: Row) -> bool:
     place = (line["vendor"], line["record"])
     hung = line["vendor"] == "superoffice" and line["kind"] != "person"
     # Who is under another address by the time of the look can't be found, nor what hangs on them.
@@ -70,7 +83,7 @@ def _is_excused(world: World, step: Step, state: Ended, person: Person, line: di
     return told and (line["vendor"] == "agencies" or (step.system == "agency_tt" and state.end == "absent"))
 
 
-def _is_unlinked(world: World, line: dict[str, Any]) -> bool:
+def _is_unlinked(world: World, line: Row) -> bool:
     """Whether nothing leads to it any more, but for what the vendor doesn't let us search for."""
     kind = {"form_submission": "formsubmission", "chat": "chatsession"}.get(line["kind"], line["kind"])
     row = world.sandbox.store.get(f"superoffice.{kind}", line["record"])

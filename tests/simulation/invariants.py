@@ -107,10 +107,9 @@ class Watch:
             expect(saga.wake_at is None, "timers", "a finished request has a timer")
             return
         timers = waits(saga)
-        waiting = 1 + len(saga.escalations)
-        # The steps of one that was set aside stand still until its release.
-        if not saga.quarantined:
-            waiting += sum(not isinstance(step.state, Ended) for step in saga.steps)
+        # The steps of a request that was set aside stand still; its own clock, and its questions, go on.
+        steps = () if saga.quarantined else saga.steps
+        waiting = 1 + sum(not isinstance(step.state, Ended) for step in steps) + len(saga.escalations)
         waiting += sum(notice.state.status == "pending" for notice in saga.notices)
         expect(len(timers) == waiting, "timers", "something waits without a timer")
         for what, until in timers:

@@ -34,6 +34,8 @@ class Person:
     later: dict[tuple[str, str], int] = field(default_factory=dict)
     """Records made when those of the beginning were being erased, and when: they may be new consent."""
     renamed: set[tuple[str, str]] = field(default_factory=set)
+    given_away: set[tuple[str, str]] = field(default_factory=set)
+    """Records whose address went to somebody else: no look by what the person gave leads to them any more."""
     twins: set[str] = field(default_factory=set)
     """Two persons in SuperOffice with the one address: whose they are is the DPO's to say."""
     known_as: list[str] = field(default_factory=list)
