@@ -56,8 +56,8 @@ def arrivals(world: World) -> dict[tuple[str, str], int]:
 
 
 def _is_out_of_reach(person: Person, line: Row) -> bool:
-    """Whether its address, or that of the person it hangs on, went to somebody else: nothing that was given leads
-    to it any more.
+    """Whether its address, or that of the person it hangs on, went to somebody else, so that nothing that was
+    given leads to it any more.
     """
     if (line["vendor"], line["record"]) in person.given_away:
         return True

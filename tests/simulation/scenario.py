@@ -93,4 +93,5 @@ def draw(rng: random.Random) -> Scenario:
         reappearances=some(0.3, 0.005, 0.02),
         skews=some(0.3, 1.0),
         failing_rules=some(0.15, 0.01),
+        words=some(0.4, 0.02, 0.1),
     )

@@ -42,6 +42,7 @@ TROUBLES = (
             "identifier_missing",
             "ambiguous",
             "quarantined",
+            "instruction_conflict",
         )
     ),
     "record_repeated",
@@ -53,6 +54,8 @@ TROUBLES = (
     "a person asks under another id",
     "vendors' clocks are off",
     "the bin keeps longer than the settings say",
+    "words: refuse, erase, refuse",
+    "words: once more",
     "a rule fails",
     "circuit: open",
     "requests at once",
