@@ -101,13 +101,14 @@ def test_a_rule_that_raises_sets_one_request_aside(
 def test_a_quarantined_request_keeps_what_comes_and_a_retry_releases_it(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Answers are parked while it stands still; once the fault is mended it asks again, and completes."""
+    """Workers' answers are parked while it stands still; once the fault is mended it asks again, and ends."""
     [request_id] = several(installation, 1)
     with monkeypatch.context() as patch:
         break_rule(patch, "erasing", "accepted")
         accept(installation, request_id)
         installation.settle()
-    installation.confirm(request_id=request_id, system="crm", kind="located", found=2)
+    command = installation.saga(request_id).steps[0].command_id
+    installation.confirm(request_id=request_id, system="crm", kind="located", found=2, command_id=command)
     installation.settle()
     assert ["rule_failed", "quarantined"] == [
         one.code for one in installation.dead_letters(topics.CONFIRMATIONS)
