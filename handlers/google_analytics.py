@@ -12,6 +12,7 @@ What has to be known about it:
   property; one without, to all.
 * An id that this property doesn't take is counted in the evidence: `…_elsewhere` if another configured
   property takes it, `…_without_property` if none does, `…_unusable` if it has not the form of such an id.
+  `…_elsewhere_in` names the systems that take it, since the request may reach none of them.
 * The property is read back and compared with its pin before anything is submitted to it.
 * The daily quota is the property's. When it is spent, the next try is after midnight in `quota_zone`.
   Submitting again is safe.
@@ -53,6 +54,7 @@ _FIELDS: dict[str, tuple[Kind, str]] = {
     "user_id": ("ga_user_id", "userId"),
     "app_instance_id": ("ga_app_instance_id", "appInstanceId"),
 }
+_LONGEST: Final = 200
 #: Why an id is not submitted to a property.
 _WHYS: Final = ("elsewhere", "without_property", "unusable")
 
@@ -208,21 +210,35 @@ class GoogleAnalytics:
 
         Zeros are told, too: they replace what an earlier look told.
         """
-        kin = [one for one in self._context.kin.values() if isinstance(one, GoogleAnalyticsSettings)]
         told: dict[str, str] = {}
         for name, (ours, _) in _FIELDS.items():
             given = identifiers.of_kind(ours)
-            whys = Counter(self._why_not(identifier, kin) for identifier in given)
+            whys = Counter(self._why_not(identifier) for identifier in given)
             if given:
                 told |= {f"{name}s_{why}": str(whys[why]) for why in _WHYS}
+            takers = Counter(
+                ",".join(self._takers(one)) for one in given if self._why_not(one) == "elsewhere"
+            )
+            where = " ".join(f"{systems}:{count}" for systems, count in sorted(takers.items()))
+            # As much as a fact of the evidence may be long; beyond that the count alone is told.
+            if where and len(where) <= _LONGEST:
+                told[f"{name}s_elsewhere_in"] = where
         return told
 
-    def _why_not(self, identifier: Identifier, kin: list[GoogleAnalyticsSettings]) -> str | None:
+    def _takers(self, identifier: Identifier) -> list[str]:
+        """The other systems whose property takes the id."""
+        return sorted(
+            name
+            for name, one in self._context.kin.items()
+            if isinstance(one, GoogleAnalyticsSettings) and _takes(one, identifier)
+        )
+
+    def _why_not(self, identifier: Identifier) -> str | None:
         if _value(identifier) is None:
             return "unusable"
         if _takes(self._settings, identifier):
             return None
-        return "elsewhere" if any(_takes(one, identifier) for one in kin) else "without_property"
+        return "elsewhere" if self._takers(identifier) else "without_property"
 
     def _missing(self) -> tuple[str, ...]:
         kinds = [_FIELDS[kind][0] for kind in self._settings.identify_by if kind in _FIELDS]

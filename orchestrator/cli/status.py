@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Container
+from collections.abc import Collection, Container
 from pathlib import Path
 
 import click
@@ -79,11 +79,11 @@ def show(saga: Saga, console: Console, now: int, configured: Container[str]) -> 
     console.print(f"received  {iso(saga.received_at)}   due {iso(saga.due_at)}", highlight=False)
     console.print(f"acted     {iso(saga.acted_at) or 'not yet'}", highlight=False)
     table = Table("system", "status", "grade", "found", "erased", "note")
+    reached = [step.system for step in saga.steps]
     for step in saga.steps:
         line = system_outcome(step)
-        table.add_row(
-            line.system, line.status, line.grade or "", str(line.found), str(line.erased), escape(_note(line))
-        )
+        note = escape(_note(line, reached))
+        table.add_row(line.system, line.status, line.grade or "", str(line.found), str(line.erased), note)
     console.print(table)
     for one in saga.escalations:
         meaning = escalations.REASONS[one.reason][1]
@@ -93,15 +93,17 @@ def show(saga: Saga, console: Console, now: int, configured: Container[str]) -> 
         console.print(f"      decide: {actions}", highlight=False, markup=False)
 
 
-def _note(line: SystemOutcome) -> str:
+def _note(line: SystemOutcome, reached: Collection[str]) -> str:
     """What the other columns must not be read without."""
-    left = left_of(line.evidence)
+    left = left_of(line.evidence, reached)
     notes = [line.reason or line.legal_basis or ", ".join(line.missing)]
     if left.records:
         notes.append(f"left, not erased: {left.counted('en')}")
     notes += [f"kept, not erased: {one}" for one in left.reasoned("en")]
     if left.unsubmitted:
         notes.append(f"ids of no configured property: {left.unsubmitted}")
+    if left.out_of_scope:
+        notes.append(f"ids of properties out of scope: {left.out_of_scope}")
     return "; ".join(note for note in notes if note)
 
 

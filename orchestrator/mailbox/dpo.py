@@ -15,7 +15,7 @@ from typing import Final, get_args
 from zoneinfo import ZoneInfo
 
 from orchestrator.mailbox import questions, terms, words
-from orchestrator.mailbox.left import left_of
+from orchestrator.mailbox.left import Left, left_of
 from orchestrator.mailbox.places import Looks, Titles, purge_of, says_where
 from orchestrator.mailbox.words import Tongue
 from orchestrator.privacy.guard import looks_personal
@@ -84,7 +84,7 @@ class _Page:
         """Whether something of the person is, or may be, still there."""
         return bool(
             self._meaning(system) in _NOT_ERASED
-            or left_of(system.evidence)
+            or self._left_in(system)
             or purge_of(system, self._outcome.occurred_at)
         )
 
@@ -187,7 +187,7 @@ class _Page:
 
     def _left(self, system: SystemOutcome) -> Iterator[str]:
         """What the line above must not be read to cover."""
-        left = left_of(system.evidence)
+        left = self._left_in(system)
         if left.records:
             yield self._label["left_records"].format(what=left.counted(self._language))
         for one in left.reasoned(self._language):
@@ -195,6 +195,11 @@ class _Page:
         if left.unsubmitted:
             word = "unsubmitted_one" if left.unsubmitted == 1 else "unsubmitted"
             yield self._label[word].format(count=left.unsubmitted)
+        if left.out_of_scope:
+            yield self._label["out_of_scope"].format(count=left.out_of_scope)
+
+    def _left_in(self, system: SystemOutcome) -> Left:
+        return left_of(system.evidence, [one.system for one in self._outcome.systems])
 
     def _kept(self, system: SystemOutcome) -> Iterator[str]:
         if system.legal_basis is not None:

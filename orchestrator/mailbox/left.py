@@ -7,11 +7,13 @@ tells a status tells this beside it.
 * `<verb>.<kind>s_left` counts records of a kind that were found and left.
 * `<verb>.<kind>s_kept` counts those that are kept for a reason, with `…_kept_basis` and `…_kept_reason`.
 * `<verb>.<kind>s_without_property` counts ids of a site or app that no configured property has.
+* `<verb>.<kind>s_elsewhere_in` says which systems take ids that one property does not, as in
+  "web:1 app,shop:2": an id is left if the request reaches none of them.
 * What is kept by law without more words is no part of this: the status "retained" tells it.
 * A proof looked last, so that what it counts is told and not what the look before the erasure counted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,6 +25,7 @@ _KEPT: Final = "_kept"
 #: Whose count is the later one.
 _VERBS: Final = {"locate": 1, "erase": 2, "prove": 3}
 _WITHOUT_PROPERTY: Final = "_without_property"
+_ELSEWHERE_IN: Final = "_elsewhere_in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,11 @@ class Left:
     unsubmitted: int
     """Ids that no configured property takes; every property of the installation counts the same ones."""
     kept: tuple[Kept, ...] = ()
+    out_of_scope: int = 0
+    """Ids of properties that the request does not reach; every property that it reaches counts the same."""
 
     def __bool__(self) -> bool:
-        return bool(self.records or self.unsubmitted or self.kept)
+        return bool(self.records or self.unsubmitted or self.kept or self.out_of_scope)
 
     def counted(self, language: str) -> str:
         """The records by kind: "3 appointments, 1 document"."""
@@ -67,8 +72,11 @@ def _counted(kind: str, count: int, language: str) -> str:
     return f"{count} {names.get(f'{kind}.{count}') or names.get(kind, kind)}"
 
 
-def left_of(evidence: Mapping[str, str]) -> Left:
-    """What a step's evidence counts as left. Of two counts by the same verb, the larger is told."""
+def left_of(evidence: Mapping[str, str], reached: Collection[str]) -> Left:
+    """What a step's evidence counts as left, where the request reaches these systems.
+
+    Of two counts by the same verb, the larger is told.
+    """
     ranked: dict[str, tuple[int, int]] = {}
     for fact, value in evidence.items():
         verb, _, name = fact.rpartition(".")
@@ -85,6 +93,19 @@ def left_of(evidence: Mapping[str, str]) -> Left:
             for name, n in counts.items()
             if name.endswith(_KEPT) and f"{name}_reason" in facts
         ),
+        out_of_scope=sum(
+            _out_of(reached, where) for name, where in facts.items() if name.endswith(_ELSEWHERE_IN)
+        ),
+    )
+
+
+def _out_of(reached: Collection[str], where: str) -> int:
+    """How many ids only systems take that the request does not reach."""
+    groups = (group.rpartition(":") for group in where.split())
+    return sum(
+        int(count)
+        for systems, _, count in groups
+        if count.isascii() and count.isdecimal() and not {*systems.split(",")} & {*reached}
     )
 
 

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.mailbox import terms
 from orchestrator.mailbox.dpo import harmless
-from orchestrator.mailbox.left import left_of
+from orchestrator.mailbox.left import Left, left_of
 from orchestrator.mailbox.places import Looks, Titles, purge_of, says_where
 from orchestrator.settings import Settings
 from schemas.messages import Language, Outcome, SystemOutcome
@@ -122,7 +122,7 @@ class _Letter:
 
     def _left(self) -> Iterator[list[str]]:
         """What was deliberately left, and what could not be asked for."""
-        left = [(self._title(one), left_of(one.evidence)) for one in self._outcome.systems]
+        left = [(self._title(one), self._left_in(one)) for one in self._outcome.systems]
         kept = [f"  - {title}; {one.counted(self._language)}" for title, one in left if one.records]
         reasoned = [f"  - {title}; {told}" for title, one in left for told in one.reasoned(self._language)]
         if kept or reasoned:
@@ -132,6 +132,12 @@ class _Letter:
         unsubmitted = max((one.unsubmitted for _, one in left), default=0)
         if unsubmitted:
             yield [self._say("unsubmitted", count=unsubmitted), self._text["identify_there"]]
+        out_of_scope = max((one.out_of_scope for _, one in left), default=0)
+        if out_of_scope:
+            yield [self._say("out_of_scope", count=out_of_scope)]
+
+    def _left_in(self, system: SystemOutcome) -> Left:
+        return left_of(system.evidence, [one.system for one in self._outcome.systems])
 
     def _looks(self) -> Iterator[list[str]]:
         """Where was looked and by what, and where not."""
@@ -154,7 +160,7 @@ class _Letter:
 
     def _line(self, system: SystemOutcome) -> str:
         parts = [self._title(system)]
-        if self._group(system) in _WHOLE and left_of(system.evidence):
+        if self._group(system) in _WHOLE and self._left_in(system):
             parts.append(self._text["in_part"])
         purge = purge_of(system, self._outcome.occurred_at)
         if purge is not None and purge.at is not None:
@@ -263,6 +269,10 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "stopped": "The erasure was stopped in:",
         "in_part": "but not everything: see below",
         "kept": "We have kept these records, which are linked to you, and have not erased them:",
+        "out_of_scope": (
+            "Some ids that you gave us belong to sites or apps that this request did not reach, so we have "
+            "not asked for erasure by them. Their number: {count}."
+        ),
         "unsubmitted": (
             "Some ids that you gave us belong to no site or app that we measure, so we could not ask for "
             "erasure by them. Their number: {count}."
@@ -338,6 +348,10 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "stopped": "Raderingen avbröts i:",
         "in_part": "men inte allt: se nedan",
         "kept": "Dessa poster, som är kopplade till dig, har vi behållit och inte raderat:",
+        "out_of_scope": (
+            "Några id som du gav oss hör till webbplatser eller appar som denna begäran inte nådde, så vi "
+            "har inte begärt radering med dem. Antal: {count}."
+        ),
         "unsubmitted": (
             "Några id som du gav oss hör inte till någon webbplats eller app som vi mäter, så vi har inte "
             "kunnat begära radering med dem. Antal: {count}."
@@ -413,6 +427,10 @@ _TEXT: Final[Mapping[Language, Mapping[str, str]]] = {
         "stopped": "Slettingen ble stanset i:",
         "in_part": "men ikke alt: se nedenfor",
         "kept": "Disse postene, som er knyttet til deg, har vi beholdt og ikke slettet:",
+        "out_of_scope": (
+            "Noen ID-er som du ga oss, hører til nettsteder eller apper som denne forespørselen ikke nådde, "
+            "så vi har ikke bedt om sletting med dem. Antall: {count}."
+        ),
         "unsubmitted": (
             "Noen ID-er som du ga oss, hører ikke til noe nettsted eller noen app som vi måler, så vi har "
             "ikke kunnet be om sletting med dem. Antall: {count}."

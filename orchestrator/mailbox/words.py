@@ -325,6 +325,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
             "NOT SUBMITTED anywhere: {count} ids of sites or apps that no configured property has"
         ),
         "unsubmitted_one": "NOT SUBMITTED anywhere: 1 id of a site or app that no configured property has",
+        "out_of_scope": "NOT SUBMITTED: ids of properties that are not part of this request: {count}",
         "looked": "looked in {places}",
         "by": "by {kinds}",
         "by_found": "by the records that were found",
@@ -372,6 +373,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "kept_records": "BEHÅLLET, inte raderat: {what}",
         "unsubmitted": "INTE BEGÄRT någonstans: {count} id för webbplatser eller appar utan egendom",
         "unsubmitted_one": "INTE BEGÄRT någonstans: 1 id för en webbplats eller app utan egendom",
+        "out_of_scope": "INTE BEGÄRT: id för egendomar som inte ingår i denna begäran: {count}",
         "looked": "letat i {places}",
         "by": "på {kinds}",
         "by_found": "via de poster som hittades",

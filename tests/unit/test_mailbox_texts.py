@@ -337,13 +337,30 @@ def test_a_system_that_a_controller_named_in_vain_is_told_by_its_place() -> None
         assert f"S{name[1:]} " in mail
 
 
-@pytest.mark.parametrize("code", ["supplemented", "counted_anew", "found_more", "new_word"])
+@pytest.mark.parametrize(
+    "code", ["supplemented", "counted_anew", "found_more", "new_word", "notice_address_added"]
+)
 def test_a_question_that_is_put_again_says_why(code: str) -> None:
     """The officer must know what has changed, and that the earlier version is void."""
     for language in ("en", "sv"):
         told = questions.AGAIN[language][code]
         assert told[:40] in dpo.render(_escalated(code=code), _settings(language))
         assert told[:40] not in dpo.render(_escalated(), _settings(language))
+
+
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        ("en", ("NOTHING is erased by it any more", "Decide whether", "send the request anew")),
+        ("sv", ("INGET mer raderas genom den", "Avgör om", "sända begäran på nytt")),
+    ],
+)
+def test_an_instruction_after_the_end_says_what_the_officer_has_to_do(
+    language: Any, told: tuple[str, ...]
+) -> None:
+    """The request can't be taken up again, its key is destroyed: without the officer nothing is erased."""
+    text = " ".join(dpo.render(_outcome("corrected", code="instructed"), _settings(language)).split())
+    assert [] == [one for one in told if one not in text]
 
 
 @pytest.mark.parametrize(
