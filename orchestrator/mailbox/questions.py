@@ -63,8 +63,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "still_present": "The records are still there after repeated erasure.",
         "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
         "reappeared": "A newer record of the person was found; it may be new consent.",
-        "ambiguous": "Several records have one address of the person, so they may be several people's. "
-        '"erase" takes them all; "retry" looks again, once the address was put right.',
+        "ambiguous": (
+            "Whose these records are can't be told: several have one address of the person, or what names "
+            "the person led to one that has none of the addresses given. Erase takes those that were "
+            "counted; retry looks again, once the records were put right."
+        ),
         "party_silent": "The party has not answered its reminders.",
         "party_refused": "The party refuses to erase.",
         "identifier_missing": "An identifier is missing that the person could be asked for.",
@@ -133,8 +136,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "still_present": "Posterna finns kvar efter upprepad radering.",
         "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",
         "reappeared": "En nyare post om personen hittades; det kan vara ett nytt samtycke.",
-        "ambiguous": "Flera poster har en av personens adresser, så de kan gälla flera personer. "
-        '"erase" tar alla; "retry" söker igen, när adressen har rättats.',
+        "ambiguous": (
+            "Det går inte att avgöra vems posterna är: flera har en av personens adresser, eller så ledde "
+            "något som nämner personen till en post utan någon av de angivna adresserna. Erase tar dem som "
+            "räknades; retry söker igen, när posterna har rättats."
+        ),
         "party_silent": "Parten har inte besvarat påminnelserna.",
         "party_refused": "Parten vägrar radera.",
         "identifier_missing": "En identifierare saknas som personen kan tillfrågas om.",
@@ -163,13 +169,13 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
 NAMED_BY_CONTROLLER: Final[Mapping[Tongue, str]] = {
     "en": (
         "System {at} of {total} in the controller's request is not configured, so nothing has been looked "
-        "for there. Only the controller knows what it calls so: our answer gave it its own words back. Ask "
-        "it; waive if that system need not be searched."
+        "for there. Only the controller knows what it calls so; if it asked over OpenDSR, our answer gave "
+        "it its own words back. Ask it; waive if that system need not be searched."
     ),
     "sv": (
         "System {at} av {total} i den personuppgiftsansvariges begäran är inte konfigurerat, så inget har "
-        "sökts där. Bara den personuppgiftsansvarige vet vad den kallar så: vårt svar gav den dess egna ord "
-        "tillbaka. Fråga den; välj waive om det systemet inte behöver genomsökas."
+        "sökts där. Bara den personuppgiftsansvarige vet vad den kallar så; frågade den över OpenDSR gav "
+        "vårt svar den dess egna ord tillbaka. Fråga den; välj waive om det systemet inte behöver genomsökas."
     ),
 }
 
@@ -198,6 +204,10 @@ AGAIN: Final[Mapping[Tongue, Table]] = {
             "The controller has said something new about its data since this was asked. A decision on the "
             "version before is not applied."
         ),
+        "notice_address_added": (
+            "The address at which the person is told was added or changed since this was asked. A decision "
+            "on the version before is not applied."
+        ),
     },
     "sv": {
         "supplemented": (
@@ -215,6 +225,10 @@ AGAIN: Final[Mapping[Tongue, Table]] = {
         "new_word": (
             "Den personuppgiftsansvarige har sagt något nytt om sina data sedan frågan ställdes. Ett beslut "
             "om versionen före tillämpas inte."
+        ),
+        "notice_address_added": (
+            "Adressen som personen underrättas på har lagts till eller ändrats sedan frågan ställdes. Ett "
+            "beslut om versionen före tillämpas inte."
         ),
     },
 }

@@ -98,7 +98,7 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
     ),
     "ambiguous": (
         ("erase", "retry", "waive"),
-        "Several records have one address of the person; erase takes them all, retry looks again.",
+        "Whose the records are can't be told; erase takes those that were counted, retry looks again.",
     ),
     "party_silent": (("retry", "waive"), "The party has not answered its reminders."),
     "party_refused": (("retry", "waive"), "The party refuses to erase."),
