@@ -264,6 +264,15 @@ async def test_an_id_of_a_kind_that_only_a_sister_property_collects_goes_there(b
     assert ("0", "1") == (alone.evidence["user_ids_elsewhere"], alone.evidence["user_ids_without_property"])
 
 
+async def test_an_id_of_a_sister_property_names_the_systems_that_take_it(bench: Bench) -> None:
+    """The request may reach none of them: whoever knows its scope tells what was not submitted."""
+    sisters = [{"property": str(number), "site": site} for number, site in ((2, SITES[1]), (3, SITES[2]))]
+    handler = bench.google(*sisters, {"property": "4", "site": SITES[1]}, site=SITES[0])
+    known = (_client(1, SITES[1]), _client(2, SITES[2]), _client(3, SITES[0]))
+    located = await handler.locate(bench.task("locate", *known))
+    assert "ga2,ga4:1 ga3:1" == located.evidence["client_ids_elsewhere_in"]
+
+
 async def test_a_property_without_a_site_takes_every_id(bench: Bench) -> None:
     """Where the settings name no site, nothing is left out."""
     handler = bench.google({"property": "2", "site": None}, site=SITES[0])

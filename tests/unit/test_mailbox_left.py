@@ -308,3 +308,23 @@ def test_ids_of_two_kinds_that_no_property_takes_are_counted_together() -> None:
     }
     one = SystemOutcome(system="analytics", status="erased", grade="vendor_promised", evidence=evidence)
     assert "NOT SUBMITTED anywhere: 3 ids" in dpo.render(_outcome("completed", one), _settings())
+
+
+@pytest.mark.parametrize(("reached", "count"), [((), 3), (("shop",), 2), (("web", "shop"), 0)])
+def test_an_id_of_a_property_that_the_request_does_not_reach_is_told(
+    reached: tuple[str, ...], count: int
+) -> None:
+    """Another property takes it, and nobody asks that one: the id must not vanish."""
+    evidence = {"locate.client_ids_elsewhere": "3", "locate.client_ids_elsewhere_in": "app,web:2 shop:1"}
+    systems = [
+        SystemOutcome(system="analytics", status="erased", grade="vendor_promised", evidence=evidence),
+        *(SystemOutcome(system=name, status="erased", grade="vendor_promised") for name in reached),
+    ]
+    told = " ".join(dpo.render(_outcome("completed", *systems), _settings(), {}).split())
+    line = f"NOT SUBMITTED: ids of properties that are not part of this request: {count}"
+    assert [bool(count)] * 2 == [line in told, "NOT erased everywhere" in told]
+    words: dict[Language, str] = {"en": "Their number: ", "sv": "Antal: ", "nb": "Antall: "}
+    for language, said in words.items():
+        outcome = _outcome("notice", *systems, language=language)
+        notified = " ".join(notice.render(outcome, _settings(), {}).split())
+        assert bool(count) == (f"{said}{count}." in notified)
