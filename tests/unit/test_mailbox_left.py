@@ -265,7 +265,7 @@ FACTS = {
             {**FACTS, "locate.persons_led_to": "1"},
             "Poster med adressen: 2; Personer med andra adresser, som en av personens poster leder till: 1",
         ),
-        ("en", {}, "they may be several people's"),
+        ("en", {}, "Whose these records are can't be told"),
     ],
 )
 def test_who_decides_on_several_records_hears_what_tells_them_apart(
