@@ -16,7 +16,7 @@ from tests.planted.fault import ROOT, Broken, Schedules
 
 #: `make mutants` tries all.
 TRIED = 20
-ENOUGH = 30
+ENOUGH = 150
 PARTS = 4
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields
+from threading import Event
 from typing import Any
 
 import pytest
@@ -116,6 +117,12 @@ async def test_leave_to_erase_ends_with_the_commands_time(bench: Bench) -> None:
         task.may_erase()
 
 
+async def test_a_command_of_another_kind_is_carried_out_by_nobody(bench: Bench) -> None:
+    """The settings were changed while it was under way: the name is known, and means another vendor now."""
+    said = await bench.answer(bench.command(kind="superoffice"), located())
+    assert ([], "unknown_system", False) == (bench.handler.asked, said.code, said.retryable)
+
+
 # --- to the saga ---
 
 
@@ -199,6 +206,33 @@ async def test_a_code_that_is_a_records_own_id_is_withheld(bench: Bench) -> None
     command = bench.command(verb="prove", sealed_references=parts("700001"))
     said = await bench.answer(command, Pending(look_again_at=NOW, code="700001"))
     assert "evidence_withheld" == said.code
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [(None, None), (7, 7), (-7, 0), (10**15, 366 * 24 * 3600 * 1_000_000)],
+)
+async def test_a_vendor_may_put_us_off_for_a_year_and_no_longer(
+    bench: Bench, asked: int | None, told: int | None
+) -> None:
+    """What it says is not to be believed beyond that, and would fit into no message."""
+    said = await bench.answer(bench.command(), Retryable("rate_limited", asked))
+    assert told == said.retry_after
+
+
+def test_a_worker_that_fails_gives_its_records_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is that went wrong, no answer was published: the process ends, and the next one gets it."""
+    bench.send(bench.command())
+    worker = bench.worker()
+
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker, "handle", broken)
+    with pytest.raises(RuntimeError, match="given back"):
+        worker.run(Event())
+    with worker.subscribe() as subscription:
+        assert 1 == len(subscription.poll(0.0, 10))
 
 
 def test_nothing_located_is_no_answer() -> None:

@@ -6,6 +6,7 @@ from tests.planted.fault import Fault, fault
 
 _BOX: Final = "orchestrator.mailbox.mailbox"
 _DPO: Final = "orchestrator.mailbox.dpo"
+_LEFT: Final = "orchestrator.mailbox.left"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -195,5 +196,110 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'if system.status == "retained" and system.erased:',
         "if False:",
         "tests/unit/test_mailbox_texts.py::test_a_completion_says_what_is_known_of_each_system_and_no_more",
+    ),
+    fault(
+        "a failed notice and a sent one are one event",
+        f"{_BOX}:Mailbox._confirm",
+        "{outcome.event_id}/{kind}/{code}",
+        "{outcome.event_id}",
+        "tests/unit/test_mailbox.py::test_a_notice_that_can_never_be_sent_is_confirmed_as_failed",
+    ),
+    fault(
+        "a person's mail is answered to nobody",
+        f"{_BOX}:Mailbox._mail",
+        "reply_to=self._settings.dpo.address if to_subject else None",
+        "reply_to=None",
+        "tests/unit/test_mailbox.py::test_a_notice_goes_to_the_subject_and_is_confirmed",
+    ),
+    fault(
+        "a waived system reads as erased everywhere",
+        f"{_DPO}:_NOT_ERASED",
+        '"refused", "waived", "stopped"',
+        '"refused", "stopped"',
+        "tests/unit/test_mailbox_texts.py::test_a_completion_says_what_is_known_of_each_system_and_no_more",
+    ),
+    fault(
+        "a vendor's yes reads as erased",
+        f"{_DPO}:_Page._line",
+        "system.status in _DONE and system.grade in _SHOWN",
+        "system.status in _DONE",
+        "tests/unit/test_mailbox_texts.py::test_a_completion_says_what_is_known_of_each_system_and_no_more",
+    ),
+    fault(
+        "a date that was missed reads as met",
+        f"{_DPO}:_Page._standing",
+        "outcome.acted_at <= outcome.due_at",
+        "outcome.acted_at <= outcome.due_at + 86_400_000_000 * 400",
+        "tests/unit/test_mailbox_texts.py::test_the_time_left_is_counted_in_the_installations_days",
+    ),
+    fault(
+        "an overdue request has days left",
+        f"{_DPO}:_Page._standing",
+        "if outcome.occurred_at > outcome.due_at:",
+        "if False:",
+        "tests/unit/test_mailbox_texts.py::test_the_time_left_is_counted_in_the_installations_days",
+    ),
+    fault(
+        "a question comes without the version to answer",
+        f"{_DPO}:_Page._question",
+        "--escalation {one.escalation_id}@{one.version} --reason",
+        "--escalation {one.escalation_id}@1 --reason",
+        "tests/unit/test_mailbox_texts.py::test_an_escalation_says_what_to_decide_and_how",
+    ),
+    fault(
+        "only the first decision is offered",
+        f"{_DPO}:_Page._question",
+        "for action in one.actions:",
+        "for action in one.actions[:1]:",
+        "tests/unit/test_mailbox_texts.py::test_an_escalation_says_what_to_decide_and_how",
+    ),
+    fault(
+        "the mail does not close with the timeline's head",
+        f"{_DPO}:_Page._closing",
+        "yield f\"{self._label['head']} {self._outcome.timeline_head}\"",
+        "yield self._label['head']",
+        "tests/unit/test_mailbox_texts.py::test_an_escalation_says_what_to_decide_and_how",
+    ),
+    fault(
+        "the contradiction of an end is not told",
+        f"{_DPO}:_Page._line",
+        "if system.reason is not None:",
+        "if False:",
+        "tests/unit/test_mailbox_texts.py::test_a_later_contradiction_stands_beside_the_system_that_it_is_about",
+    ),
+    fault(
+        "what was left in a system has no line",
+        f"{_DPO}:_Page._systems",
+        "(*self._left(system), *self._looks(system))",
+        "self._looks(system)",
+        "tests/unit/test_mailbox_left.py::test_what_was_left_stands_below_the_system_and_is_not_erased_everywhere",
+    ),
+    fault(
+        "the look before the erasure tells what is left after it",
+        f"{_LEFT}:_VERBS",
+        '{"locate": 1, "erase": 2, "prove": 3}',
+        '{"locate": 3, "erase": 2, "prove": 1}',
+        "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
+    ),
+    fault(
+        "of two counts of what is left the smaller is told",
+        f"{_LEFT}:left_of",
+        "max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))",
+        "(_VERBS.get(verb, 0), count)",
+        "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
+    ),
+    fault(
+        "what is kept for a reason is not told",
+        f"{_LEFT}:left_of",
+        'if name.endswith(_KEPT) and f"{name}_reason" in facts',
+        "if False",
+        "tests/unit/test_mailbox_left.py::test_what_is_kept_for_a_reason_is_told_with_the_reason",
+    ),
+    fault(
+        "an operator's reason may name a person",
+        f"{_LEFT}:_line",
+        '"" if looks_personal(line) else line',
+        "line",
+        "tests/unit/test_mailbox_left.py::test_a_reason_that_looks_as_if_it_named_somebody_is_left_out",
     ),
 )

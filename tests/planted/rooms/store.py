@@ -449,4 +449,20 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "latest + 1",
         "tests/contract/test_store_words.py::test_a_database_that_is_put_back_gives_no_number_again",
     ),
+    fault(
+        "what is being sent is deleted before it is",
+        f"{_RELAY}:take",
+        "yield Taken(rows, is_all=len(rows) < limit)\n    if rows:\n        with engine.begin() as connection:\n"
+        "            _delete(connection, rows)",
+        "if rows:\n    with engine.begin() as connection:\n        _delete(connection, rows)\n"
+        "yield Taken(rows, is_all=len(rows) < limit)",
+        "tests/unit/test_service_sending.py::test_what_is_sent_is_sent_until_the_bus_says_so",
+    ),
+    fault(
+        "an error quotes the row",
+        "orchestrator.store.errors:_without_values",
+        "error.args = (said,)",
+        "pass",
+        "tests/unit/test_store_errors.py::test_an_error_does_not_quote_the_row",
+    ),
 )

@@ -41,7 +41,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_WORKER}:Worker.run",
         "if not done.cancelled() and done.exception() is None:",
         "if not done.cancelled():",
-        "tests/unit/test_worker_bus.py::test_in_production_one_thread_makes_every_call_to_the_subscription",
+        "tests/unit/test_worker_whole.py::test_a_worker_that_fails_gives_its_records_back",
     ),
     fault(
         "a worker takes more than it has hands for",
@@ -83,7 +83,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_EXECUTION}:Execution._answer",
         "handler is None or handler.kind != command.kind",
         "handler is None",
-        "tests/unit/test_worker.py::test_a_command_for_a_system_that_nobody_serves_is_a_failure",
+        "tests/unit/test_worker_whole.py::test_a_command_of_another_kind_is_carried_out_by_nobody",
     ),
     fault(
         "a handler may answer out of turn",
@@ -125,7 +125,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_EXECUTION}:Execution._failed",
         "min(max(retry_after, 0), LONGEST_RETRY)",
         "retry_after",
-        "tests/unit/test_worker.py::test_whatever_happens_the_command_is_answered",
+        "tests/unit/test_worker_whole.py::test_a_vendor_may_put_us_off_for_a_year_and_no_longer",
     ),
     fault(
         "an answer that is too large is lost",
