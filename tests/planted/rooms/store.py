@@ -452,8 +452,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what is being sent is deleted before it is",
         f"{_RELAY}:take",
-        "yield Taken(rows, is_all=len(rows) < limit)\n    if rows:\n        with engine.begin() as connection:\n"
-        "            _delete(connection, rows)",
+        "yield Taken(rows, is_all=len(rows) < limit)",
         "if rows:\n    with engine.begin() as connection:\n        _delete(connection, rows)\n"
         "yield Taken(rows, is_all=len(rows) < limit)",
         "tests/unit/test_service_sending.py::test_what_is_sent_is_sent_until_the_bus_says_so",
