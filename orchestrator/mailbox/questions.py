@@ -64,9 +64,9 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
         "reappeared": "A newer record of the person was found; it may be new consent.",
         "ambiguous": (
-            "Several records have one address of the person, or the person's led to one that has none of the "
-            "addresses given, so they may be several people's. Erase takes those that were counted; retry "
-            "looks again, once the records were put right."
+            "Whose these records are can't be told: several have one address of the person, or what names "
+            "the person led to one that has none of the addresses given. Erase takes those that were "
+            "counted; retry looks again, once the records were put right."
         ),
         "party_silent": "The party has not answered its reminders.",
         "party_refused": "The party refuses to erase.",
@@ -137,9 +137,9 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",
         "reappeared": "En nyare post om personen hittades; det kan vara ett nytt samtycke.",
         "ambiguous": (
-            "Flera poster har en av personens adresser, eller så ledde personens till en som saknar de "
-            "angivna adresserna, så de kan gälla flera personer. Erase tar dem som räknades; retry söker "
-            "igen, när posterna har rättats."
+            "Det går inte att avgöra vems posterna är: flera har en av personens adresser, eller så ledde "
+            "något som nämner personen till en post utan någon av de angivna adresserna. Erase tar dem som "
+            "räknades; retry söker igen, när posterna har rättats."
         ),
         "party_silent": "Parten har inte besvarat påminnelserna.",
         "party_refused": "Parten vägrar radera.",
