@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from handlers.port import Reference, pack_references
-from handlers.results import Received, Result
+from handlers.port import Reference, asked_about, pack_references
+from handlers.results import Asking, Received, Result
 from orchestrator.privacy import Identifiers, finder, looks_personal
 from schemas.messages import Callback, Command, Confirmation, mark
 
@@ -39,9 +39,11 @@ def confirm_command(
     references: Iterable[Reference],
 ) -> Confirmation:
     """The confirmation of what a verb found or did."""
-    said = _said(result, personal_to(identifiers, [*references, *result.references]))
+    asked = result.asked if isinstance(result, Asking) else ()
+    said = _said(result, personal_to(identifiers, [*references, *result.references, *asked]))
+    kept = (*result.references, *asked_about(asked))
     return Confirmation(
-        event_id=_event_id(command.event_id, result.kind, said, result.references),
+        event_id=_event_id(command.event_id, result.kind, said, kept),
         request_id=command.request_id,
         system=command.system,
         command_id=command.event_id,
@@ -49,7 +51,7 @@ def confirm_command(
         attempt=command.attempt,
         kind=result.kind,
         occurred_at=now,
-        sealed_references=seal(pack_references(result.references)) if result.references else None,
+        sealed_references=seal(pack_references(kept)) if kept else None,
         correlations=tuple(result.correlations),
         about=about(command),
         places=result.places,

@@ -36,10 +36,10 @@ from handlers.port import (
     CallbackBody,
     Expired,
     Permanent,
-    Reference,
     Refused,
     Retryable,
     Task,
+    known_and_asked,
     unpack_references,
 )
 from handlers.registry import Handler
@@ -188,7 +188,7 @@ class Execution:
             return self._failed(command, "references_broken", retryable=False)
         with recorded(command.event_id) as calls:
             confirmation = await self._carry_out(command, handler, task, known, key)
-        return with_proof(confirmation, calls.evidence(), personal_to(known, task.references))
+        return with_proof(confirmation, calls.evidence(), personal_to(known, (*task.references, *task.asked)))
 
     async def _carry_out(
         self, command: Command, handler: Handler, task: Task, known: Identifiers, key: bytes
@@ -204,7 +204,7 @@ class Execution:
                 now=self._clock(),
                 seal=lambda clear: seal(key, command.request_id, REFERENCES, clear),
                 identifiers=known,
-                references=task.references,
+                references=(*task.references, *task.asked),
             )
         except self._outages:
             raise
@@ -254,7 +254,7 @@ class Execution:
 
     def _task(self, command: Command, key: bytes) -> Task:
         parts = [unseal(key, command.request_id, REFERENCES, part) for part in command.sealed_references]
-        references: tuple[Reference, ...] = unpack_references(*parts)
+        references, asked = known_and_asked(unpack_references(*parts))
         return Task(
             request_id=command.request_id,
             system=command.system,
@@ -274,6 +274,7 @@ class Execution:
             erased_at=command.erased_at,
             accepted_at=command.accepted_at,
             takes_all=command.takes_all,
+            asked=asked,
         )
 
     def _failed(

@@ -130,10 +130,10 @@ class HubSpot:
         control = await self._records.control()
         told = {**control.evidence(), **look.left}
         shared = self._shared(task, look.theirs.values())
-        asked = {**shared, **look.changed}
-        if len(asked) > task.takes_all:
+        asked = _asked(shared, look.changed)
+        if not task.may_take(asked):
             evidence = {**told, **told_apart(shared.values(), look.changed.values())}
-            return Ambiguous(count=len(asked), evidence=evidence, places=search.report())
+            return Ambiguous(asked=asked, evidence=evidence, places=search.report())
         found = [look.reference(contact) for contact in (*look.theirs.values(), *look.changed.values())]
         if not found:
             return Absent(control=control, evidence=look.left, places=search.report())
@@ -187,7 +187,8 @@ class HubSpot:
             return StillPresent(references=references, evidence=look.left, places=places)
         if shared or look.changed:
             evidence = {**told, **told_apart(shared.values(), look.changed.values())}
-            return StillAmbiguous(count=len({**shared, **look.changed}), evidence=evidence, places=places)
+            asked = _asked(shared, look.changed)
+            return StillAmbiguous(asked=asked, evidence=evidence, places=places)
         if newer:
             return Reappeared(count=len(newer), evidence=told, places=places)
         since = task.accepted_at or task.erased_at or self._context.clock()
@@ -299,3 +300,8 @@ class HubSpot:
 
 def _wanted(task: Task) -> frozenset[str]:
     return frozenset(normal(email.value) for email in task.identifiers.of_kind("email"))
+
+
+def _asked(shared: dict[str, Contact], changed: dict[str, Contact]) -> tuple[Reference, ...]:
+    """Return what the DPO is asked about, as it is now."""
+    return tuple(contact.agreed() for contact in {**shared, **changed}.values())

@@ -22,9 +22,9 @@ What the types keep:
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Final, Literal
 
 from orchestrator.http.errors import CallFailed, Expired, Permanent, Retryable
 from orchestrator.privacy import Identifiers
@@ -40,10 +40,13 @@ __all__ = [
     "Refused",
     "Retryable",
     "Task",
+    "asked_about",
+    "known_and_asked",
     "pack_references",
     "unpack_references",
 ]
 
+_ASKED: Final = "asked:"
 Clock = Callable[[], int]
 
 
@@ -92,12 +95,30 @@ def unpack_references(*packed: bytes) -> tuple[Reference, ...]:
     return tuple(found.values())
 
 
+def asked_about(references: Iterable[Reference]) -> tuple[Reference, ...]:
+    """Return references in the form in which a question to the DPO travels, and comes back with his word."""
+    return tuple(replace(one, kind=f"{_ASKED}{one.kind}") for one in references)
+
+
+def known_and_asked(
+    references: Iterable[Reference],
+) -> tuple[tuple[Reference, ...], tuple[Reference, ...]]:
+    """Return the references that are the person's, and those that the DPO was asked about."""
+    known, asked = [], []
+    for one in references:
+        if one.kind.startswith(_ASKED):
+            asked.append(replace(one, kind=one.kind.removeprefix(_ASKED)))
+        else:
+            known.append(one)
+    return tuple(known), tuple(asked)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """One command, unsealed, for as long as its verb runs. It is also the permit of every erasing call.
 
-    `takes_all` is the DPO's answer where records could be several people's: so many of them may be erased.
-    Where there are more now, the DPO is asked again.
+    `takes_all` and `asked` are the DPO's answer where records could be several people's: how many he agreed
+    to, and which. About others he is asked again (`may_take`).
     """
 
     request_id: str
@@ -117,6 +138,17 @@ class Task:
     erased_at: int | None = None
     accepted_at: int | None = None
     takes_all: int = 0
+    asked: tuple[Reference, ...] = field(default=(), repr=False)
+
+    def may_take(self, records: Iterable[Reference]) -> bool:
+        """Return whether the DPO agreed to all of these, which may be somebody else's, as they are now.
+
+        A question of an earlier version says how many it was about, and not which.
+        """
+        seen = set(records)
+        if self.takes_all and self.asked:
+            return seen <= set(self.asked)
+        return len(seen) <= self.takes_all
 
     def may_erase(self) -> None:
         """Return if the command is still in force; raise `Expired` if not."""

@@ -213,10 +213,10 @@ class Recruitment:
         # Shown again after the look: rights that were lost meanwhile make the list too short.
         control = await self._teamtailor.control()
         shared = self._shared(task, look.theirs.values())
-        asked = {**shared, **look.changed}
-        if len(asked) > task.takes_all:
+        asked = _asked(shared, look.changed)
+        if not task.may_take(asked):
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
-            return Ambiguous(count=len(asked), evidence=evidence, places=look.places)
+            return Ambiguous(asked=asked, evidence=evidence, places=look.places)
         found = [one.reference() for one in look.theirs.values()]
         found += [one.agreed() for one in look.changed.values()]
         if not found:
@@ -332,8 +332,8 @@ class Recruitment:
             return StillPresent(references=there, places=look.places)
         if shared or look.changed:
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
-            count = len({**shared, **look.changed})
-            return StillAmbiguous(count=count, evidence=evidence, places=look.places)
+            asked = _asked(shared, look.changed)
+            return StillAmbiguous(asked=asked, evidence=evidence, places=look.places)
         if newer:
             return Reappeared(count=len(newer), evidence=control.evidence(), places=look.places)
         return Proved(control=control, grade="seen_absent", places=look.places)
@@ -410,3 +410,8 @@ class Recruitment:
 
 def _wanted(task: Task) -> frozenset[str]:
     return frozenset(normal(email.value) for email in task.identifiers.of_kind("email"))
+
+
+def _asked(shared: dict[str, Shown], changed: dict[str, Shown]) -> tuple[Reference, ...]:
+    """Return what the DPO is asked about, as it is now."""
+    return tuple(candidate.agreed() for candidate in {**shared, **changed}.values())

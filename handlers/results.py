@@ -52,19 +52,33 @@ class Located(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ambiguous(Result):
-    """Several records that could be several people's: the DPO is asked, and no reference is given away.
+class Asking(Result):
+    """Records that could be several people's: the DPO is asked, and none of them is given away to be erased.
 
-    Once the DPO says "erase", the next task's `takes_all` is this count, and so many of them are `Located`.
+    `asked` says which they are, and how they were (`Shown.agreed`). Once the DPO says "erase", the next task
+    carries them, and its `may_take` allows these and no others to be `Located`.
     """
 
-    kind = "located"
-    answers = frozenset({"locate"})
+    asked: tuple[Reference, ...] = field(repr=False)
 
-    count: int
+    def __post_init__(self) -> None:
+        if not self.asked:
+            raise ValueError("a question about no record")
+
+    @property
+    def count(self) -> int:
+        return len(self.asked)
 
     def report(self) -> dict[str, Any]:
         return {"found": self.count, "code": AMBIGUOUS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ambiguous(Asking):
+    """Several records of which a look can't tell whose they are."""
+
+    kind = "located"
+    answers = frozenset({"locate"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,16 +193,11 @@ class StillPresent(Result):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StillAmbiguous(Result):
-    """Several records that the look had missed, and that could be several people's: the DPO is asked."""
+class StillAmbiguous(Asking):
+    """Several records that the look had missed, and of which the proof can't tell whose they are."""
 
     kind = "still_present"
     answers = frozenset({"prove"})
-
-    count: int
-
-    def report(self) -> dict[str, Any]:
-        return {"found": self.count, "code": AMBIGUOUS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

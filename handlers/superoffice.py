@@ -77,9 +77,10 @@ class SuperOffice:
         # Shown again after the look: rights that were lost meanwhile make any of the lists above too short.
         control = await self._control()
         asked = self._asked(task, found)
-        if len(asked) > task.takes_all:
+        whom = tuple(person.shown.agreed() for person in asked)
+        if not task.may_take(whom):
             evidence = {**control.evidence(), **questioned(found, asked)}
-            return Ambiguous(count=len(asked), evidence=evidence, places=search.report())
+            return Ambiguous(asked=whom, evidence=evidence, places=search.report())
         references = (*_persons(found), *(child.reference for child in found.children.values()))
         told = self._staying.told((*references, *staying))
         if not references:

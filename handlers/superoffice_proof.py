@@ -73,9 +73,10 @@ class Proof:
         staying = await self._left()
         control = await show()
         asked = self._asked(unknown.persons)
-        if len(asked) > self._task.takes_all:
+        whom = tuple(person.shown.agreed() for person in asked)
+        if not self._task.may_take(whom):
             evidence = {**control.evidence(), **questioned(self._found, asked)}
-            return StillAmbiguous(count=len(asked), evidence=evidence, places=places)
+            return StillAmbiguous(asked=whom, evidence=evidence, places=places)
         if there or unknown.persons or unknown.children:
             missed = [one for person in unknown.persons for one in self._of(person)]
             references = {key(one): one for one in (*there, *missed, *unknown.children)}

@@ -63,6 +63,7 @@ TokenHash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 REQUEST = "opendsr_request"
 #: How a reference to a request that was passed on is marked with the attempt that did so.
 _ATTEMPT = "attempt:"
+_PERSON = "person"
 NOT_INSTRUCTED = "not_instructed"
 
 
@@ -174,10 +175,10 @@ class Tenant:
         control = await self._records.control()
         places = self._searched(task)
         shared = self._shared(look, look.theirs.values())
-        count = len(shared) + len(look.unsure)
-        if count > task.takes_all:
+        asked = _asked(look, shared)
+        if not task.may_take(asked):
             evidence = {**control.evidence(), **look.told(shared.values())}
-            return Ambiguous(count=count, evidence=evidence, places=places)
+            return Ambiguous(asked=asked, evidence=evidence, places=places)
         found = [row.reference() for row in look.theirs.values()]
         found += [row.agreed() for row in look.unsure.values()]
         if found:
@@ -230,8 +231,7 @@ class Tenant:
             return StillPresent(references=there, places=places)
         if shared or look.unsure:
             evidence = {**control.evidence(), **look.told(shared.values())}
-            count = len(shared) + len(look.unsure)
-            return StillAmbiguous(count=count, evidence=evidence, places=places)
+            return StillAmbiguous(asked=_asked(look, shared), evidence=evidence, places=places)
         if newer:
             return Reappeared(count=len(newer), evidence=control.evidence(), places=places)
         evidence = await self._tell(task, "erased")
@@ -422,3 +422,9 @@ def _instruction(said: dict[str, Any]) -> Result:
     if instruction == "refuse" or (instruction is None and status == "cancelled"):
         return PartyRefused(code=token(str(reason or "")) or "controller_refused")
     raise Refused("no_instruction")
+
+
+def _asked(look: Look, shared: Iterable[str]) -> tuple[Reference, ...]:
+    """Return what the DPO is asked about: people who share an identity, and records as they are now."""
+    people = (Reference(kind=_PERSON, id=who) for who in shared)
+    return (*people, *(row.agreed() for row in look.unsure.values()))

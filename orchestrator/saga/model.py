@@ -142,12 +142,15 @@ class AwaitingSubject(Wait):
 class AwaitingDecision(Wait):
     """A failure or a question lies with the DPO (escalation `reason`); `resume` is what a retry sends.
 
-    `records` says how many records the question is about, where it is about records.
+    `records` says how many records the question is about, where it is about records; `asked` says which.
     """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
 
     resume: Verb
     reason: str
     records: int = 0
+    asked: bytes | None = field(default=None, repr=False)
     status: Literal["awaiting_decision"] = "awaiting_decision"
 
 

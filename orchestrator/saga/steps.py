@@ -40,7 +40,7 @@ from orchestrator.saga.model import (
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import SystemPlan
 
-#: A handler's word for records of which it can't tell whose they are: it found them and gives no references.
+#: A handler's word for records of which it can't tell whose they are: its references only say which they are.
 AMBIGUOUS = "ambiguous_match"
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
@@ -80,7 +80,8 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     is_plan = (event.kind == "still_present" and event.attempt >= step.proves_from) or (
         event.kind == "located" and (step.erased_at is None or event.occurred_at <= step.erased_at)
     )
-    if is_plan and event.references is not None and event.references not in references:
+    is_plan = is_plan and not is_ambiguous(event) and event.references not in references
+    if is_plan and event.references is not None:
         references = (*references, event.references)
     notes = step.notes
     if event.kind in _WITH_NOTES and event.references is not None:
@@ -162,21 +163,22 @@ def ask_dpo(draft: Draft, step: Step, reason: str, resume: Verb, code: str | Non
 
 
 def ask_whose(draft: Draft, step: Step, event: Confirmed) -> Step:
-    """Asks about records that could be several people's. What the DPO agrees to is as many as were seen."""
+    """Asks about records that could be several people's. What the DPO agrees to is what was seen."""
     step = ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
-    return replace(step, state=replace(step.state, records=event.found))
+    return replace(step, state=replace(step.state, records=event.found, asked=event.references))
 
 
 def counted_anew(draft: Draft, step: Step, event: Confirmed) -> Step:
-    """The same command, carried out twice, counted another number: the question is about as many now."""
+    """The same command, carried out twice, saw other records: the question is about these now."""
     asked = draft.find("ambiguous", step.system)
     state = step.state
     if not isinstance(state, AwaitingDecision) or state.reason != "ambiguous" or asked is None:
         return step
-    if not (is_current(step, event) and is_ambiguous(event)) or event.found == state.records:
+    seen = (event.found, event.references)
+    if not (is_current(step, event) and is_ambiguous(event)) or seen == (state.records, state.asked):
         return step
     draft.renew(asked, "counted_anew")
-    return replace(step, state=replace(state, records=event.found))
+    return replace(step, state=replace(state, records=event.found, asked=event.references))
 
 
 def _erase(draft: Draft, step: Step) -> Step:
@@ -194,7 +196,7 @@ def _erase(draft: Draft, step: Step) -> Step:
     return draft.issue(step, "erase")
 
 
-def _locate(draft: Draft, step: Step, *, takes_all: int = 0) -> Step:
+def _locate(draft: Draft, step: Step, *, takes_all: int = 0, agreed: tuple[bytes, ...] = ()) -> Step:
     """Sends a locate command. Without the controller's instruction it asks the controller.
 
     Where the request itself came from the controller, nobody is asked: over its refusal nothing is looked up.
@@ -202,7 +204,7 @@ def _locate(draft: Draft, step: Step, *, takes_all: int = 0) -> Step:
     hold = words.hold(step)
     if hold is not None and draft.saga.capacity == "processor":
         return ask_dpo(draft, step, hold, "locate")
-    return draft.issue(step, "locate", takes_all=takes_all)
+    return draft.issue(step, "locate", takes_all=takes_all, agreed=agreed)
 
 
 def send(draft: Draft, step: Step, verb: Verb) -> Step:
@@ -231,17 +233,17 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     """Looks once more for everything: an identifier was supplied, or the DPO wants a newer record erased.
 
     An agency is asked again. A controller is not, so what it says by the address that it has still counts. Of
-    records that could be several people's, the DPO's "erase" means those that were counted in the question:
-    the handler is told how many, with this one command.
+    records that could be several people's, the DPO's "erase" means those that the question was about: the
+    handler is told which and how many, with this one command.
     """
     anew = _anew(step)
     if step.has_controller:
         anew = replace(anew, asked_from=step.asked_from)
-    agreed = 0
-    if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
-        # The questions of an earlier version do not say how many they are about.
-        agreed = step.state.records or step.found
-    return _locate(draft, anew, takes_all=agreed)
+    if not isinstance(step.state, AwaitingDecision) or step.state.reason != "ambiguous":
+        return _locate(draft, anew)
+    # The questions of earlier versions do not say which records they are about, or how many.
+    agreed = () if step.state.asked is None else (step.state.asked,)
+    return _locate(draft, anew, takes_all=step.state.records or step.found, agreed=agreed)
 
 
 def _anew(step: Step) -> Step:
@@ -296,7 +298,8 @@ def located(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def is_ambiguous(event: Confirmed) -> bool:
-    return event.code == AMBIGUOUS and event.references is None
+    """Whether the DPO has to say whose the records are. Any references are of these, and part of no plan."""
+    return event.code == AMBIGUOUS and event.kind in ("located", "still_present")
 
 
 def found_more(draft: Draft, step: Step, event: Event) -> Step:

@@ -330,6 +330,35 @@ async def test_several_contacts_with_one_address_are_the_dpos_to_decide(bench: B
     assert isinstance(await bench.hubspot(ambiguous="all").locate(bench.task("locate")), Located)
 
 
+async def test_the_dpos_erase_is_about_those_contacts_and_not_about_as_many(bench: Bench) -> None:
+    """One of the two has left, and a stranger has come: he is asked again, and the stranger stays."""
+    contact(bench)
+    left = contact(bench, email="shared@example.com", additional_emails=[ANNA])
+    asked = await bench.hubspot().locate(bench.task("locate"))
+    assert isinstance(asked, Ambiguous)
+    bench.sandbox.store.drop("hubspot.contact", left)
+    contact(bench, email="third@example.com", additional_emails=[ANNA])
+    again = await bench.hubspot().locate(bench.task("locate", takes_all=2, asked=asked.asked))
+    assert isinstance(again, Ambiguous)
+    assert (2, ()) == (again.count, again.references)
+    agreed = await bench.hubspot().locate(bench.task("locate", takes_all=2, asked=again.asked))
+    assert isinstance(agreed, Located)
+
+
+async def test_the_dpos_erase_is_about_a_contact_as_it_was_then(bench: Bench) -> None:
+    """It has another address by now, so that it may be another person's."""
+    id_ = contact(bench)
+    references = (await bench.hubspot().locate(bench.task("locate"))).references
+    bench.sandbox.fault("rename", vendor="hubspot", path="details", record=id_, email=NEW)
+    asked = await bench.hubspot().locate(bench.task("locate", references=references))
+    assert isinstance(asked, Ambiguous)
+    bench.sandbox.fault("rename", vendor="hubspot", path="details", record=id_, email="third@example.com")
+    decided = bench.task("locate", references=references, takes_all=1, asked=asked.asked)
+    assert isinstance(await bench.hubspot().locate(decided), Ambiguous)
+    bench.sandbox.fault("rename", vendor="hubspot", path="details", record=id_, email=NEW)
+    assert isinstance(await bench.hubspot().locate(decided), Located)
+
+
 async def test_an_instruction_is_no_answer_to_who_is_meant(bench: Bench) -> None:
     """A controller's "erase" says nothing of how many people share an address."""
     contact(bench)

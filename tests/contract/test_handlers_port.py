@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from handlers import registry
 from handlers.port import Reference, pack_references, unpack_references
 from handlers.registry import HandlerSettings
-from handlers.results import Result
+from handlers.results import Asking, Result
 from handlers.retention import end_of_bookkeeping_duty
 from handlers.times import from_iso, to_iso
 from orchestrator.settings.meaning import meanings
@@ -48,7 +48,9 @@ def test_every_setting_is_described_and_no_secret_is_taken_in_clear(kind: str) -
 
 def test_every_result_answers_some_verb() -> None:
     """A kind of result that answers nothing could never be said."""
-    results = Result.__subclasses__()
+    every = (*Result.__subclasses__(), *Asking.__subclasses__())
+    # What the two questions share is no result by itself.
+    results = [one for one in every if one.__name__ != Asking.__name__]
     assert results
     assert [] == [one.__name__ for one in results if not one.answers]
 

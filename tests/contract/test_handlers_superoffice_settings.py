@@ -166,6 +166,21 @@ async def test_the_dpos_erase_means_as_many_as_he_was_told_of(bench: Bench) -> N
     assert 3 == more.count
 
 
+async def test_the_dpos_erase_is_about_those_persons_and_not_about_as_many(bench: Bench) -> None:
+    """One of the two has left, and a stranger has come: he is asked again, and the stranger stays."""
+    person(bench)
+    left = person(bench)
+    asked = await bench.superoffice().locate(bench.task("locate"))
+    assert isinstance(asked, Ambiguous)
+    bench.sandbox.store.drop("superoffice.person", left)
+    person(bench)
+    again = await bench.superoffice().locate(bench.task("locate", takes_all=2, asked=asked.asked))
+    assert isinstance(again, Ambiguous)
+    assert (2, ()) == (again.count, again.references)
+    agreed = await bench.superoffice().locate(bench.task("locate", takes_all=2, asked=again.asked))
+    assert isinstance(agreed, Located)
+
+
 async def test_one_person_with_two_addresses_and_two_with_one_each_are_no_question(bench: Bench) -> None:
     """Ambiguous is one address on several persons, not several addresses of one request."""
     person(bench, additional_emails=[OTHER.value])

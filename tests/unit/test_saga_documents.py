@@ -109,3 +109,13 @@ def test_a_proof_without_its_time_gets_one() -> None:
     assert world.step("web").erased_at is None
     world.dpo("retry", "reappeared")
     assert ("prove", world.open.received_at) == (world.command("web").verb, world.command("web").erased_at)
+
+
+def test_what_the_dpo_is_asked_about_outlasts_a_restart() -> None:
+    """The records are sealed bytes, of any value."""
+    world = World(CRM)
+    world.request()
+    world.answer("crm", "located", found=2, references=b"\xff\x00a and b", code="ambiguous_match")
+    world.saga = read_document("any", write_document(world.open))
+    world.dpo("erase", "ambiguous")
+    assert (b"\xff\x00a and b",) == world.command("crm").references

@@ -146,6 +146,37 @@ def test_the_decision_is_about_as_many_records_as_the_question() -> None:
     assert 2 == world.command("crm").takes_all
 
 
+def asked_about(world: World, records: bytes, kind: str = "located") -> None:
+    world.answer("crm", kind, found=2, references=records, code="ambiguous_match")
+
+
+def test_the_decision_comes_with_the_records_that_were_asked_about() -> None:
+    """They are nobody's records yet: nothing but the look that follows the decision carries them."""
+    world = started()
+    asked_about(world, b"a and b")
+    assert ["ambiguous"] == world.questions()
+    assert () == world.step("crm").references
+    world.dpo("erase", "ambiguous")
+    assert (2, (b"a and b",)) == (world.command("crm").takes_all, world.command("crm").references)
+    world.answer("crm", "located", found=2, references=b"found")
+    assert ("erase", (b"found",)) == (world.command("crm").verb, world.command("crm").references)
+
+
+def test_what_a_proof_asks_about_is_not_erased_with_the_rest() -> None:
+    """A proof asks about strangers; who looks again is told of them only when the DPO says "erase"."""
+    world = started()
+    world.answer("crm", "located", references=b"hers")
+    world.answer("crm", "accepted", erased=1)
+    world.tick()
+    asked_about(world, b"a and b", "still_present")
+    assert (b"hers",) == world.step("crm").references
+    world.dpo("retry", "ambiguous")
+    assert (0, (b"hers",)) == (world.command("crm").takes_all, world.command("crm").references)
+    asked_about(world, b"b and c")
+    world.dpo("erase", "ambiguous")
+    assert (2, (b"hers", b"b and c")) == (world.command("crm").takes_all, world.command("crm").references)
+
+
 def test_the_dpos_agreement_is_no_instruction_of_a_controller() -> None:
     """A tenant's records may be several people's, too: its controller decides whether they are erased."""
     world = World(TENANT)

@@ -101,6 +101,18 @@ def test_records_that_are_found_while_a_question_is_open_raise_its_version() -> 
     assert "found_more" == world.outcomes("escalated")[-1].code
 
 
+def test_as_many_other_records_raise_the_version_too() -> None:
+    """The command was delivered twice: in between one record left and another came. He agreed to neither."""
+    world = started(CRM)
+    for records in (b"a and b", b"a and c"):
+        world.answer("crm", "located", found=2, references=records, code="ambiguous_match")
+    assert 2 == world.question("ambiguous").version
+    world.dpo("erase", "ambiguous", escalation_version=1)
+    assert ["other_version"] == refusals(world)
+    world.dpo("erase", "ambiguous")
+    assert (b"a and c",) == world.command("crm").references
+
+
 def test_a_repeat_of_the_same_request_changes_no_question() -> None:
     """It says nothing new."""
     world = started(TENANT, verified=False)

@@ -21,7 +21,7 @@ from handlers.port import (
     pack_references,
     unpack_references,
 )
-from handlers.results import Absent, Accepted, Located, Proved, Result
+from handlers.results import Absent, Accepted, Ambiguous, Located, Proved, Result
 from orchestrator.http import Clients
 from orchestrator.privacy import (
     IDENTIFIERS,
@@ -78,6 +78,53 @@ async def test_all_batches_of_references_reach_the_handler_each_record_once(benc
     await bench.answer(command, Proved(control=control(), grade="seen_absent"))
     seen = bench.handler.asked[0].references
     assert [("person", ("seen_in_bin",)), ("ticket", ())] == [(one.kind, one.marks) for one in seen]
+
+
+async def test_the_records_asked_about_come_back_apart_from_those_to_erase(bench: Bench) -> None:
+    """They leave sealed and come back with the decision; no handler sees them among the references."""
+    mine, theirs = Reference(kind="contact", id="700001"), Reference(kind="contact", id="700002")
+    said = await bench.answer(bench.command(), Ambiguous(asked=(mine, theirs), evidence={"id": "700001"}))
+    assert ("located", 2, "ambiguous_match") == (said.kind, said.found, said.code)
+    assert said.sealed_references is not None
+    assert "700001" not in str(said.evidence)
+    known = seal(KEY, REQUEST, REFERENCES, pack_references((theirs,)))
+    command = bench.command(takes_all=2, sealed_references=(known, said.sealed_references))
+    await bench.answer(command, located("700001"))
+    task = bench.handler.asked[-1]
+    assert ((theirs,), (mine, theirs)) == (task.references, task.asked)
+
+
+@pytest.mark.parametrize(
+    ("expected", "takes_all", "asked", "seen"),
+    [
+        (True, 0, (), ()),
+        (False, 0, (), ("a",)),
+        (True, 2, ("a", "b"), ("a", "b")),
+        (True, 2, ("a", "b"), ("b",)),
+        (False, 2, ("a", "b"), ("a", "c")),
+        (False, 2, ("a", "b"), ("c",)),
+        # A question of an earlier version says how many it was about, and not which.
+        (True, 2, (), ("a", "c")),
+        (False, 2, (), ("a", "b", "c")),
+    ],
+)
+def test_the_dpos_word_is_about_the_records_that_he_was_asked_about(
+    expected: bool, takes_all: int, asked: tuple[str, ...], seen: tuple[str, ...]
+) -> None:
+    """As many others are others."""
+    task = Task(
+        request_id=REQUEST,
+        system="any",
+        verb="locate",
+        attempt=2,
+        identifiers=Identifiers(()),
+        issued_at=NOW,
+        not_after=NOW,
+        clock=lambda: NOW,
+        takes_all=takes_all,
+        asked=tuple(Reference(kind="contact", id=one) for one in asked),
+    )
+    assert expected == task.may_take(Reference(kind="contact", id=one) for one in seen)
 
 
 @pytest.mark.parametrize(

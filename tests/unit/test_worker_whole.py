@@ -34,6 +34,7 @@ from schemas.messages import Confirmation, Place, mark
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, Scripted, control, located
 
 pytestmark = pytest.mark.anyio
+THREE = tuple(Reference(kind="contact", id=f"70000{n}") for n in (1, 2, 3))
 PLACES = (
     Place(name="persons", looked=True, by={"email": 1}, not_by={"phone": 1}),
     Place(name="chats", looked=False, reason="not_configured"),
@@ -76,7 +77,7 @@ async def test_all_that_a_command_says_reaches_the_handler(bench: Bench) -> None
     )
     await bench.answer(command, Proved(control=control(), grade="seen_absent"))
     [task] = bench.handler.asked
-    told = {one.name for one in fields(Task)} - {"identifiers", "references", "clock"}
+    told = {one.name for one in fields(Task)} - {"identifiers", "references", "asked", "clock"}
     assert {name: getattr(command, name) for name in told} == {name: getattr(task, name) for name in told}
     assert ([ANNA], ["700001", "700002"]) == (
         [one.value for one in task.identifiers],
@@ -145,8 +146,12 @@ async def test_the_places_reach_the_saga(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("verb", "answer", "expected"),
     [
-        ("locate", Ambiguous(count=3), {"kind": "located", "found": 3, "code": "ambiguous_match"}),
-        ("prove", StillAmbiguous(count=3), {"kind": "still_present", "found": 3, "code": "ambiguous_match"}),
+        ("locate", Ambiguous(asked=THREE), {"kind": "located", "found": 3, "code": "ambiguous_match"}),
+        (
+            "prove",
+            StillAmbiguous(asked=THREE),
+            {"kind": "still_present", "found": 3, "code": "ambiguous_match"},
+        ),
         ("locate", Absent(control=control()), {"kind": "absent", "grade": "seen_absent"}),
         (
             "prove",

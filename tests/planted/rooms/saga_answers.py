@@ -300,6 +300,20 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_SYSTEMS}::test_the_decision_is_about_as_many_records_as_the_question",
     ),
     fault(
+        "the DPO's agreement is about as many records, whichever they are",
+        f"{_STEPS}:look_anew",
+        "(step.state.asked,)",
+        "()",
+        f"{_SYSTEMS}::test_the_decision_comes_with_the_records_that_were_asked_about",
+    ),
+    fault(
+        "what the DPO is asked about is taken for the person's",
+        f"{_STEPS}:absorb",
+        "and not is_ambiguous(event)",
+        "",
+        f"{_SYSTEMS}::test_what_a_proof_asks_about_is_not_erased_with_the_rest",
+    ),
+    fault(
         "the DPO's agreement stays with the step",
         "orchestrator.saga.rulings:retry",
         "return send(draft, step, verb_of(step))",

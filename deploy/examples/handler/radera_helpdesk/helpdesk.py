@@ -121,10 +121,10 @@ class HelpDesk:
         control = await self._control()
         # Several people may share an address, and who was located may be somebody else by now.
         shared = self._shared(task, look.people.values())
-        count = len(shared) + len(look.changed)
-        if count > task.takes_all:
+        asked = tuple(one.agreed() for one in (*shared.values(), *look.changed))
+        if not task.may_take(asked):
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed)}
-            return Ambiguous(count=count, evidence=evidence, places=search.report())
+            return Ambiguous(asked=asked, evidence=evidence, places=search.report())
         found = [one.reference() for one in (*look.people.values(), *look.tickets.values())]
         found += [one.agreed() for one in look.changed]
         if not found:
@@ -182,8 +182,8 @@ class HelpDesk:
             return StillPresent(references=tuple(one.reference() for one in there), places=places)
         if shared or look.changed:
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed)}
-            count = len(shared) + len(look.changed)
-            return StillAmbiguous(count=count, evidence=evidence, places=places)
+            asked = tuple(one.agreed() for one in (*shared.values(), *look.changed))
+            return StillAmbiguous(asked=asked, evidence=evidence, places=places)
         if newer:
             return Reappeared(count=len(newer), evidence=control.evidence(), places=places)
         return Proved(control=control, grade="seen_absent", places=places)

@@ -220,7 +220,7 @@ async def test_a_list_that_cannot_be_read_is_never_empty(
 
 
 async def test_several_people_with_one_address_are_the_dpos_to_decide(bench: Bench) -> None:
-    """His word is about as many as there were: with one more he is asked again."""
+    """His word is about those that there were: with one more, or another in its place, he is asked again."""
     bench.vendor.people["p2"]["email"] = ANNA
     handler = bench.handler()
     asked = await handler.locate(bench.task("locate"))
@@ -229,6 +229,8 @@ async def test_several_people_with_one_address_are_the_dpos_to_decide(bench: Ben
     assert isinstance(await handler.locate(bench.task("locate", takes_all=2)), Located)
     bench.vendor.people["p3"] = {"email": ANNA, "created_at": LONG_AGO}
     assert isinstance(await handler.locate(bench.task("locate", takes_all=2)), Ambiguous)
+    del bench.vendor.people["p2"]
+    assert isinstance(await handler.locate(bench.task("locate", takes_all=2, asked=asked.asked)), Ambiguous)
     assert isinstance(await bench.handler(ambiguous="all").locate(bench.task("locate")), Located)
 
 
