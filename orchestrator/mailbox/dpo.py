@@ -241,6 +241,8 @@ class _Page:
         yield from _wrapped(self._failure(one), "  ")
         if one.reason == "ambiguous":
             yield from _wrapped(self._several(one.system), "  ")
+        if not one.actions:
+            yield from _wrapped(label["not_yet"], "  ")
         for action in one.actions:
             # On one line, however long: it is there to be copied.
             yield (

@@ -75,6 +75,8 @@ def _stop(draft: Draft, event: Decided, final: FinalStatus) -> None:
         if not isinstance(step.state, Ended):
             draft.put(table.apply(draft, step, "stop", event))
     request.begin_closing(draft, final, "reject or cancel")
+    # What parties said while it was set aside may speak against the end.
+    hearing.heed_parked(draft, event.event_id)
 
 
 def _answer(draft: Draft, event: Decided, one: Escalation) -> None:

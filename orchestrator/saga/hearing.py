@@ -34,7 +34,7 @@ def heed_parked(draft: Draft, event_id: str) -> None:
         while (waiting := _parked_of(draft, system)) is not None:
             step, word = waiting
             event = words.event_of(word, event_id, draft.saga.request_id, system)
-            if words.judge(step, word) == "older":
+            if words.judge(step, word) == "older" and not words.is_disputed(step):
                 draft.put(words.heeded(step, word))
             else:
                 # Also one that says what the one before it said: that one waited, too, and was passed over.

@@ -337,6 +337,15 @@ def test_a_system_that_a_controller_named_in_vain_is_told_by_its_place() -> None
         assert f"S{name[1:]} " in mail
 
 
+def test_a_question_that_cannot_be_decided_yet_says_so() -> None:
+    """While a request stands still only its release is offered; the others come after that."""
+    for language in ("en", "sv"):
+        told = words.LABEL[language]["not_yet"]
+        held = tuple(one.model_copy(update={"actions": ()}) for one in QUESTIONS)
+        assert 2 == dpo.render(_escalated(escalations=held), _settings(language)).count(told)
+        assert told not in dpo.render(_escalated(), _settings(language))
+
+
 @pytest.mark.parametrize(
     "code", ["supplemented", "counted_anew", "found_more", "new_word", "notice_address_added"]
 )

@@ -98,6 +98,33 @@ def test_a_word_in_quarantine_is_in_the_log_and_on_the_timeline() -> None:
     assert "5" in [one.data.get("order") for one in world.entries]
 
 
+def test_contradicting_times_in_quarantine_are_a_question_at_the_release() -> None:
+    """By our order the refusal is the last word, by the controller's own times the "erase" is."""
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "refused", order=2, said_at=10)
+    world.supplement(tenant="acme")
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "refused", order=4, said_at=20)
+    set_aside(world)
+    world.callback("tenant", "instructed", order=3, said_at=30)
+    assert ["quarantined"] == world.questions()
+    world.dpo("retry", "quarantined")
+    assert ["words_disputed"] == world.questions()
+
+
+def test_what_was_said_in_quarantine_is_told_when_the_request_is_stopped() -> None:
+    """The agency had erased: that the system was stopped before its end is not the whole truth."""
+    world = started(AGENCY)
+    world.answer("agency", "cannot_look")
+    world.answer("agency", "awaiting_party")
+    set_aside(world)
+    world.callback("agency", "party_erased", order=1)
+    world.dpo("cancel")
+    state = world.step("agency").state
+    assert ("stopped", "party_erased") == (getattr(state, "end", None), getattr(state, "contradicted", None))
+
+
 # --- clocks ---
 
 
