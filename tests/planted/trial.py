@@ -159,6 +159,8 @@ def _trial(fault: Fault, folder: Path) -> tuple[Result, str]:
     fault.code()
     if isinstance(fault.found_by, Schedules):
         return _try_schedules(fault, fault.found_by, folder)
+    if not fault.found_by:
+        return "broken", "it names no test"
     fault.plant()
     result, said = _outcome(fault.found_by, folder)
     if result != "broken" and fault.module not in sys.modules:
