@@ -69,8 +69,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "references leave unsealed",
         f"{_CONFIRMING}:confirm_command",
-        "seal(pack_references(result.references)) if result.references else None",
-        "pack_references(result.references) if result.references else None",
+        "seal(pack_references(kept)) if kept else None",
+        "pack_references(kept) if kept else None",
         "tests/unit/test_worker.py::test_a_command_is_unsealed_carried_out_and_answered",
     ),
     fault(
@@ -180,7 +180,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a count of several people's records is lost",
-        f"{_RESULTS}:Ambiguous.report",
+        f"{_RESULTS}:Asking.report",
         '"code": AMBIGUOUS',
         '"code": None',
         "tests/unit/test_worker_whole.py::test_what_a_handler_found_is_what_is_said",

@@ -187,7 +187,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "the officer reads of what was left as erased",
         f"{_DPO}:_Page._is_not_erased",
-        "or left_of(system.evidence)",
+        "or self._left_in(system)",
         "",
         "tests/unit/test_mailbox_left.py::test_what_was_left_stands_below_the_system_and_is_not_erased_everywhere",
     ),
