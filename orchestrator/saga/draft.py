@@ -158,15 +158,7 @@ class Draft:
         self.messages.append(SendOutcome(event_id=event_id, kind=kind, concerns=concerns, code=code))
         return event_id
 
-    def command(
-        self,
-        step: Step,
-        verb: Verb,
-        *,
-        reminder: bool = False,
-        takes_all: int = 0,
-        agreed: tuple[bytes, ...] = (),
-    ) -> Step:
+    def command(self, step: Step, verb: Verb, *, reminder: bool = False) -> Step:
         """Sends a command as the next attempt and remembers it as outstanding; leaves the state alone."""
         if verb == "erase" and words.hold(step) is not None:
             raise RuleBroken(f"{step.system} is held by its controller's word")
@@ -189,8 +181,8 @@ class Draft:
                 accepted_at=step.erased_at if verb == "prove" and not step.accepted_at else step.accepted_at,
                 found=step.found,
                 instruction=self._instruction(step),
-                takes_all=takes_all,
-                references=(*step.references, *step.notes, *agreed),
+                takes_all=step.takes_all,
+                references=(*step.references, *step.notes, *step.agreed),
             )
         )
         self.note("command_sent", system=step.system, verb=verb, attempt=number, command=command_id)
@@ -203,9 +195,9 @@ class Draft:
         is_controllers = step.has_controller or self.saga.capacity == "processor"
         return step.instruction if is_controllers else None
 
-    def issue(self, step: Step, verb: Verb, *, takes_all: int = 0, agreed: tuple[bytes, ...] = ()) -> Step:
+    def issue(self, step: Step, verb: Verb) -> Step:
         """Sends the step's next command and puts the step into the state that waits for its answer."""
-        step = self.command(step, verb, takes_all=takes_all, agreed=agreed)
+        step = self.command(step, verb)
         until = self.now + self.rules.waits.silence_alarm
         state = {"locate": Locating, "erase": Erasing, "prove": Proving}[verb]
         return replace(step, state=state(attempt=step.attempt, until=until))

@@ -250,7 +250,8 @@ class Step:
     itself with its other answers (that it asked a party, that it saw a record in the bin), and say nothing
     about records. `places` holds what was last said of each place, `searched` how far the searches went since
     the step was last begun anew: a proof must go as far. `unasked_since` is when the system was first left
-    alone, since it last answered.
+    alone, since it last answered. `takes_all` and `agreed` are how many and which records the DPO agreed to,
+    until a search that carried them is answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -286,6 +287,8 @@ class Step:
     places: tuple[Place, ...] = ()
     searched: tuple[Place, ...] = ()
     unasked_since: int | None = None
+    takes_all: int = 0
+    agreed: tuple[bytes, ...] = field(default=(), repr=False)
     outstanding: tuple[Attempt, ...] = ()
 
     @property

@@ -9,7 +9,8 @@ from orchestrator.saga.steps import end, fresh, is_unknown, plan_of, send, verb_
 
 def retry(draft: Draft, step: Step, event: Event) -> Step:
     """Once more, with fresh counters; what has not begun waits for its turn."""
-    step = replace(fresh(step), reopened=0, reminders=0)
+    # What the DPO agreed to lasts through our own tries; another decision is another look.
+    step = replace(fresh(step), reopened=0, reminders=0, takes_all=0, agreed=())
     begins = isinstance(draft.saga.state, AwaitingVerification)
     if isinstance(step.state, AwaitingDecision) and (is_unknown(step) or begins):
         plan = plan_of(draft, step)

@@ -72,7 +72,7 @@ def is_unknown(step: Step) -> bool:
 
 
 def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
-    """Takes in what a confirmation states as fact, and clears the attempt that it answers."""
+    """Takes in what a confirmation states as fact; clears the attempt and the agreement that it answers."""
     draft.resolve("no_answer", system=step.system)
     outstanding = tuple(one for one in step.outstanding if one.command_id != event.command_id)
     references = step.references
@@ -86,7 +86,8 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     notes = step.notes
     if event.kind in _WITH_NOTES and event.references is not None:
         notes = (*notes, event.references)
-    evidence = _with_evidence(draft, step, event)
+    if is_current(step, event) and event.kind not in ("failed", "expired"):
+        step = replace(step, takes_all=0, agreed=())
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
         if event.kind == "accepted" and event.attempt >= step.asked_from:
@@ -98,7 +99,7 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         notes=notes,
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
-        evidence=evidence,
+        evidence=_with_evidence(draft, step, event),
     )
 
 
@@ -196,7 +197,7 @@ def _erase(draft: Draft, step: Step) -> Step:
     return draft.issue(step, "erase")
 
 
-def _locate(draft: Draft, step: Step, *, takes_all: int = 0, agreed: tuple[bytes, ...] = ()) -> Step:
+def _locate(draft: Draft, step: Step) -> Step:
     """Sends a locate command. Without the controller's instruction it asks the controller.
 
     Where the request itself came from the controller, nobody is asked: over its refusal nothing is looked up.
@@ -204,7 +205,7 @@ def _locate(draft: Draft, step: Step, *, takes_all: int = 0, agreed: tuple[bytes
     hold = words.hold(step)
     if hold is not None and draft.saga.capacity == "processor":
         return ask_dpo(draft, step, hold, "locate")
-    return draft.issue(step, "locate", takes_all=takes_all, agreed=agreed)
+    return draft.issue(step, "locate")
 
 
 def send(draft: Draft, step: Step, verb: Verb) -> Step:
@@ -234,16 +235,16 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
 
     An agency is asked again. A controller is not, so what it says by the address that it has still counts. Of
     records that could be several people's, the DPO's "erase" means those that the question was about: the
-    handler is told which and how many, with this one command.
+    handler is told which and how many, until one search is answered.
     """
     anew = _anew(step)
     if step.has_controller:
         anew = replace(anew, asked_from=step.asked_from)
-    if not isinstance(step.state, AwaitingDecision) or step.state.reason != "ambiguous":
-        return _locate(draft, anew)
-    # The questions of earlier versions do not say which records they are about, or how many.
-    agreed = () if step.state.asked is None else (step.state.asked,)
-    return _locate(draft, anew, takes_all=step.state.records or step.found, agreed=agreed)
+    if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
+        # The questions of earlier versions do not say which records they are about, or how many.
+        agreed = () if step.state.asked is None else (step.state.asked,)
+        anew = replace(anew, takes_all=step.state.records or step.found, agreed=agreed)
+    return _locate(draft, anew)
 
 
 def _anew(step: Step) -> Step:
@@ -258,6 +259,8 @@ def _anew(step: Step) -> Step:
         rounds=0,
         reopened=0,
         reminders=0,
+        takes_all=0,
+        agreed=(),
         grade=None,
         # The searches to come say what there is to look at, with all the identifiers.
         places=(),

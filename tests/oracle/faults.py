@@ -204,8 +204,8 @@ def timeline_without_words(patch: Patch) -> None:
 def answer_of_the_dpo_is_taken_along(patch: Patch) -> None:
     real = Draft.command
 
-    def lavish(self: Draft, step: Step, verb: Any, *, takes_all: int = 0, **rest: Any) -> Step:
-        return real(self, step, verb, takes_all=takes_all or 7, **rest)
+    def lavish(self: Draft, step: Step, verb: Any, **rest: Any) -> Step:
+        return real(self, replace(step, takes_all=step.takes_all or 7), verb, **rest)
 
     patch.setattr(Draft, "command", lavish)
 

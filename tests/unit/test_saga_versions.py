@@ -130,3 +130,27 @@ def test_a_controller_adds_to_a_request_that_names_a_system_we_do_not_have() -> 
     assert ("email", "phone") == world.open.identifier_kinds
     wider = first | {"scope": ("tenant", "their archive", "another")}
     assert "request_id_conflict" == world.supplement(**wider, content_digest="9" * 64).parks_event
+
+
+@pytest.mark.parametrize("code", ["http_503", "circuit_open", None])
+def test_what_the_officer_agreed_to_survives_a_search_that_was_not_carried_out(code: str | None) -> None:
+    """The vendor was away, or nobody asked it: the next search carries the same number, until one answers."""
+    world = started(CRM)
+    world.answer("crm", "located", found=2, references=None, code="ambiguous_match")
+    world.dpo("erase", "ambiguous")
+    world.answer("crm", "failed" if code else "expired", code=code, retryable=True)
+    world.until(world.now + DAY)
+    assert (["locate"] * 3, 2) == (world.verbs("crm"), world.command("crm").takes_all)
+    # Answered: whoever shares the address now is asked about.
+    world.answer("crm", "located", found=3, references=None, code="ambiguous_match")
+    world.dpo("retry", "ambiguous")
+    assert (["locate"] * 4, 0) == (world.verbs("crm"), world.command("crm").takes_all)
+
+
+def test_what_the_officer_agreed_to_ends_with_a_supplement() -> None:
+    """It was about fewer identifiers."""
+    world = started(CRM)
+    world.answer("crm", "located", found=2, references=None, code="ambiguous_match")
+    world.dpo("erase", "ambiguous")
+    world.supplement(tenant="acme")
+    assert ("locating", 0) == (world.status("crm"), world.command("crm").takes_all)

@@ -317,7 +317,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "the DPO's agreement stays with the step",
         "orchestrator.saga.rulings:retry",
         "return send(draft, step, verb_of(step))",
-        "return draft.issue(step, verb_of(step), takes_all=step.found)",
+        "return draft.issue(replace(step, takes_all=step.found), verb_of(step))",
         f"{_SYSTEMS}::test_the_decision_counts_for_the_look_that_follows_it_and_no_other",
     ),
     fault(
