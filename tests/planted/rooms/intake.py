@@ -363,13 +363,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_intake_apart.py::test_an_id_has_one_spelling",
     ),
     fault(
-        "a producer outside leaves out what nobody could be found by",
-        f"{_PRODUCER}:Producer.request",
-        "cleaned.refused or not len(cleaned.identifiers.searched)",
-        "not len(cleaned.identifiers.searched)",
-        "tests/unit/test_producer.py::test_unusable_identifiers_are_refused_where_they_can_be_mended",
-    ),
-    fault(
         "a producer's second request under an id is the first event",
         f"{_PRODUCER}:Producer.request",
         "request:{request_id}:{hashlib.sha256(wrapped).hexdigest()[:32]}",

@@ -199,27 +199,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_mailbox_texts.py::test_a_completion_says_what_is_known_of_each_system_and_no_more",
     ),
     fault(
-        "a failed notice and a sent one are one event",
-        f"{_BOX}:Mailbox._confirm",
-        "{outcome.event_id}/{kind}/{code}",
-        "{outcome.event_id}",
-        "tests/unit/test_mailbox.py::test_a_notice_that_can_never_be_sent_is_confirmed_as_failed",
-    ),
-    fault(
-        "a person's mail is answered to nobody",
-        f"{_BOX}:Mailbox._mail",
-        "reply_to=self._settings.dpo.address if to_subject else None",
-        "reply_to=None",
-        "tests/unit/test_mailbox.py::test_a_notice_goes_to_the_subject_and_is_confirmed",
-    ),
-    fault(
-        "a waived system reads as erased everywhere",
-        f"{_DPO}:_NOT_ERASED",
-        '"refused", "waived", "stopped"',
-        '"refused", "stopped"',
-        "tests/unit/test_mailbox_texts.py::test_a_completion_says_what_is_known_of_each_system_and_no_more",
-    ),
-    fault(
         "a vendor's yes reads as erased",
         f"{_DPO}:_Page._line",
         "system.status in _DONE and system.grade in _SHOWN",
@@ -280,13 +259,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_LEFT}:_VERBS",
         '{"locate": 1, "erase": 2, "prove": 3}',
         '{"locate": 3, "erase": 2, "prove": 1}',
-        "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
-    ),
-    fault(
-        "of two counts of what is left the smaller is told",
-        f"{_LEFT}:left_of",
-        "max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))",
-        "(_VERBS.get(verb, 0), count)",
         "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
     ),
     fault(

@@ -83,13 +83,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/integration/test_opendsr.py::test_the_strict_controller_believes_no_other_signature",
     ),
     fault(
-        "another content type is read",
-        f"{_OPENDSR}:OpenDsr._body",
-        'if media_type != "application/json":',
-        "if False:",
-        "tests/integration/test_opendsr.py::test_nothing_of_the_person_or_the_address_gets_out",
-    ),
-    fault(
         "a request for access is taken for one for erasure",
         f"{_READ}:read",
         'if asked != "erasure":',
@@ -172,20 +165,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "any(state.contradicted for _, state in ends) or",
         "",
         "tests/unit/test_opendsr_request.py::test_a_state_has_a_name",
-    ),
-    fault(
-        "what was kept in part is told as kept",
-        f"{_STATUS}:_result",
-        'names == {"retained"} and not any(step.erased for step, _ in ends)',
-        'names == {"retained"}',
-        "tests/unit/test_opendsr_request.py::test_a_state_has_a_name",
-    ),
-    fault(
-        "the strongest proof is told for all",
-        f"{_STATUS}:_kept",
-        "weakest([state.grade for state in states if state.grade is not None])",
-        "next((state.grade for state in states if state.grade is not None), None)",
-        "tests/unit/test_opendsr_request.py::test_what_was_kept_is_told_with_its_reason_and_its_end",
     ),
     fault(
         "a request in quarantine goes on well for its controller",

@@ -73,13 +73,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_smtp.py::test_a_wrong_password_defers_the_mail",
     ),
     fault(
-        "a farewell that fails sends the mail again",
-        f"{_MAILER}:SmtpMailer._deliver",
-        "except (smtplib.SMTPException, OSError): return",
-        "except ZeroDivisionError:\n    return",
-        "tests/unit/test_smtp.py::test_a_mail_arrives_whole",
-    ),
-    fault(
         "a line feed in a subject makes a header",
         f"{_MESSAGE}:check_header",
         "if not text.isprintable() and any(unicodedata.category(one) in _CONTROLS for one in text):",

@@ -163,13 +163,6 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_worker_whole.py::test_all_that_a_command_says_reaches_the_handler",
     ),
     fault(
-        "one handler's refusal refuses for all systems of a kind",
-        f"{_EXECUTION}:Execution._callback",
-        "refusal = error.code continue",
-        "refusal = error.code\nbreak",
-        "tests/unit/test_worker_bus.py::test_each_event_of_a_batch_is_a_confirmation_of_its_own",
-    ),
-    fault(
         "a callback named for one system goes to another",
         f"{_EXECUTION}:Execution._callback",
         "handler.kind != callback.kind or callback.system not in (None, system)",
