@@ -252,7 +252,10 @@ async def _soft(bench: Bench) -> None:
 @rule("a sale is kept", put(superoffice_staying.Staying, "stays", lambda self, kind: False))
 async def _sale(bench: Bench) -> None:
     person(bench, sales=({"bookkeeping": True},))
-    await bench.erased(bench.superoffice())
+    handler = bench.superoffice()
+    located = await handler.locate(bench.task("locate"))
+    accepted = await handler.erase(bench.task("erase", references=located.references))
+    assert "records_refused" not in accepted.evidence
 
 
 @rule("a webhook is signed", put(superoffice, "webhook_is_genuine", lambda *args: True))
