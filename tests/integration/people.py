@@ -62,6 +62,9 @@ class Person:
             for kind in ("ticket", "formsubmission"):
                 for child in ids.get(f"superoffice.{kind}", ()):
                     self.effects.add(("superoffice", f"{kind}_deleted", child))
+            # A deleted request lies in a bin of its own first.
+            for ticket in ids.get("superoffice.ticket", ()):
+                self.effects.add(("superoffice", "ticket_purged", ticket))
         if "hubspot" in self.scope:
             for contact in ids.get("hubspot.contact", ()):
                 for effect in ("unsubscribed", "gdpr_deleted", "contact_purged"):
