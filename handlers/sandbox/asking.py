@@ -89,9 +89,10 @@ class AskingController:
             content["status_callback_urls"] = [self.callback]
         return {**content, **changed}
 
-    async def post(self, content: Any) -> httpx.Response:
+    async def post(self, content: Any, headers: Mapping[str, str] | None = None) -> httpx.Response:
         """Posts anything as a request."""
-        return await self._client.post(self._path(), json=content, headers=self._headers())
+        sent = {**self._headers(), **(headers or {})}
+        return await self._client.post(self._path(), json=content, headers=sent)
 
     async def status(self, id_: str) -> dict[str, Any]:
         content = await self.checked(await self.get(id_), 200)

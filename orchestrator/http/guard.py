@@ -10,6 +10,7 @@ import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import anyio
 import httpx
@@ -17,6 +18,11 @@ from typing_extensions import override
 
 from orchestrator.http.errors import Permanent, Retryable
 
+#: Whose last 32 bits are an address of IPv4, to which the connection may go: mapped, compatible, translated
+#: ones (RFC 4291, 2.5.5; RFC 2765, 2.1), and those of a network that translates for IPv6 (RFC 6052, 2.1).
+_WITH_IPV4: Final = tuple(
+    ipaddress.IPv6Network(one) for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
+)
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
@@ -55,13 +61,20 @@ class Guard:
         found = await self.resolve(url.host, url.port or (443 if url.scheme == "https" else 80))
         if not found:
             raise Retryable("name_not_resolved")
-        if not self.allow_private:
-            for text in found:
-                ip = ipaddress.ip_address(text.split("%", 1)[0])
-                mapped = getattr(ip, "ipv4_mapped", None)
-                if not (mapped or ip).is_global or ip.is_multicast:
-                    raise Permanent("address_not_public")
+        if not self.allow_private and not all(map(_is_public, found)):
+            raise Permanent("address_not_public")
         return found[0]
+
+
+def _is_public(text: str) -> bool:
+    """Return whether an address leads out of our own network; one of IPv4 within IPv6 is judged as itself."""
+    ip = ipaddress.ip_address(text.split("%", 1)[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.is_site_local:
+            return False
+        if any(ip in network for network in _WITH_IPV4):
+            ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.is_global and not ip.is_multicast
 
 
 class GuardedTransport(httpx.AsyncBaseTransport):

@@ -475,6 +475,14 @@ def test_who_has_no_token_gets_nothing(world: World, headers: dict[str, str]) ->
     assert "Bearer" == answers[0].headers["WWW-Authenticate"]
 
 
+def test_a_body_that_does_not_say_that_it_is_json_is_not_read(world: World) -> None:
+    """Any page can have a browser post a text, with the logins and certificates that it has."""
+    controller = world.controller()
+    content = controller.request(str(uuid.uuid4()), ("email", PERSON, "raw"))
+    answer = run(controller.post, content, {"Content-Type": "text/plain"})
+    assert (415, "application_json") == (answer.status_code, reason(answer))
+
+
 def test_too_many_are_asked_to_slow_down(world: World) -> None:
     """A client in a loop is told when to come again, before anything is looked up for it."""
     controller = world.controller()

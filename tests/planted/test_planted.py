@@ -46,16 +46,25 @@ def test_every_fault_names_tests_that_are_there() -> None:
 
 
 def _exists(test: str) -> bool:
-    name, _, function = test.partition("::")
-    return function.partition("[")[0].rpartition("::")[2] in _defined(name)
+    name, _, rest = test.partition("::")
+    return rest.partition("[")[0] in _defined(name)
 
 
 @cache
 def _defined(name: str) -> frozenset[str]:
+    """The tests of a module, as pytest names them; those of its classes with what a suite gives them."""
     path = ROOT / name
-    found = ast.walk(ast.parse(path.read_text())) if path.is_file() else ()
-    functions = {one.name for one in found if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}
-    return frozenset(functions | _inherited(path))
+    body = ast.parse(path.read_text()).body if path.is_file() else []
+    classes = [one for one in body if isinstance(one, ast.ClassDef)]
+    inherited = _inherited(path)
+    return frozenset(
+        {*_functions(body)}
+        | {f"{one.name}::{test}" for one in classes for test in (*_functions(one.body), *inherited)}
+    )
+
+
+def _functions(body: list[ast.stmt]) -> list[str]:
+    return [one.name for one in body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def _inherited(path: Path) -> set[str]:

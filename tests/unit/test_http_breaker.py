@@ -70,6 +70,18 @@ async def test_only_silence_and_the_vendors_own_faults_open_the_circuit(answer: 
     assert (OPENS_AFTER if opens else OPENS_AFTER + 3) == vendor.called
 
 
+async def test_an_answer_in_between_begins_the_count_anew() -> None:
+    """A vendor that fails now and then is not away, however often that was in all."""
+    vendor = Vendor()
+    client = vendor.clients.of("hubspot").client("https://vendor.example")
+    for _ in range(3):
+        vendor.answer = lambda: httpx.Response(500)
+        assert "vendor_error" == await vendor.fails(client, OPENS_AFTER - 1)
+        vendor.answer = lambda: httpx.Response(200)
+        assert 200 == (await client.call("GET", "/")).status
+    assert ["closed"] == [state for _, state in vendor.states]
+
+
 async def test_one_call_tries_and_its_answer_closes_the_circuit() -> None:
     """The pause says when; until then nobody is asked, and an answer ends it for all."""
     vendor = Vendor()

@@ -389,6 +389,7 @@ def test_a_notice_goes_to_the_subject_and_is_confirmed() -> None:
     assert 1 == world.step()
     ((message, recipient),) = world.postman.sent
     assert PERSON == recipient
+    assert DPO == message["Reply-To"]
     data = wire(message, PERSON)
     assert 1 == data.count(PERSON.encode())
     assert f"To: {PERSON}\r\n".encode() in data
@@ -444,6 +445,23 @@ def test_a_refused_notice_is_confirmed_as_failed_and_not_tried_again() -> None:
 
     assert [("notice_failed", "refused")] == [(one.kind, one.code) for one in world.confirmations()]
     assert 1 == world.postman.calls
+
+
+def test_what_became_of_a_notice_is_an_event_of_its_own() -> None:
+    """A mailbox that died after it said "failed" may send it after all. Taken for a repeat, "sent" would be
+    dropped, and the officer would tell the person a second time; "sent" said twice is one event.
+    """
+    ids = []
+    for trouble in (MailRefused("recipient", 550), None, None):
+        world = World()
+        world.postman.trouble = [trouble]
+        world.publish(notice(world))
+        world.step()
+        ids += [one.event_id for one in world.confirmations()]
+    failed, sent, sent_again = ids
+
+    assert failed != sent
+    assert sent == sent_again
 
 
 def test_a_notice_waits_for_a_key_that_is_not_filed_yet() -> None:

@@ -153,9 +153,11 @@ def test_a_reason_that_looks_as_if_it_named_somebody_is_left_out() -> None:
     assert "2 documents" in told
 
 
-def test_the_proofs_count_is_the_last_word() -> None:
-    """Somebody removed two of the three meanwhile; the look before the erasure is out of date."""
-    evidence = {"locate.documents_left": "3", "prove.documents_left": "1"}
+@pytest.mark.parametrize("verbs", [("locate", "erase", "prove"), ("prove", "erase", "locate")])
+def test_the_proofs_count_is_the_last_word(verbs: tuple[str, ...]) -> None:
+    """Somebody removed two of the three meanwhile; the looks before are out of date, wherever they stand."""
+    counts = {"locate": "3", "erase": "2", "prove": "1"}
+    evidence = {f"{verb}.documents_left": counts[verb] for verb in verbs}
     one = SystemOutcome(system="superoffice", status="erased", grade="vendor_stated", evidence=evidence)
 
     assert "LEFT, not erased: 1 document\n" in dpo.render(_outcome("completed", one), _settings())

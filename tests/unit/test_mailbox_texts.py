@@ -249,6 +249,19 @@ def test_a_completion_says_what_is_known_of_each_system_and_no_more(language: st
     assert text == dpo.render(_outcome("completed"), _settings(language))
 
 
+@pytest.mark.parametrize("status", ["retained", "not_identifiable", "refused", "waived", "stopped"])
+def test_one_system_that_was_not_erased_is_enough(status: StepStatus) -> None:
+    """Nobody may read "erased everywhere" who left one system out on purpose."""
+    systems = (
+        SystemOutcome(system="hubspot", status="erased", grade="seen_absent", found=1, erased=1),
+        SystemOutcome(system="superoffice", status=status),
+    )
+    erased = dpo.render(_outcome("completed", systems=systems[:1], grade="seen_absent"), _settings())
+    left = dpo.render(_outcome("completed", systems=systems, grade="seen_absent"), _settings())
+
+    assert (False, True) == ("NOT erased everywhere" in erased, "NOT erased everywhere" in left)
+
+
 @pytest.mark.parametrize(("language", "text"), [("en", ESCALATED_EN), ("sv", ESCALATED_SV)])
 def test_an_escalation_says_what_to_decide_and_how(language: str, text: str) -> None:
     """The question that the mail is about comes first; every fitting decision is a line to be copied."""

@@ -24,6 +24,7 @@ from orchestrator.saga.model import (
     StepState,
     Waiting,
 )
+from schemas.messages import Grade
 
 NOW = 1_788_220_800_000_000  # 2026-09-01T00:00:00Z
 ID = "a7551968-d5d6-44b2-9831-815ac9017798"
@@ -301,6 +302,20 @@ GOING = InProgress(until=NOW)
 def test_a_state_has_a_name(state: Any, ends: list[StepState], expected: str) -> None:
     """OpenDSR's state, and what it has no word for in our extension."""
     assert expected == standing(None if state is None else saga(state, *ends)).name
+
+
+def test_what_was_kept_in_part_is_not_told_as_kept() -> None:
+    """Some of one system's records were erased before the rest was kept."""
+    kept = saga(DONE, ended("retained", legal_basis="bookkeeping"))
+    in_part = replace(kept, steps=tuple(replace(step, erased=1) for step in kept.steps))
+    assert ("completed/retained", "completed/partial") == (standing(kept).name, standing(in_part).name)
+
+
+@pytest.mark.parametrize("grades", [("party_stated", "seen_absent"), ("seen_absent", "party_stated")])
+def test_of_several_systems_the_weakest_proof_is_told(grades: tuple[Grade, ...]) -> None:
+    """Wherever it stands: a look into one system shows nothing of another."""
+    ends = [ended("erased", grade=grade) for grade in grades]
+    assert "party_stated" == standing(saga(DONE, *ends)).extension["proof"]
 
 
 def test_what_waits_for_a_person_here_is_told_as_failed() -> None:

@@ -111,9 +111,12 @@ def test_a_made_request_is_valid_and_silent(keyring: Keyring) -> None:
 
 
 def test_unusable_identifiers_are_refused_where_they_can_be_mended(keyring: Keyring) -> None:
-    """The error names the kind, never the value."""
+    """The error names the kind, never the value. One that is usable makes up for no other: where only that
+    one is searched by, the person may be found nowhere, and read as absent.
+    """
     producer = Producer(Exchange(keyring).public_key(), source="web_form")
-    for typed in ([], [Identifier("email", "canary-but-no-address")]):
+    bad = Identifier("email", "canary-but-no-address")
+    for typed in ([], [bad], [Identifier("email", CANARY), bad]):
         with pytest.raises(CannotSubmit) as caught:
             producer.request(typed, verified=True)
         assert "canary" not in str(caught.value)

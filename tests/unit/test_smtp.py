@@ -1,6 +1,7 @@
 """Mail over a real SMTP connection: what goes out, what is protected, and what each answer means."""
 
 import asyncio
+import smtplib
 import socket
 import ssl
 import threading
@@ -254,6 +255,23 @@ def test_a_mail_arrives_whole(start: Start) -> None:
     assert ("radera@example.com", [TO]) == (envelope.mail_from, envelope.rcpt_tos)
     assert isinstance(envelope.content, bytes)
     assert wire(_mail(), TO) == envelope.content
+
+
+@pytest.mark.parametrize("error", [smtplib.SMTPServerDisconnected("gone"), ConnectionResetError()])
+def test_a_mail_that_was_taken_is_sent_whatever_the_farewell(
+    start: Start, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A server that hangs up after its yes has the mail. Deferred, it would reach the person twice."""
+
+    def hang_up(server: smtplib.SMTP) -> None:
+        server.close()
+        raise error
+
+    monkeypatch.setattr(smtplib.SMTP, "quit", hang_up)
+    inbox, port = start()
+    _mailer(port).send(_mail(), TO)
+
+    assert [[TO]] == [envelope.rcpt_tos for envelope in inbox.taken]
 
 
 def test_a_mail_over_starttls_with_login_arrives(

@@ -260,6 +260,25 @@ async def test_a_callback_goes_to_the_system_that_it_names(bench: Bench) -> None
     assert ([], []) == (bench.handler.received, bench.said())
 
 
+async def test_a_callback_that_one_system_refuses_may_be_anothers(bench: Bench) -> None:
+    """Two accounts of one vendor share an address: whichever is asked first, its no speaks for itself."""
+    refusing, taking = Scripted(), Scripted()
+    refusing.script = [Refused("wrong_account")]
+    taking.script = [Instructed()]
+    worker = Worker(
+        bus=bench.bus,
+        keys=bench.keys,
+        installation=bench.keyring,
+        handlers={"swedish": refusing, "norwegian": taking},
+        clock=bench.clock,
+        run_blocking=directly,
+    )
+    bench.call_back(b"{}")
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    assert ["instructed"] == [said.kind for said in bench.said()]
+
+
 class Batched(Scripted):
     """A handler whose vendor speaks in batches, of which it takes its own."""
 

@@ -369,4 +369,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "request:{request_id}",
         "tests/unit/test_intake_apart.py::test_a_producer_that_asks_twice_sends_two_events",
     ),
+    fault(
+        "a producer outside leaves out what nobody could be found by",
+        f"{_PRODUCER}:Producer.request",
+        "cleaned.refused or not len(cleaned.identifiers.searched)",
+        "not len(cleaned.identifiers.searched)",
+        "tests/unit/test_producer.py::test_unusable_identifiers_are_refused_where_they_can_be_mended",
+    ),
 )

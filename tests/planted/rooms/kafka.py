@@ -101,4 +101,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "kind is None",
         "tests/contract/test_schema_registry.py::test_what_does_not_belong_on_a_topic_goes_as_it_is",
     ),
+    fault(
+        "a registry's redirect is followed with the login",
+        f"{_REGISTRY}:Registry._client",
+        "follow_redirects=False",
+        "follow_redirects=True",
+        "tests/contract/test_schema_registry.py::test_nobody_is_followed_elsewhere_with_the_login",
+    ),
 )

@@ -275,4 +275,32 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "line",
         "tests/unit/test_mailbox_left.py::test_a_reason_that_looks_as_if_it_named_somebody_is_left_out",
     ),
+    fault(
+        "a failed notice and a sent one are one event",
+        f"{_BOX}:Mailbox._confirm",
+        "{outcome.event_id}/{kind}/{code}",
+        "{outcome.event_id}",
+        "tests/unit/test_mailbox.py::test_what_became_of_a_notice_is_an_event_of_its_own",
+    ),
+    fault(
+        "a person's mail is answered to nobody",
+        f"{_BOX}:Mailbox._mail",
+        "reply_to=self._settings.dpo.address if to_subject else None",
+        "reply_to=None",
+        "tests/unit/test_mailbox.py::test_a_notice_goes_to_the_subject_and_is_confirmed",
+    ),
+    fault(
+        "a waived system reads as erased everywhere",
+        f"{_DPO}:_NOT_ERASED",
+        '"refused", "waived", "stopped"',
+        '"refused", "stopped"',
+        "tests/unit/test_mailbox_texts.py::test_one_system_that_was_not_erased_is_enough",
+    ),
+    fault(
+        "of two counts of what is left the one that stands last is told",
+        f"{_LEFT}:left_of",
+        "max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))",
+        "(_VERBS.get(verb, 0), count)",
+        "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
+    ),
 )

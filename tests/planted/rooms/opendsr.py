@@ -272,4 +272,25 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "for certificate in read_chain(pem)[-1:]:",
         "tests/unit/test_opendsr_controllers.py::test_a_client_certificate_counts_by_its_own_names",
     ),
+    fault(
+        "another content type is read",
+        f"{_OPENDSR}:OpenDsr._body",
+        'if media_type != "application/json":',
+        "if False:",
+        "tests/integration/test_opendsr.py::test_a_body_that_does_not_say_that_it_is_json_is_not_read",
+    ),
+    fault(
+        "the strongest proof is told for all",
+        f"{_STATUS}:_kept",
+        "weakest([state.grade for state in states if state.grade is not None])",
+        "next((state.grade for state in states if state.grade is not None), None)",
+        "tests/unit/test_opendsr_request.py::test_of_several_systems_the_weakest_proof_is_told",
+    ),
+    fault(
+        "what was kept in part is told as kept",
+        f"{_STATUS}:_result",
+        'names == {"retained"} and not any(step.erased for step, _ in ends)',
+        'names == {"retained"}',
+        "tests/unit/test_opendsr_request.py::test_what_was_kept_in_part_is_not_told_as_kept",
+    ),
 )

@@ -377,7 +377,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "orchestrator.store.engine:_prepare",
         "if found > REVISION:",
         "if False:",
-        "tests/unit/test_store_engine.py::test_written_by_another_version",
+        "tests/unit/test_store_engine.py::TestErrors::test_written_by_another_version",
     ),
     fault(
         "a timeline whose end was cut off is whole",

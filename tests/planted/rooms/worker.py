@@ -204,4 +204,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "delivery.key",
         "tests/unit/test_worker_bus.py::test_an_unreadable_record_is_set_aside_sealed_and_the_rest_goes_on",
     ),
+    fault(
+        "one handler's refusal refuses for all systems of a kind",
+        f"{_EXECUTION}:Execution._callback",
+        "refusal = error.code\n                continue",
+        "refusal = error.code\nbreak",
+        "tests/unit/test_worker_bus.py::test_a_callback_that_one_system_refuses_may_be_anothers",
+    ),
 )
