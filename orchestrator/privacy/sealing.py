@@ -6,8 +6,12 @@ opens for no other, so nobody who can write to a topic can have one person's dat
 
 Every request has a key of its own, which seals a handful of values. A repeat of a random nonce under one key,
 the one thing that GCM does not forgive, is therefore out of the question.
+
+`seal_alike` makes the same bytes of the same plaintext. Answers name what they were about by a mark of its
+sealed bytes: when a database is put back from a backup and a request is read again, they are still about it.
 """
 
+import hmac
 import os
 from typing import Final
 
@@ -57,7 +61,22 @@ def unseal(key: bytes, request_id: str, purpose: str, sealed: bytes) -> bytes:
 
 def seal_with(key: bytes, associated: bytes, plaintext: bytes) -> bytes:
     """The plaintext, sealed under what is associated with it. For this package; others seal for a request."""
-    nonce = os.urandom(_NONCE_BYTES)
+    return _sealed(key, os.urandom(_NONCE_BYTES), associated, plaintext)
+
+
+def seal_alike(key: bytes, request_id: str, purpose: str, plaintext: bytes) -> bytes:
+    """The plaintext, sealed for this request and purpose; the same bytes each time.
+
+    Its nonce is an HMAC of all that is sealed, under a key of its own, so that two plaintexts have two nonces
+    (as in RFC 5297, section 3). What it tells is that two sealed values of one request are equal.
+    """
+    associated = _bound_to(request_id, purpose)
+    nonces = hmac.digest(key, b"radera/nonce/1", "sha256")
+    nonce = hmac.digest(nonces, associated + b"\0" + plaintext, "sha256")[:_NONCE_BYTES]
+    return _sealed(key, nonce, associated, plaintext)
+
+
+def _sealed(key: bytes, nonce: bytes, associated: bytes, plaintext: bytes) -> bytes:
     return _VERSION + nonce + _cipher(key).encrypt(nonce, plaintext, associated)
 
 

@@ -13,8 +13,10 @@ from typing import Literal, TypeVar
 from orchestrator.saga import timeline, words
 from orchestrator.saga.model import (
     Attempt,
+    Ended,
     Erasing,
     Escalation,
+    FinalStatus,
     Locating,
     Notice,
     NoticePending,
@@ -157,6 +159,18 @@ class Draft:
         event_id = self._next_id()
         self.messages.append(SendOutcome(event_id=event_id, kind=kind, concerns=concerns, code=code))
         return event_id
+
+    def say_end(self, final: FinalStatus) -> None:
+        """Sends the end. Its id is made of what it says: a request that is read again, when the database was
+        put back, ends in the same mail, and another end is another mail.
+        """
+        ends = sorted(
+            f"{one.system}={one.state.end}:{one.state.grade}"
+            for one in self.saga.steps
+            if isinstance(one.state, Ended)
+        )
+        event_id = derived_id("/".join((self.saga.request_id, final, *ends)))
+        self.messages.append(SendOutcome(event_id=event_id, kind=final))
 
     def command(self, step: Step, verb: Verb, *, reminder: bool = False) -> Step:
         """Sends a command as the next attempt and remembers it as outstanding; leaves the state alone."""

@@ -271,7 +271,7 @@ def _finish_when_quiet(draft: Draft) -> None:
     draft.destroys_key = True
     draft.note("key_destroyed")
     draft.note(final)
-    draft.say(final)
+    draft.say_end(final)
 
 
 # --- the request's own timers ---

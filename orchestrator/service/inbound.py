@@ -20,7 +20,7 @@ from orchestrator.privacy.guard import find_personal, looks_personal
 from orchestrator.privacy.identifiers import KINDS, Identifier, Identifiers, IdentifiersBroken, Kind, clean
 from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
-from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, new_key, seal, unseal
+from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, new_key, seal_alike, unseal
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
 from orchestrator.saga.model import Place, Saga
 from schemas import topics
@@ -191,7 +191,8 @@ class Reader:
           request is new here, or new again since the database was put back from a backup, or comes under
           another key. It is filed only if it opens what came with it: one that belongs to no saga would never
           be destroyed.
-        * What a producer outside wrote is brought into our own form, whatever its was.
+        * What a producer outside wrote is brought into our own form, whatever its was. It is the same form
+          when the record is read again: the answers that are there already are about these bytes.
         """
         request_id = request.request_id
         is_clear = request.identifiers is not None
@@ -206,7 +207,7 @@ class Reader:
         if filed is None and self._keys.insert(request_id, key) != "new":
             filed = self._keys.key_of(request_id)
         key = filed or key
-        return key, named, seal(key, request_id, IDENTIFIERS, named.to_bytes())
+        return key, named, seal_alike(key, request_id, IDENTIFIERS, named.to_bytes())
 
     def _check_clear(self, request: Request) -> None:
         if not self._takes_clear:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.privacy import SealBroken, new_key, seal, unseal
-from orchestrator.privacy.sealing import UnusableKey
+from orchestrator.privacy.sealing import UnusableKey, seal_alike
 
 KEY = bytes(range(32))
 REQUEST = "3f1c7a52-9d8e-4b60-8a11-2f5e6d7c8b90"
@@ -35,6 +35,20 @@ def test_the_format_is_as_published() -> None:
 def test_no_two_seals_are_the_same() -> None:
     """The nonce is fresh each time, so that equal plaintexts can't be told."""
     assert 100 == len({seal(KEY, REQUEST, "identifiers", CANARY)[1:13] for _ in range(100)})
+
+
+def test_what_is_sealed_alike_has_a_nonce_of_its_own() -> None:
+    """The same bytes each time; and no two plaintexts, requests, purposes or keys share a nonce."""
+    assert seal_alike(KEY, REQUEST, "identifiers", CANARY) == seal_alike(KEY, REQUEST, "identifiers", CANARY)
+    assert CANARY == unseal(KEY, REQUEST, "identifiers", seal_alike(KEY, REQUEST, "identifiers", CANARY))
+    others = [
+        seal_alike(KEY, REQUEST, "identifiers", CANARY),
+        seal_alike(KEY, REQUEST, "identifiers", CANARY + b"."),
+        seal_alike(KEY, REQUEST, "references", CANARY),
+        seal_alike(KEY, OTHER_REQUEST, "identifiers", CANARY),
+        seal_alike(bytes(32), REQUEST, "identifiers", CANARY),
+    ]
+    assert len(others) == len({sealed[1:13] for sealed in others})
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,25 @@ def test_a_mail_sent_for_an_earlier_asking_told_the_person() -> None:
     assert "completed" == world.open.status
 
 
+def test_the_same_end_is_the_same_mail() -> None:
+    """By whichever answer a request that is read again comes to it. Another end is another mail."""
+
+    def ended(*systems: str, kind: str = "absent") -> str:
+        world = started(WEB, MARKETING)
+        for system in systems:
+            world.answer(system, kind)
+        if kind == "located":
+            for system in systems:
+                world.answer(system, "accepted")
+                world.answer(system, "proved")
+        world.mailbox()
+        return world.outcomes("completed")[0].event_id
+
+    one = ended("web", "marketing")
+    assert one == ended("marketing", "marketing", "web")
+    assert one != ended("web", "marketing", kind="located")
+
+
 def test_after_the_end_only_corrections() -> None:
     """A contradiction is reported once it is known; what does not contradict is only noted."""
     world = started(WEB)

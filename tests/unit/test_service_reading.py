@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator.bus.dead_letters import REPLAYED
 from orchestrator.privacy import IDENTIFIERS, Digests, Exchange, Identifier, Identifiers, new_key, seal
+from orchestrator.saga.about import mark
 from orchestrator.saga.events import Confirmed, Decided, RequestReceived, RequestUnreadable
 from orchestrator.service.inbound import WITHHELD, Inbound, Reader
 from schemas import topics
@@ -226,6 +227,18 @@ def test_what_came_under_another_key_is_kept_under_the_requests_own(world: World
     reread = request.model_copy(update={"sealed_identifiers": event.identifiers})
     assert own != other
     assert isinstance(world.reader.read(delivered(topics.REQUESTS, encode(reread))).event, RequestReceived)
+
+
+def test_a_request_that_is_read_again_is_sealed_alike(world: World) -> None:
+    """It is, when a database is put back from a backup, and the answers are still about it."""
+    request = world.request()
+    public = Exchange(world.keyring).public_key()
+    key = world.keys.key_of(request.request_id)
+    brought = request.model_copy(
+        update={"wrapped_key": public.wrap(key, request.request_id), "key_generation": public.generation}
+    )
+    read = [read_clear(world, brought).event for _ in range(2)]
+    assert 1 == len({mark(one.identifiers) for one in read if isinstance(one, RequestReceived)})
 
 
 # --- the trace ---

@@ -9,6 +9,13 @@ _OUTBOUND: Final = "orchestrator.service.outbound"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
+        "a request that is read again is not what its answers were about",
+        f"{_READER}:Reader._opened_request",
+        "return key, named, seal_alike(key",
+        "return key, named, __import__('orchestrator.privacy').privacy.seal(key",
+        "tests/unit/test_service_reading.py::test_a_request_that_is_read_again_is_sealed_alike",
+    ),
+    fault(
         "a request that nobody can read is a dead letter and no person's",
         f"{_READER}:Reader.unreadable",
         "event=event, dead=code",
@@ -125,7 +132,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what came sealed under another key is kept so",
         f"{_READER}:Reader._opened_request",
-        "seal(key, request_id, IDENTIFIERS, named.to_bytes())",
+        "seal_alike(key, request_id, IDENTIFIERS, named.to_bytes())",
         "request.sealed_identifiers",
         "tests/unit/test_service_reading.py::test_what_came_under_another_key_is_kept_under_the_requests_own",
     ),

@@ -21,6 +21,20 @@ _SYSTEMS: Final = "tests/unit/test_saga_systems.py"
 _OLD: Final = "tests/unit/test_saga_documents.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "another end goes unsaid, as a repeat of the first",
+        f"{_DRAFT}:Draft.say_end",
+        "final, *ends)",
+        "final)",
+        "tests/unit/test_saga_request.py::test_the_same_end_is_the_same_mail",
+    ),
+    fault(
+        "the same end is mailed twice",
+        f"{_DRAFT}:Draft.say_end",
+        "final, *ends)",
+        "final, self._cause)",
+        "tests/unit/test_saga_request.py::test_the_same_end_is_the_same_mail",
+    ),
     # --- what an answer is about
     fault(
         "the saga marks sealed bytes in another way than the worker",
