@@ -279,6 +279,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         "answer_about_less": (
             "The worker's answer doesn't say that it is about all that is known. Is an older worker running?"
         ),
+        "earlier_erasure": (
+            "An erasure was earlier than was known, so some of the records may have been made after it."
+        ),
         "record_changed": "A record that was found is another one now; nothing was done to it.",
         "record_refused": "The vendor refused to delete a record, perhaps a user. All else was done.",
         "place_not_configured": "The settings say that a place is missing, and records were found in it.",
@@ -296,6 +299,9 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
         ),
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
         "answer_about_less": "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?",
+        "earlier_erasure": (
+            "En radering skedde tidigare än vad som var känt, så en del av posterna kan ha tillkommit senare."
+        ),
         "record_changed": "En post som hittades är nu en annan; inget har gjorts med den.",
         "record_refused": "Leverantören vägrade radera en post, kanske en användares. Allt annat är gjort.",
         "place_not_configured": "Enligt inställningarna saknas en plats, men poster har hittats där.",

@@ -177,8 +177,9 @@ class Draft:
         if verb == "erase" and words.hold(step) is not None:
             raise RuleBroken(f"{step.system} is held by its controller's word")
         if verb == "prove" and step.erased_at is None:
-            # Nobody knows of an erasure, so all that was created since the person asked may be new consent.
-            step = replace(step, erased_at=self.saga.received_at)
+            # Nobody knows of an erasure, so all that was created since the person asked may be new consent;
+            # but for the records that were found to be erased.
+            step = replace(step, erased_at=self.saga.received_at, created_by=())
         number = step.attempt + 1
         not_after = self.now + self.rules.waits.command_lifetime
         command_id = self._next_id()

@@ -246,12 +246,13 @@ class Step:
     is about less. `has_controller` says that the data is a controller's, whose word is law for it; `words` is
     all that came by callback, in its order (see `words.py`); `instruction` is what the controller's last word
     allows. `answered_at` is of older documents (see `older.py`). `references` are of the person's records;
-    `carried` counts those that the latest accepted erasure was about. `notes` are what a handler left for
-    itself with its other answers (that it asked a party, that it saw a record in the bin), and say nothing
-    about records. `places` holds what was last said of each place, `searched` how far the searches went since
-    the step was last begun anew: a proof must go as far. `unasked_since` is when the system was first left
-    alone, since it last answered. `takes_all` and `agreed` are how many and which records the DPO agreed to,
-    until a search that carried them is answered.
+    `created_by` says of each until when its records were created (see `records.py`); `carried` counts those
+    that the latest accepted erasure was about. `notes` are what a handler left for itself with its other
+    answers (that it asked a party, that it saw a record in the bin), and say nothing about records. `places`
+    holds what was last said of each place, `searched` how far the searches went since the step was last begun
+    anew: a proof must go as far. `unasked_since` is when the system was first left alone, since it last
+    answered. `takes_all` and `agreed` are how many and which records the DPO agreed to, until a search that
+    carried them is answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -270,6 +271,7 @@ class Step:
     found: int = 0
     erased: int = 0
     references: tuple[bytes, ...] = field(default=(), repr=False)
+    created_by: tuple[int, ...] = ()
     carried: int = 0
     notes: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None

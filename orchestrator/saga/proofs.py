@@ -9,6 +9,7 @@ from orchestrator.saga.contradictions import answered_until, is_seen_gone
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import Accepted, AwaitingDecision, Ended, Retrying, Step
+from orchestrator.saga.records import erased_by, is_ambiguous, may_be_newer
 from orchestrator.saga.refusals import tell_late
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import (
@@ -18,13 +19,14 @@ from orchestrator.saga.steps import (
     ask_whose,
     counted_anew,
     end,
-    erased_by,
     fresh,
-    is_ambiguous,
     is_current,
     plan_of,
     verb_of,
 )
+
+#: The code of a question about records of which it became unclear whether they are newer than the erasure.
+EARLIER_ERASURE = "earlier_erasure"
 
 # --- answers to erase ---
 
@@ -61,7 +63,7 @@ def accepted(draft: Draft, step: Step, event: Event) -> Step:
 
 def _marked_erased(draft: Draft, step: Step, event: Confirmed) -> Step:
     at = min(event.occurred_at, draft.now)
-    step = erased_by(fresh(step), at)
+    step = erased_by(fresh(step), at, event.about)
     return replace(step, accepted_at=max(step.accepted_at or 0, at), carried=len(step.references), rounds=0)
 
 
@@ -140,7 +142,8 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
 
     What a proof saw before the latest acceptance has been answered by it, but for records that no erasure
     has carried yet. After an end that has been proved, these are looked at first. So is what was seen by a
-    proof that took a later time for that of the erasure.
+    proof that took a later time for that of the erasure. Where records that are known may be newer than the
+    erasure, the DPO is asked.
     """
     confirmed = expect(event, Confirmed)
     state = step.state
@@ -168,6 +171,9 @@ def still_present(draft: Draft, step: Step, event: Event) -> Step:
     hold = words.hold(step)
     if hold is not None:
         return ask_dpo(draft, step, hold, "erase")
+    if may_be_newer(step):
+        # The proof can't tell: to it, all that a command carries is known.
+        return ask_dpo(draft, step, "reappeared", "prove", EARLIER_ERASURE)
     if step.reopened > draft.rules.waits.max_reopened:
         return ask_dpo(draft, step, "still_present", "erase")
     wait = draft.rules.retry.delay(step.reopened, draft.random, None)

@@ -18,7 +18,7 @@ Four principles run through them:
   is seen after an erasure leads to a proof and never straight to another erasure.
 """
 
-from orchestrator.saga import about, words
+from orchestrator.saga import about, records, words
 from orchestrator.saga.contradictions import is_seen_gone
 from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Event
@@ -40,8 +40,6 @@ from orchestrator.saga.model import (
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import SystemPlan
 
-#: A handler's word for records of which it can't tell whose they are: its references only say which they are.
-AMBIGUOUS = "ambiguous_match"
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
 #: The worker's word for a system whose circuit is open: nobody was asked.
@@ -75,14 +73,7 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     """Takes in what a confirmation states as fact; clears the attempt and the agreement that it answers."""
     draft.resolve("no_answer", system=step.system)
     outstanding = tuple(one for one in step.outstanding if one.command_id != event.command_id)
-    references = step.references
-    # Records that a look after the erasure found may be new: they are not taken in, a proof sorts them out.
-    is_plan = (event.kind == "still_present" and event.attempt >= step.proves_from) or (
-        event.kind == "located" and (step.erased_at is None or event.occurred_at <= step.erased_at)
-    )
-    is_plan = is_plan and not is_ambiguous(event) and event.references not in references
-    if is_plan and event.references is not None:
-        references = (*references, event.references)
+    step = records.taken_in(step, event)
     notes = step.notes
     if event.kind in _WITH_NOTES and event.references is not None:
         notes = (*notes, event.references)
@@ -91,11 +82,10 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
         if event.kind == "accepted" and event.attempt >= step.asked_from:
-            step = erased_by(step, min(event.occurred_at, draft.now))
+            step = records.erased_by(step, min(event.occurred_at, draft.now), event.about)
     return replace(
         step,
         outstanding=outstanding,
-        references=references,
         notes=notes,
         found=max(step.found, event.found),
         erased=max(step.erased, event.erased),
@@ -113,13 +103,6 @@ def _with_evidence(draft: Draft, step: Step, event: Confirmed) -> dict[str, str]
     else:
         is_latest = event.attempt >= step.asked_from and not step.is_ended
     return {**step.evidence, **facts} if is_latest else {**facts, **step.evidence}
-
-
-def erased_by(step: Step, at: int) -> Step:
-    """Something was erased then; the earliest time tells what is newer."""
-    if step.erased_at is None:
-        return replace(step, erased_at=at)
-    return replace(step, erased_at=at, proves_from=step.attempt + 1) if at < step.erased_at else step
 
 
 def _with_places(step: Step, event: Confirmed) -> Step:
@@ -165,7 +148,7 @@ def ask_dpo(draft: Draft, step: Step, reason: str, resume: Verb, code: str | Non
 
 def ask_whose(draft: Draft, step: Step, event: Confirmed) -> Step:
     """Asks about records that could be several people's. What the DPO agrees to is what was seen."""
-    step = ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", AMBIGUOUS)
+    step = ask_dpo(draft, replace(fresh(step), grade=None), "ambiguous", "locate", records.AMBIGUOUS)
     return replace(step, state=replace(step.state, records=event.found, asked=event.references))
 
 
@@ -176,7 +159,7 @@ def counted_anew(draft: Draft, step: Step, event: Confirmed) -> Step:
     if not isinstance(state, AwaitingDecision) or state.reason != "ambiguous" or asked is None:
         return step
     seen = (event.found, event.references)
-    if not (is_current(step, event) and is_ambiguous(event)) or seen == (state.records, state.asked):
+    if not (is_current(step, event) and records.is_ambiguous(event)) or seen == (state.records, state.asked):
         return step
     draft.renew(asked, "counted_anew")
     return replace(step, state=replace(state, records=event.found, asked=event.references))
@@ -186,7 +169,7 @@ def _erase(draft: Draft, step: Step) -> Step:
     """Sends an erase command, but never into a controller's data without its instruction (Art. 28).
 
     A controller that was not heard yet is waited for. Over one that said erase before, and then refused,
-    the DPO is asked.
+    the DPO is asked. Known records that may be newer than the erasure are looked at first.
     """
     hold = words.hold(step)
     if hold is not None and (words.was_instructed(step) or draft.saga.capacity == "processor"):
@@ -194,7 +177,7 @@ def _erase(draft: Draft, step: Step) -> Step:
     if step.has_controller and (step.instruction is None or hold is not None):
         until = draft.now + draft.rules.waits.party_reminder
         return replace(step, state=AwaitingParty(verb="locate", until=until))
-    return draft.issue(step, "erase")
+    return draft.issue(step, "prove" if records.may_be_newer(step) else "erase")
 
 
 def _locate(draft: Draft, step: Step) -> Step:
@@ -292,17 +275,12 @@ def located(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     if not answers(step, event, "locate"):
         return counted_anew(draft, step, confirmed)
-    if is_ambiguous(confirmed):
+    if records.is_ambiguous(confirmed):
         return ask_whose(draft, step, confirmed)
     if confirmed.references is not None and confirmed.references not in step.references:
         # Seen after an erasure.
         return draft.issue(fresh(step), "prove")
     return _erase(draft, fresh(step))
-
-
-def is_ambiguous(event: Confirmed) -> bool:
-    """Whether the DPO has to say whose the records are. Any references are of these, and part of no plan."""
-    return event.code == AMBIGUOUS and event.kind in ("located", "still_present")
 
 
 def found_more(draft: Draft, step: Step, event: Event) -> Step:
@@ -322,7 +300,7 @@ def located_late(draft: Draft, step: Step, event: Event) -> Step:
     """Records found overturn an end that says there are none; after an erasure they are looked at again."""
     confirmed = expect(event, Confirmed)
     match step.state:
-        case Ended(end="absent" | "not_identifiable") if is_ambiguous(confirmed):
+        case Ended(end="absent" | "not_identifiable") if records.is_ambiguous(confirmed):
             return ask_whose(draft, step, confirmed)
         case Ended(end="absent" | "not_identifiable"):
             return _erase(draft, replace(fresh(step), grade=None))

@@ -15,6 +15,7 @@ from orchestrator.saga import (
     decisions,
     escalations,
     parties,
+    records,
     request,
     steps,
     table,
@@ -142,13 +143,12 @@ def answers_about_fewer_people_count(patch: Patch) -> None:
 
 
 def references_of_a_proof_are_dropped(patch: Patch) -> None:
-    real = steps.absorb
+    real = records.taken_in
 
-    def forgetful(draft: Draft, step: Step, event: Confirmed) -> Step:
-        after = real(draft, step, event)
-        return replace(after, references=step.references) if event.kind == "still_present" else after
+    def forgetful(step: Step, event: Confirmed) -> Step:
+        return step if event.kind == "still_present" else real(step, event)
 
-    patch.setattr(steps, "absorb", forgetful)
+    patch.setattr(records, "taken_in", forgetful)
 
 
 def ends_on_the_vendors_yes(patch: Patch) -> None:

@@ -27,7 +27,9 @@ class Word:
 class Found:
     """References that were brought to the saga.
 
-    With `to_erase` it has to see to them: they were seen by a proof, or before the first erasure it knew of.
+    With `to_erase` it has to see to them: their records are no newer than the first erasure it knew of by
+    then. A search shows what was there when it looked. A proof shows what is older than the time that it took
+    for that of the erasure; if that was too late a time, it has to look again, and names them again.
     """
 
     sealed: bytes
@@ -107,8 +109,10 @@ class Testimony:
         else:
             self.answered.add(event.command_id)
         if event.references is not None and event.kind in ("located", "still_present"):
-            before_erasure = told.erased_at is None or event.occurred_at <= told.erased_at
-            to_erase = event.kind == "still_present" or before_erasure
+            created_by = event.occurred_at
+            if event.kind == "still_present":
+                created_by = self.world.by_id[event.command_id or ""].command.erased_at or created_by
+            to_erase = told.erased_at is None or created_by <= told.erased_at
             told.found.append(Found(event.references, event.occurred_at, to_erase))
         step = before.step(system) if before is not None else None
         is_current = step is not None and step.command_id == event.command_id

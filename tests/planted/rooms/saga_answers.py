@@ -9,6 +9,7 @@ _MODEL: Final = "orchestrator.saga.model"
 _DRAFT: Final = "orchestrator.saga.draft"
 _STEPS: Final = "orchestrator.saga.steps"
 _PROOFS: Final = "orchestrator.saga.proofs"
+_RECORDS: Final = "orchestrator.saga.records"
 _PARTIES: Final = "orchestrator.saga.parties"
 _TABLE: Final = "orchestrator.saga.table"
 _REQUEST: Final = "orchestrator.saga.request"
@@ -187,23 +188,58 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a proof goes out without the time of the erasure",
         f"{_DRAFT}:Draft.command",
-        "step = replace(step, erased_at=self.saga.received_at)",
+        "step = replace(step, erased_at=self.saga.received_at, created_by=())",
         "pass",
         f"{_ACTED}::test_a_proof_that_follows_no_erasure_takes_the_receipt_for_its_time",
     ),
     fault(
         "the yes that is read last tells what is newer",
-        f"{_STEPS}:erased_by",
+        f"{_RECORDS}:erased_by",
         "if at < step.erased_at else step",
         "if False else step",
         f"{_COUNTS}::test_the_earliest_yes_tells_what_is_newer",
     ),
     fault(
         "a proof that took a later time for that of the erasure has newer records erased",
-        f"{_STEPS}:erased_by",
+        f"{_RECORDS}:erased_by",
         "replace(step, erased_at=at, proves_from=step.attempt + 1)",
         "replace(step, erased_at=at)",
         f"{_COUNTS}::test_a_proof_that_took_a_later_time_for_that_of_the_erasure_leads_to_another",
+    ),
+    fault(
+        "a record that may be newer than an erasure read late goes out with the next command",
+        f"{_STEPS}:_erase",
+        '"prove" if records.may_be_newer(step) else "erase"',
+        '"erase"',
+        f"{_COUNTS}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
+    ),
+    fault(
+        "a record that may be newer than an erasure read late is erased after the next proof",
+        f"{_PROOFS}:still_present",
+        "if may_be_newer(step):",
+        "if False:",
+        f"{_COUNTS}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
+    ),
+    fault(
+        "a search's time counts, and not that an erasure carried what it found",
+        f"{_RECORDS}:erased_by",
+        "min(time, at) if mark(sealed) in named else time",
+        "time",
+        f"{_COUNTS}::test_what_the_earlier_erasure_carried_itself_is_no_newer_one",
+    ),
+    fault(
+        "a search that ran after an erasure is taken for one before it",
+        f"{_RECORDS}:taken_in",
+        "(erased_at is None or event.occurred_at <= erased_at):\n        created_by = event.occurred_at",
+        "(erased_at is None or event.occurred_at <= erased_at):\n        created_by = 0",
+        f"{_COUNTS}::test_records_that_a_search_saw_after_an_erasure_are_proved_before_they_are_erased",
+    ),
+    fault(
+        "a proof that follows no erasure makes newer records of all that are known",
+        f"{_DRAFT}:Draft.command",
+        "erased_at=self.saga.received_at, created_by=()",
+        "erased_at=self.saga.received_at",
+        f"{_COUNTS}::test_what_was_known_before_a_proof_that_follows_no_erasure_is_no_newer_record",
     ),
     fault(
         "a record seen after an erasure is erased unlooked",
@@ -322,8 +358,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "what the DPO is asked about is taken for the person's",
-        f"{_STEPS}:absorb",
-        "and not is_ambiguous(event)",
+        f"{_RECORDS}:taken_in",
+        " or is_ambiguous(event)",
         "",
         f"{_SYSTEMS}::test_what_a_proof_asks_about_is_not_erased_with_the_rest",
     ),
