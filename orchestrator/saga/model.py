@@ -246,13 +246,14 @@ class Step:
     is about less. `has_controller` says that the data is a controller's, whose word is law for it; `words` is
     all that came by callback, in its order (see `words.py`); `instruction` is what the controller's last word
     allows. `answered_at` is of older documents (see `older.py`). `references` are of the person's records;
-    `created_by` says of each until when its records were created (see `records.py`); `carried` counts those
-    that the latest accepted erasure was about. `notes` are what a handler left for itself with its other
-    answers (that it asked a party, that it saw a record in the bin), and say nothing about records. `places`
-    holds what was last said of each place, `searched` how far the searches went since the step was last begun
-    anew: a proof must go as far. `unasked_since` is when the system was first left alone, since it last
-    answered. `takes_all` and `agreed` are how many and which records the DPO agreed to, until a search that
-    carried them is answered.
+    `created_by` says of each until when its records were created (see `records.py`); `unsorted` are of those
+    seen after the erasure, until a proof has told old from new; `carried` counts the references that the
+    latest accepted erasure was about. `notes` are what a handler left for itself with its other answers (that
+    it asked a party, that it saw a record in the bin), and say nothing about records. `places` holds what was
+    last said of each place, `searched` how far the searches went since the step was last begun anew: a proof
+    must go as far. `unasked_since` is when the system was first left alone, since it last answered.
+    `takes_all` and `agreed` are how many and which records the DPO agreed to, until a search that carried
+    them is answered.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -272,6 +273,7 @@ class Step:
     erased: int = 0
     references: tuple[bytes, ...] = field(default=(), repr=False)
     created_by: tuple[int, ...] = ()
+    unsorted: tuple[bytes, ...] = field(default=(), repr=False)
     carried: int = 0
     notes: tuple[bytes, ...] = field(default=(), repr=False)
     erased_at: int | None = None
@@ -296,6 +298,11 @@ class Step:
     @property
     def is_ended(self) -> bool:
         return isinstance(self.state, Ended)
+
+    @property
+    def knows_records(self) -> bool:
+        """Whether anybody has named records of the person here."""
+        return bool(self.references or self.unsorted)
 
     @property
     def is_acted_on(self) -> bool:

@@ -220,7 +220,7 @@ def party_absent(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if _is_stale(draft, step, confirmed):
         return _left(draft, step, confirmed)
-    if step.references:
+    if step.knows_records:
         return party_erased(draft, step, event)
     return end(step, Ended(end="absent", at=draft.now), "party_stated")
 

@@ -9,7 +9,7 @@ from orchestrator.saga.contradictions import answered_until, is_seen_gone
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import Accepted, AwaitingDecision, Ended, Retrying, Step
-from orchestrator.saga.records import erased_by, is_ambiguous, may_be_newer
+from orchestrator.saga.records import erased_by, is_ambiguous, may_be_newer, sorted_in
 from orchestrator.saga.refusals import tell_late
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import (
@@ -74,7 +74,7 @@ def party_erased(draft: Draft, step: Step, event: Event) -> Step:
     """
     confirmed = expect(event, Confirmed)
     step = _marked_erased(draft, step, confirmed)
-    if confirmed.look_at is not None or step.references or confirmed.grade == "vendor_stated":
+    if confirmed.look_at is not None or step.knows_records or confirmed.grade == "vendor_stated":
         return _await_proof(draft, step, confirmed.look_at)
     return end(step, Ended(end="erased", at=draft.now), "party_stated")
 
@@ -98,6 +98,9 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
     short = about.shortfall(draft.saga, step, confirmed)
     if short is not None:
         return ask_again(draft, step, confirmed, short)
+    if step.unsorted:
+        # They were seen, and are not found any more: they may have other identifiers now.
+        return draft.issue(sorted_in(fresh(step), draft.now), "prove")
     schedule = plan_of(draft, step).look_again
     is_early = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
     step = replace(fresh(step), rounds=step.rounds + (not is_early), grade=confirmed.grade)

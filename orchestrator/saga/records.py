@@ -24,21 +24,29 @@ def is_ambiguous(event: Confirmed) -> bool:
 
 
 def taken_in(step: Step, event: Confirmed) -> Step:
-    """Return the step with the records that an answer names, where they are to be erased.
+    """Return the step with the records that an answer names.
 
-    Records that a look after the erasure found may be new: they are not taken in, a proof sorts them out.
+    Those that a look after the erasure found may be newer, and are in no command yet: a proof sorts them out.
     """
     sealed = event.references
-    if sealed is None or sealed in step.references or is_ambiguous(event):
+    if sealed is None or sealed in (*step.references, *step.unsorted) or is_ambiguous(event):
         return step
     erased_at = step.erased_at
     if event.kind == "still_present" and event.attempt >= step.proves_from:
         created_by = event.occurred_at if erased_at is None else erased_at
     elif event.kind == "located" and (erased_at is None or event.occurred_at <= erased_at):
         created_by = event.occurred_at
+    elif event.kind in ("located", "still_present"):
+        return replace(step, unsorted=(*step.unsorted, sealed))
     else:
         return step
     return replace(step, references=(*step.references, sealed), created_by=(*_created_by(step), created_by))
+
+
+def sorted_in(step: Step, created_by: int) -> Step:
+    """Return the step with its unsorted records among those known, as created by that time at the latest."""
+    times = (*_created_by(step), *[created_by] * len(step.unsorted))
+    return replace(step, references=(*step.references, *step.unsorted), created_by=times, unsorted=())
 
 
 def erased_by(step: Step, at: int, named: Collection[str] = ()) -> Step:
@@ -57,6 +65,11 @@ def erased_by(step: Step, at: int, named: Collection[str] = ()) -> Step:
 def may_be_newer(step: Step) -> bool:
     """Return whether some of the known records may have been created after the erasure."""
     return step.erased_at is not None and any(time > step.erased_at for time in step.created_by)
+
+
+def must_be_proved_first(step: Step) -> bool:
+    """Return whether nothing may be erased before a proof has told old records from newer ones."""
+    return may_be_newer(step) or (bool(step.unsorted) and not step.references)
 
 
 def _created_by(step: Step) -> tuple[int, ...]:

@@ -177,7 +177,7 @@ def _erase(draft: Draft, step: Step) -> Step:
     if step.has_controller and (step.instruction is None or hold is not None):
         until = draft.now + draft.rules.waits.party_reminder
         return replace(step, state=AwaitingParty(verb="locate", until=until))
-    return draft.issue(step, "prove" if records.may_be_newer(step) else "erase")
+    return draft.issue(step, "prove" if records.must_be_proved_first(step) else "erase")
 
 
 def _locate(draft: Draft, step: Step) -> Step:
@@ -220,7 +220,7 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     records that could be several people's, the DPO's "erase" means those that the question was about: the
     handler is told which and how many, until one search is answered.
     """
-    anew = _anew(step)
+    anew = _anew(draft, step)
     if step.has_controller:
         anew = replace(anew, asked_from=step.asked_from)
     if isinstance(step.state, AwaitingDecision) and step.state.reason == "ambiguous":
@@ -230,9 +230,10 @@ def look_anew(draft: Draft, step: Step, event: Event) -> Step:
     return _locate(draft, anew)
 
 
-def _anew(step: Step) -> Step:
+def _anew(draft: Draft, step: Step) -> Step:
     return replace(
-        fresh(step),
+        # Whatever was seen by now is older than the erasure to come.
+        fresh(records.sorted_in(step, draft.now)),
         asked_from=step.attempt + 1,
         erases_from=step.attempt + 1,
         proves_from=0,
@@ -264,7 +265,9 @@ def supplement(draft: Draft, step: Step, event: Event) -> Step:
     kept = step.instruction if draft.saga.capacity == "processor" else None
     if isinstance(state, Ended) and state.end == "waived":
         return replace(step, asked_from=step.attempt + 1, instruction=kept)
-    return replace(_anew(step), instruction=kept, state=Waiting(until=draft.now + draft.rules.waits.review))
+    return replace(
+        _anew(draft, step), instruction=kept, state=Waiting(until=draft.now + draft.rules.waits.review)
+    )
 
 
 # --- answers to locate ---
@@ -317,7 +320,7 @@ def absent(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if not about.is_about_the_person(draft.saga, confirmed):
         return ask_again(draft, step, confirmed, about.ABOUT_LESS)
-    if step.references:
+    if step.knows_records:
         return _erase(draft, fresh(step))
     if confirmed.grade is None:
         return ask_dpo(draft, step, "failed", "locate", "no_evidence")
@@ -342,7 +345,7 @@ def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
         return step
     if not about.is_about_the_person(draft.saga, confirmed):
         return ask_again(draft, step, confirmed, about.ABOUT_LESS)
-    if step.references:
+    if step.knows_records:
         return _erase(draft, fresh(step))
     if plan_of(draft, step).asks_subject:
         draft.escalate("identifier_missing", step.system)
@@ -464,7 +467,7 @@ def prove(draft: Draft, step: Step, event: Event) -> Step:
 def give_up_on_subject(draft: Draft, step: Step, event: Event) -> Step:
     """The person did not supply what was missing. Records that turned up meanwhile are erased."""
     state = expect(step.state, AwaitingSubject)
-    if step.references:
+    if step.knows_records:
         return _erase(draft, fresh(step))
     return end(step, Ended(end="not_identifiable", at=draft.now, missing=state.missing), None)
 

@@ -262,6 +262,8 @@ def _check_end(draft: Draft, before: Step, after: Step, event: Event) -> None:
     is_shown = isinstance(event, Confirmed) and about.shortfall(draft.saga, after, event) is None
     if not is_shown or state.grade is None:
         raise RuleBroken(f"{after.system} would end {state.end} with nothing that shows it")
+    if after.unsorted and state.grade != "party_stated":
+        raise RuleBroken(f"{after.system} would end {state.end} with records that no proof looked at")
 
 
 def _question(state: StepState) -> tuple[str, int] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.saga.model import Ended, Finished, Saga, Step
-from orchestrator.saga.steps import AMBIGUOUS
+from orchestrator.saga.records import AMBIGUOUS
 from orchestrator.saga.timeline import Entry
 
 #: fault -> what it means, in one sentence.

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from handlers.results import AMBIGUOUS, Ambiguous, Located, Proved, StillAmbiguous, StillPresent
 from orchestrator.privacy import Identifier
-from orchestrator.saga import steps
+from orchestrator.saga import records
 from tests.contract.handlers_bench import ANNA, DAY, Bench
 
 pytestmark = pytest.mark.anyio
@@ -213,7 +213,7 @@ async def test_a_proof_that_finds_several_it_never_knew_asks_too(bench: Bench) -
 
 def test_the_saga_knows_the_word_for_it() -> None:
     """The core imports nothing of the handlers, so the token stands in both."""
-    assert AMBIGUOUS == steps.AMBIGUOUS
+    assert AMBIGUOUS == records.AMBIGUOUS
 
 
 # --- the address in a filter

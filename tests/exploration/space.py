@@ -145,10 +145,12 @@ def _step(value: Step, now: int) -> Key:
     asked_anew = value.attempt >= value.asked_from
     is_out = any(one.command_id == value.command_id for one in value.outstanding)
     may_act = any(one.not_after > now for one in value.outstanding)
+    may_be_newer = value.erased_at is not None and any(at > value.erased_at for at in value.created_by)
     return (
         asked_anew,
         is_out,
         may_act,
+        may_be_newer,
         *[_abstract(one, now) for name, one in value.__dict__.items() if name not in _IN_A_STEP],
     )
 
@@ -178,7 +180,7 @@ _IN_A_STEP = frozenset(
         "evidence",
         "places",
     }
-    | {"asked_at", "answered_at", "outstanding"}
+    | {"asked_at", "answered_at", "outstanding", "created_by"}
 )
 
 

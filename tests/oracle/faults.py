@@ -131,7 +131,7 @@ def rule_that_raises(patch: Patch) -> None:
 def newer_records_are_erased(patch: Patch) -> None:
     def eager(draft: Draft, step: Step, event: Event) -> Step:
         assert isinstance(event, Confirmed)
-        return draft.issue(steps._anew(step), "locate")
+        return draft.issue(steps._anew(draft, step), "locate")
 
     _row(patch, "proving", "reappeared", eager)
 

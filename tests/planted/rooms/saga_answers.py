@@ -16,6 +16,7 @@ _REQUEST: Final = "orchestrator.saga.request"
 _CONTRADICTIONS: Final = "orchestrator.saga.contradictions"
 
 _COUNTS: Final = "tests/unit/test_saga_about.py"
+_NEWER: Final = "tests/unit/test_saga_newer.py"
 _PLACES: Final = "tests/unit/test_saga_places.py"
 _ACTED: Final = "tests/unit/test_saga_acted.py"
 _SYSTEMS: Final = "tests/unit/test_saga_systems.py"
@@ -211,35 +212,70 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_STEPS}:_erase",
         '"prove" if records.may_be_newer(step) else "erase"',
         '"erase"',
-        f"{_COUNTS}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
+        f"{_NEWER}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
     ),
     fault(
         "a record that may be newer than an erasure read late is erased after the next proof",
         f"{_PROOFS}:still_present",
         "if may_be_newer(step):",
         "if False:",
-        f"{_COUNTS}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
+        f"{_NEWER}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
     ),
     fault(
         "a search's time counts, and not that an erasure carried what it found",
         f"{_RECORDS}:erased_by",
         "min(time, at) if mark(sealed) in named else time",
         "time",
-        f"{_COUNTS}::test_what_the_earlier_erasure_carried_itself_is_no_newer_one",
+        f"{_NEWER}::test_what_the_earlier_erasure_carried_itself_is_no_newer_one",
     ),
     fault(
         "a search that ran after an erasure is taken for one before it",
         f"{_RECORDS}:taken_in",
         "(erased_at is None or event.occurred_at <= erased_at):\n        created_by = event.occurred_at",
         "(erased_at is None or event.occurred_at <= erased_at):\n        created_by = 0",
-        f"{_COUNTS}::test_records_that_a_search_saw_after_an_erasure_are_proved_before_they_are_erased",
+        f"{_NEWER}::test_records_that_a_search_saw_after_an_erasure_are_proved_before_they_are_erased",
     ),
     fault(
         "a proof that follows no erasure makes newer records of all that are known",
         f"{_DRAFT}:Draft.command",
         "erased_at=self.saga.received_at, created_by=()",
         "erased_at=self.saga.received_at",
-        f"{_COUNTS}::test_what_was_known_before_a_proof_that_follows_no_erasure_is_no_newer_record",
+        f"{_NEWER}::test_what_was_known_before_a_proof_that_follows_no_erasure_is_no_newer_record",
+    ),
+    fault(
+        "a record that was seen after an erasure and is not found any more is forgotten",
+        f"{_PROOFS}:proved",
+        "if step.unsorted:",
+        "if False:",
+        f"{_NEWER}::test_a_record_that_is_not_found_any_more_is_looked_at_before_the_step_ends",
+    ),
+    fault(
+        "a record that was seen after an erasure and is looked at by itself counts as an older one",
+        f"{_RECORDS}:sorted_in",
+        "[created_by] * len(step.unsorted)",
+        "[0] * len(step.unsorted)",
+        f"{_NEWER}::test_a_record_that_is_not_found_any_more_is_looked_at_before_the_step_ends",
+    ),
+    fault(
+        "what was seen after an erasure is forgotten when the person asks anew",
+        f"{_STEPS}:_anew",
+        "fresh(records.sorted_in(step, draft.now))",
+        "replace(fresh(step), unsorted=())",
+        f"{_NEWER}::test_what_was_seen_after_an_erasure_is_erased_when_the_person_asks_anew",
+    ),
+    fault(
+        "records of which nobody knows whether they are newer are passed over by an erasure",
+        f"{_RECORDS}:must_be_proved_first",
+        "or (bool(step.unsorted) and not step.references)",
+        "",
+        f"{_NEWER}::test_where_no_record_is_known_a_proof_comes_before_an_erasure",
+    ),
+    fault(
+        "a search that finds nothing ends a step whose records were seen after the erasure",
+        f"{_MODEL}:Step.knows_records",
+        "bool(self.references or self.unsorted)",
+        "bool(self.references)",
+        f"{_NEWER}::test_where_no_record_is_known_a_proof_comes_before_an_erasure",
     ),
     fault(
         "a record seen after an erasure is erased unlooked",
