@@ -34,13 +34,13 @@ def still_held(world: World, saga: Saga, step: Step, person: Person) -> None:
             continue
         if place in arrived:
             # What comes after the last look began can't have been seen by it.
-            if arrived[place] >= world.looks.get((saga.request_id, step.system), 0):
+            if arrived[place] >= _last_look_began(world, saga, step):
                 continue
         elif place not in person.records:
             continue
-        if line["state"] in ("purging", "submitted") or _is_out_of_reach(person, line):
+        if line["state"] in ("purging", "submitted") or _is_out_of_reach(world, person, line):
             continue
-        if _is_excused(world, step, state, person, line):
+        if _is_excused(world, saga, step, person, line):
             continue
         raise Violated(
             "completion",
@@ -55,23 +55,42 @@ def arrivals(world: World) -> dict[tuple[str, str], int]:
     return {(line["vendor"], line["record"]): line["at"] for line in ledger}
 
 
-def _is_out_of_reach(person: Person, line: Row) -> bool:
+def _last_look_began(world: World, saga: Saga, step: Step) -> int:
+    looks = world.looks.get((saga.request_id, step.system), ())
+    return max((look.began for look in looks), default=0)
+
+
+def _owner(world: World, line: Row) -> tuple[str, str]:
+    """The person of a record: itself, or in SuperOffice whom it hangs on."""
+    kind = {"form_submission": "formsubmission", "chat": "chatsession"}.get(line["kind"], line["kind"])
+    row = world.sandbox.store.get(f"{line['vendor']}.{kind}", line["record"])
+    hangs_on = (row or {}).get("person")
+    return line["vendor"], line["record"] if hangs_on is None else str(hangs_on)
+
+
+def _is_out_of_reach(world: World, person: Person, line: Row) -> bool:
     """Whether its address, or that of the person it hangs on, went to somebody else, so that nothing that was
     given leads to it any more.
     """
-    if (line["vendor"], line["record"]) in person.given_away:
+    return _owner(world, line) in person.given_away
+
+
+def _is_never_led_to(world: World, saga: Saga, step: Step, person: Person, line: Row) -> bool:
+    """Whether it is of somebody who was renamed, and to whom nothing that was given led in any look.
+
+    What carries the address itself is found by it, whatever its person's name is.
+    """
+    owner = _owner(world, line)
+    if owner not in person.renamed or line["kind"] == "form_submission":
+        return False
+    return not any(owner in look.leads.to for look in world.looks.get((saga.request_id, step.system), ()))
+
+
+def _is_excused(world: World, saga: Saga, step: Step, person: Person, line: Row) -> bool:
+    state = cast(Ended, step.state)
+    if state.end in ("absent", "erased") and _is_never_led_to(world, saga, step, person, line):
         return True
-    hung = line["vendor"] == "superoffice" and line["kind"] != "person"
-    return hung and any(vendor == "superoffice" for vendor, _ in person.given_away)
-
-
-def _is_excused(world: World, step: Step, state: Ended, person: Person, line: Row) -> bool:
-    place = (line["vendor"], line["record"])
-    hung = line["vendor"] == "superoffice" and line["kind"] != "person"
-    # Who is under another address by the time of the look can't be found, nor what hangs on them.
-    renamed = place in person.renamed
-    renamed |= hung and line["vendor"] in {vendor for vendor, _ in person.renamed}
-    if state.end == "absent" and step.found == 0 and (renamed or (hung and _is_unlinked(world, line))):
+    if state.end == "absent" and step.found == 0 and _is_unlinked(line, _owner(world, line)):
         return True
     if state.end == "retained" and (line["state"] == "bookkeeping" or state.grade == "party_stated"):
         return True
@@ -83,8 +102,6 @@ def _is_excused(world: World, step: Step, state: Ended, person: Person, line: Ro
     return told and (line["vendor"] == "agencies" or (step.system == "agency_tt" and state.end == "absent"))
 
 
-def _is_unlinked(world: World, line: Row) -> bool:
+def _is_unlinked(line: Row, owner: tuple[str, str]) -> bool:
     """Whether nothing leads to it any more, but for what the vendor doesn't let us search for."""
-    kind = {"form_submission": "formsubmission", "chat": "chatsession"}.get(line["kind"], line["kind"])
-    row = world.sandbox.store.get(f"superoffice.{kind}", line["record"])
-    return row is not None and row["person"] == "0" and kind != "formsubmission"
+    return owner == ("superoffice", "0") and line["kind"] != "form_submission"

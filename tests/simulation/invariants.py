@@ -313,8 +313,7 @@ def _was_wanted(
     in_time = any(start <= line["at"] <= end + CALL_LIMIT for start, end in windows)
     expect(in_time, "not_after", f"{effect} at a time for which there was no command")
     said = any(_is_wanted(world, one, line["at"]) for one in mine)
-    renamed = {record for vendor, record in owner.renamed if vendor == line["vendor"]}
-    if effect == "person_soft_deleted" and line["record"] in owner.twins and not owner.twins & renamed:
+    if effect == "person_soft_deleted" and line["record"] in owner.twins and _were_several(world, line, mine):
         expect(said, "consent", "one of several with the address, unasked")
     if effect == "person_soft_deleted" and "a form leads to another address" in owner.traits:
         expect(said, "consent", "a person with another address, unasked")
@@ -322,6 +321,17 @@ def _was_wanted(
     erased = [watch.erased_at[key] for one in mine if (key := (one.request_id, system)) in watch.erased_at]
     if made is not None and erased and made > max(erased) + skew and made > min(erased):
         expect(said, "consent", f"{effect} of a record newer than the erasure")
+
+
+def _were_several(world: World, line: Row, mine: list[Asked]) -> bool:
+    """Whether more than one person with the address was live throughout the look that the effect goes by."""
+    looks = [
+        look
+        for one in mine
+        for look in world.looks.get((one.request_id, "superoffice"), ())
+        if look.ended <= line["at"]
+    ]
+    return bool(looks) and len(max(looks, key=lambda look: look.ended).leads.live) > 1
 
 
 def _is_wanted(world: World, asked: Asked, at: int) -> bool:

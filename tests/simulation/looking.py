@@ -41,15 +41,17 @@ def note(request: httpx.Request) -> None:
 
 def watch(
     handler: Handler,
-    ended: Callable[[Task, int], None],
+    begins: Callable[[Task], Callable[[], None]],
     false: Callable[[str], None],
-    clock: Callable[[], int],
 ) -> Handler:
-    """The handler, whose looks are held to the calls that they make. `ended` hears when each had begun."""
+    """The handler, whose looks are held to the calls that they make.
+
+    `begins` hears of each look, and returns what is called if the look comes to an end.
+    """
 
     def watched(look: Look) -> Look:
         async def looking(task: Task) -> Result:
-            began = clock()
+            ended = begins(task)
             made: list[str] = []
             token = _calls.set(made)
             try:
@@ -58,7 +60,7 @@ def watch(
                 _calls.reset(token)
             for text in untrue(handler.kind, result, made):
                 false(f"{task.system}: {text}")
-            ended(task, began)
+            ended()
             return result
 
         return looking

@@ -2,17 +2,19 @@
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
+from handlers.superoffice_records import Child, Records
 from orchestrator.saga.model import Ended, Escalation, Saga, Step
 from tests.simulation.people import Person
 from tests.simulation.quick import quick
 from tests.simulation.robots import Asked
 from tests.simulation.scenario import Scenario
 from tests.simulation.schedule import Schedule
+from tests.simulation.violations import Violated
 from tests.simulation.world import World
 
 DAY = 86_400_000_000
@@ -33,7 +35,7 @@ class Life:
         """What the vendors hold."""
         self.world.sandbox.seed(seed)
 
-    def ask(self, email: str, *scope: str) -> None:
+    def ask(self, email: str, *scope: str) -> Person:
         """Somebody asks to be erased who gives this one address."""
         person = Person(
             number=0,
@@ -56,6 +58,8 @@ class Life:
         )
         self.world.keys.insert(REQUEST, b"k" * 32)
         self.schedule.requester.send(asked)
+        self.schedule.requester.asked.append(asked)
+        return person
 
     @property
     def saga(self) -> Saga:
@@ -143,3 +147,43 @@ def test_a_person_who_is_led_to_is_never_nothing(life: Life) -> None:
     assert isinstance(state, Ended)
     assert "waived" == state.end
     assert {"person": "live", "ticket": "live", "form_submission": "live"} == life.states()
+
+
+def renamed(life: Life, *, person: int) -> Person:
+    """SuperOffice knows somebody under a new address alone. They ask with the old one, which is on a form.
+
+    `person` is whom the form names; 0 for nobody.
+    """
+    made = life.world.clock() - 100 * DAY
+    known = {"id": PERSON, "name": "Kanarie Ny", "email": OLD, "created_at": made}
+    submission = {"id": SUBMISSION, "email": OLD, "person": person, "registered_at": made}
+    life.held(superoffice={"persons": [known], "submissions": [submission]})
+    life.world.sandbox.happens("renamed", vendor="superoffice", record=str(PERSON), email=NEW)
+    asked = life.ask(OLD, "superoffice")
+    asked.records |= {("superoffice", str(PERSON)), ("superoffice", str(SUBMISSION))}
+    asked.renamed.add(("superoffice", str(PERSON)))
+    return asked
+
+
+def test_who_cannot_be_found_is_not_missed(life: Life) -> None:
+    """A form that names nobody is all that carries the address: the step ends erased, and rightly so."""
+    renamed(life, person=0)
+    assert life.question() is None
+    state = life.step("superoffice").state
+    assert isinstance(state, Ended)
+    assert ("erased", {"person": "live"}) == (state.end, life.states())
+
+
+def test_who_is_named_by_a_form_is_missed(life: Life, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the form asked for and left out, the judge would not take the new address for an excuse."""
+    real = Records.children_by_address
+
+    async def left_out(self: Records, kind: str, email: str) -> AsyncIterator[tuple[Child, bool]]:
+        async for found in real(self, kind, email):
+            if found[0].owner == 0:
+                yield found
+
+    monkeypatch.setattr(Records, "children_by_address", left_out)
+    renamed(life, person=PERSON)
+    with pytest.raises(Violated, match=r"superoffice is reported absent .* and the vendor holds a person"):
+        life.question()

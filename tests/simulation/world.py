@@ -7,7 +7,7 @@ import asyncio
 import functools
 import logging
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from handlers.port import Task
 from handlers.registry import Context, Handler, find
 from handlers.sandbox.core import Sandbox
+from handlers.sandbox.store import normal
 from handlers.worker import Worker, directly
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.http import Clients
@@ -29,6 +30,7 @@ from orchestrator.store import SentMails, StoredKeys, open_engine
 from orchestrator.store import tables as store_tables
 from tests.simulation import installation, looking, people
 from tests.simulation.bus import StubBus
+from tests.simulation.leads import Look, leads
 from tests.simulation.lives import Fuse, Killed, Life
 from tests.simulation.loop import Clock, VirtualLoop
 from tests.simulation.people import Person
@@ -99,8 +101,8 @@ class World:
         self.frozen_until = 0
         self.freezes: tuple[int, int] | None = None
         """After how many more looks, and for how long, the worker will be stopped."""
-        self.looks: dict[tuple[str, str], int] = {}
-        """When the last look of a request at a system began, of those that came to an end."""
+        self.looks: defaultdict[tuple[str, str], list[Look]] = defaultdict(list)
+        """The looks of a request at a system, of those that came to an end."""
         self.untrue: list[str] = []
         """Reports of places that the calls belie."""
         self.outages: dict[str, int] = {}
@@ -130,8 +132,17 @@ class World:
 
     # --- what happened ---
 
-    def _looked(self, task: Task, began: int) -> None:
-        self.looks[task.request_id, task.system] = began
+    def _looks(self, task: Task) -> Callable[[], None]:
+        """A look begins; what is called when it has come to an end."""
+        addresses = frozenset(normal(one.value) for one in task.identifiers.of_kind("email"))
+        began, before = self.clock(), leads(self.sandbox.store, task.system, addresses)
+
+        def ended() -> None:
+            after = leads(self.sandbox.store, task.system, addresses)
+            look = Look(began, self.clock(), before.throughout(after))
+            self.looks[task.request_id, task.system].append(look)
+
+        return ended
 
     def tell(self, text: str) -> None:
         self.trace.append(f"{self.clock.now / 1e6:.6f} {text}")
@@ -202,7 +213,7 @@ class World:
                 run_blocking=_call,
             )
             handler = classes[system.kind](system.own, context)
-            handlers[name] = looking.watch(handler, self._looked, self.untrue.append, self.clock)
+            handlers[name] = looking.watch(handler, self._looks, self.untrue.append)
         self.worker = Worker(
             bus=self.bus.of(life),
             keys=StoredKeys(store, self.keyring),
