@@ -244,6 +244,8 @@ class Sandbox:
                 call.blind = True
             elif kind == "ignores_filter":
                 call.unfiltered = True
+            elif kind == "ageless":
+                call.ageless = True
             elif kind == "reset":
                 self._commit()
                 raise httpx.ReadError("the connection broke", request=request)

@@ -4,6 +4,8 @@ An event happens at once (`Sandbox.happens`), or right after a call that a fault
 
 * `renamed`: the first address on `record` becomes `email`;
 * `given_away`: the address `email` goes from `record` to `into`, which is another person's record;
+* `merged` (hubspot): `record` becomes a part of `into`, which answers to both ids from then on and keeps the
+  addresses of both; with `forgets`, only its own;
 * `deleted_by_colleague` (superoffice): somebody else puts the person `record` into the bin;
 * `arrives`: what `seed` states is added.
 """
@@ -31,11 +33,12 @@ class Event(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    what: Literal["renamed", "given_away", "deleted_by_colleague", "arrives"]
+    what: Literal["renamed", "given_away", "merged", "deleted_by_colleague", "arrives"]
     vendor: Literal["superoffice", "hubspot", "teamtailor"] | None = None
     record: str | None = None
     into: str | None = None
     email: str | None = None
+    forgets: bool = False
     seed: dict[str, Any] | None = None
 
 
@@ -58,6 +61,8 @@ class Events:
                 self._rename(event, now)
             case "given_away":
                 self._give_away(event, now)
+            case "merged":
+                self._merge(event, now)
             case "deleted_by_colleague":
                 self._delete_as_colleague(event.record or "", now)
             case "arrives":
@@ -93,7 +98,20 @@ class Events:
         self._change(event, giver, left, now, "address_given_away")
         self._change(event, taker, {**got, "about": [*taker["about"], lost]}, now, "address_taken_over")
 
-    def _change(self, event: Event, row: Row, changes: Row, now: int, effect: str) -> None:
+    def _merge(self, event: Event, now: int) -> None:
+        away, into = self._row(event, event.record), self._row(event, event.into)
+        if event.vendor != "hubspot" or away is None or into is None:
+            return
+        known = [away["email"], *away["additional_emails"]]
+        kept = [] if event.forgets else known
+        self._store.drop(TABLES["hubspot"], away["id"])
+        self._store.put("hubspot.merged", away["id"], {"id": away["id"], "into": into["id"]})
+        # What was known of either is known of the one, whatever addresses it shows.
+        about = [*into["about"], *map(normal, known)]
+        changes = {"additional_emails": [*into["additional_emails"], *kept], "about": about}
+        self._change(event, into, changes, now, "merged_into", other=away["id"], forgets=event.forgets)
+
+    def _change(self, event: Event, row: Row, changes: Row, now: int, effect: str, **more: Any) -> None:
         vendor = event.vendor or "superoffice"
         self._store.put(TABLES[vendor], row["id"], {**row, **changes, "updated_at": now})
-        self._store.note(now, vendor, str(row["account"]), effect, record=row["id"])
+        self._store.note(now, vendor, str(row["account"]), effect, record=row["id"], **more)

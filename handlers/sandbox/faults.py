@@ -13,6 +13,7 @@ A fault matches by vendor, method and a regular expression on the path after the
 * `no_rights`: the credentials may see nothing: lists are empty, single records are not found, nothing is
   erased;
 * `ignores_filter` (superoffice): an archive's filter isn't honoured, and all its rows are answered;
+* `ageless` (hubspot): the contacts are answered without the time at which they were made;
 * `recreate` (hubspot, on gdpr-delete): `seconds` after the erasure a sync makes the contact anew, with
   another id, if SuperOffice still holds the person;
 * `rename` (superoffice, hubspot, teamtailor): once the call is answered, the address on `record` becomes
@@ -46,12 +47,22 @@ Named = Literal[
     "wrong_account",
     "no_rights",
     "ignores_filter",
+    "ageless",
     "recreate",
     "rename",
     "happens",
 ]
 
-COMBINED = ("slow", "wrong_account", "no_rights", "ignores_filter", "recreate", "rename", "happens")
+COMBINED = (
+    "slow",
+    "wrong_account",
+    "no_rights",
+    "ignores_filter",
+    "ageless",
+    "recreate",
+    "rename",
+    "happens",
+)
 
 
 class Fault(BaseModel):

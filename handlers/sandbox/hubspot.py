@@ -36,6 +36,7 @@ VENDOR = "hubspot"
 CONTACT = "hubspot.contact"
 PURGING = "hubspot.purging"
 BLOCKED = "hubspot.blocked"
+MERGED = "hubspot.merged"
 DATED = re.compile(r"^20\d\d-(0[1-9]|1[0-2])$")
 SEARCH_FIELDS = ("filterGroups", "properties", "sorts", "limit", "after")
 TOKEN = re.compile(r"\w+")
@@ -132,13 +133,15 @@ class HubSpot:
             return next(
                 (row for row in found if bool(row["archived_at"]) == archived), next(iter(found), None)
             )
-        row = self._store.get(CONTACT, wanted)
+        merged = self._store.get(MERGED, wanted)
+        row = self._store.get(CONTACT, wanted if merged is None else merged["into"])
         return row if row is not None and row["account"] == account["id"] else None
 
-    def _shown(self, row: Row, wanted: list[str]) -> dict[str, Any]:
+    def _shown(self, call: Call, row: Row, wanted: list[str]) -> dict[str, Any]:
+        made, changed = call.stamp(row["created_at"]), call.stamp(row["updated_at"])
         every = {
-            "createdate": rfc3339(row["created_at"]),
-            "lastmodifieddate": rfc3339(row["updated_at"]),
+            "createdate": made,
+            "lastmodifieddate": changed,
             "hs_object_id": row["id"],
             "email": row["email"],
             "hs_additional_emails": ";".join(row["additional_emails"]),
@@ -146,11 +149,13 @@ class HubSpot:
         }
         always = ["createdate", "hs_object_id", "lastmodifieddate"]
         names = always + (wanted or ["email", "firstname", "lastname"])
+        if call.ageless:
+            del every["createdate"]
         return {
             "id": row["id"],
             "properties": {name: every[name] for name in names if name in every},
-            "createdAt": rfc3339(row["created_at"]),
-            "updatedAt": rfc3339(row["updated_at"]),
+            **({} if call.ageless else {"createdAt": made}),
+            "updatedAt": changed,
             "archived": bool(row["archived_at"]),
         }
 
@@ -162,7 +167,7 @@ class HubSpot:
                 404, "OBJECT_NOT_FOUND", f"Object not found. objectId are usually numeric: {wanted}"
             )
         names = [name for name in call.query.get("properties", "").split(",") if name]
-        return document(200, self._shown(row, names))
+        return document(200, self._shown(call, row, names))
 
     def _associations(self, call: Call, account: Row, wanted: str, kind: str) -> Reply:
         self._allow(account, kind)
@@ -339,13 +344,13 @@ class HubSpot:
         mine = [row for row in rows if row["account"] == account["id"] and row["created_at"] <= seen_at]
 
         def meets(row: Row) -> bool:
-            values = self._shown(row, [name for group in groups for name, _, _ in group])["properties"]
+            values = self._shown(call, row, [name for group in groups for name, _, _ in group])["properties"]
             return any(
                 all(_holds(values.get(name, ""), how, value) for name, how, value in g) for g in groups
             )
 
         found = [row for row in mine if meets(row)]
-        shown = [self._shown(row, names) for row in found[skip : skip + limit]]
+        shown = [self._shown(call, row, names) for row in found[skip : skip + limit]]
         more = {"paging": {"next": {"after": str(skip + limit)}}} if len(found) > skip + limit else {}
         return document(200, {"total": len(found), "results": shown, **more})
 

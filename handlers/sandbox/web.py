@@ -55,7 +55,8 @@ def document(
 
 @dataclass(slots=True)
 class Call:
-    """One request, without its vendor's prefix. `elsewhere`, `blind` and `unfiltered` are faults: see there.
+    """One request, without its vendor's prefix. `elsewhere`, `blind`, `unfiltered` and `ageless` are
+    faults: see there.
 
     `skew` is how far the vendor's own clock is ahead of ours, in microseconds.
     """
@@ -71,6 +72,7 @@ class Call:
     elsewhere: bool = False
     blind: bool = False
     unfiltered: bool = False
+    ageless: bool = False
     skew: int = 0
 
     @classmethod

@@ -207,3 +207,29 @@ async def test_a_sync_recreates_the_contact_while_superoffice_holds_the_person(
     held = [line for line in sandbox.holds(ANNA) if line["vendor"] == "hubspot" and line["state"] == "live"]
     assert expected == [line["state"] for line in held]
     assert id_ not in [line["record"] for line in held]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_a_merged_contact_answers_as_the_other(
+    api: httpx.AsyncClient, sandbox: Sandbox, forgets: bool
+) -> None:
+    """Its old id is the other's from then on, and so are its addresses, unless the other loses them."""
+    old, into = contact(sandbox), contact(sandbox, email="bo@example.com")
+    sandbox.happens("merged", vendor="hubspot", record=old, into=into, forgets=forgets)
+    shown = (await api.get(f"{CONTACTS}/{old}", params={"properties": "hs_additional_emails"})).json()
+    assert into == shown["id"]
+    assert ("" if forgets else ANNA) == shown["properties"]["hs_additional_emails"]
+    assert ["live"] == states(sandbox)
+    assert 204 == (await api.post(f"{CONTACTS}/gdpr-delete", json={"objectId": old})).status_code
+    assert ["purging"] == states(sandbox, "bo@example.com")
+
+
+async def test_times_are_those_of_the_vendors_clock(api: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    """A clock that is ahead shows later times; with the fault `ageless` none is shown."""
+    known = contact(sandbox, created_at=0)
+    sandbox.skew["hubspot"] = 30_000_000
+    shown = (await api.get(f"{CONTACTS}/{known}")).json()
+    assert ["1970-01-01T00:00:30.000Z"] * 2 == [shown["createdAt"], shown["properties"]["createdate"]]
+    sandbox.fault("ageless", vendor="hubspot")
+    shown = (await api.get(f"{CONTACTS}/{known}")).json()
+    assert set() == {"createdAt", "createdate"} & {*shown, *shown["properties"]}

@@ -34,6 +34,9 @@ KINDS = (
     "a record arrives",
     "an address is given away",
     "a colleague deletes",
+    "contacts are merged",
+    "a contact's age is missing",
+    "opt-outs are refused",
 )
 #: Places of SuperOffice, each of which alone may become unreadable.
 PLACES = (
@@ -48,6 +51,7 @@ PLACES = (
 )
 #: Calls between the first look and the last erasure, after one of which something happens.
 BETWEEN = r"/Archive/|/Person/|/contacts/|/candidates|/subjects/|/Marketing/|/Ticket/"
+_OPT_OUT = r"/unsubscribe-all$"
 _ERASING = r"gdpr-delete$|:submitUserDeletion$|/subjects/erase$|/Delete|/Person/\d+$|/Ticket/\d+$|/requests$"
 
 
@@ -110,6 +114,14 @@ class Trouble:
             case "a colleague deletes":
                 self._colleague()
                 return
+            case "contacts are merged":
+                self._merge()
+                return
+            case "a contact's age is missing":
+                name, match["vendor"], match["times"] = "ageless", "hubspot", rng.choice((5, 40))
+            case "opt-outs are refused":
+                name, match = rng.choice(("400", "403", "404")), {"vendor": "hubspot", "path": _OPT_OUT}
+                match["times"] = rng.choice((1, 2))
             case _:
                 pass
         world.counts[f"fault: {kind}"] += 1
@@ -241,6 +253,19 @@ class Trouble:
         }
         self._happens("an address is given away", event)
 
+    def _merge(self) -> None:
+        """Somebody in HubSpot takes the person's contact and another for one. The one that is left may have
+        lost the person's address again by the time of the erasure.
+        """
+        world, rng = self._world, self._rng
+        person = rng.choice(world.people)
+        taker = next((r for v, r in sorted(world.taker.records) if v == "hubspot"), None)
+        mine = sorted(r for v, r in person.records if v == "hubspot" and world.holds("hubspot.contact", r))
+        if taker is None or not mine:
+            return
+        event = {"what": "merged", "vendor": "hubspot", "record": mine[0], "into": taker}
+        self._happens("contacts are merged", {**event, "forgets": rng.random() < 0.5})
+
     def _colleague(self) -> None:
         """Somebody puts the person into the bin, in SuperOffice itself."""
         world, rng = self._world, self._rng
@@ -256,6 +281,8 @@ class Trouble:
         if rng.random() < world.scenario.skews:
             for vendor in VENDORS:
                 world.sandbox.skew[vendor] = rng.choice((0, -2, 30, -30, 300, -300, 7200)) * SECOND
+                if world.sandbox.skew[vendor]:
+                    world.counts[f"the clock of {vendor} is off"] += 1
             world.counts["vendors' clocks are off"] += 1
         if rng.random() < world.scenario.slow_purges:
             world.sandbox.seed({"superoffice": {"retain_deleted": "P60D"}})

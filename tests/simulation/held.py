@@ -4,7 +4,7 @@ Judged record by record, and place by place: what was there at the beginning, an
 work, up to the last look.
 """
 
-from typing import cast
+from typing import NamedTuple, cast
 
 from handlers.sandbox.store import Row
 from orchestrator.saga.model import Ended, Saga, Step
@@ -32,7 +32,13 @@ def still_held(world: World, saga: Saga, step: Step, person: Person) -> None:
         place = (line["vendor"], line["record"])
         if (line["vendor"], line["account"]) not in installation.VENDORS[step.system]:
             continue
-        if place in arrived:
+        merged = merges(world).get(place)
+        if merged is not None and merged.away in person.records:
+            if merged.at >= _last_look_began(world, saga, step) or merged.away in person.given_away:
+                continue
+            if merged.forgets and not _has_led(world, saga, step, merged.away, place):
+                continue
+        elif place in arrived:
             # What comes after the last look began can't have been seen by it.
             if arrived[place] >= _last_look_began(world, saga, step):
                 continue
@@ -53,6 +59,29 @@ def arrivals(world: World) -> dict[tuple[str, str], int]:
     """The records that came while we were at work, and when."""
     ledger = world.sandbox.ledger(effect="arrived")
     return {(line["vendor"], line["record"]): line["at"] for line in ledger}
+
+
+class Merged(NamedTuple):
+    """A record that became a part of another; `forgets` if that one lost its addresses."""
+
+    away: tuple[str, str]
+    at: int
+    forgets: bool
+
+
+def merges(world: World) -> dict[tuple[str, str], Merged]:
+    """What became a part of each record that others were merged into."""
+    ledger = world.sandbox.ledger(effect="merged_into")
+    return {
+        (line["vendor"], line["record"]): Merged((line["vendor"], line["other"]), line["at"], line["forgets"])
+        for line in ledger
+    }
+
+
+def _has_led(world: World, saga: Saga, step: Step, *places: tuple[str, str]) -> bool:
+    """Whether something that was given led to one of these throughout a look."""
+    looks = world.looks.get((saga.request_id, step.system), ())
+    return any(not look.leads.to.isdisjoint(places) for look in looks)
 
 
 def _last_look_began(world: World, saga: Saga, step: Step) -> int:
@@ -83,7 +112,7 @@ def _is_never_led_to(world: World, saga: Saga, step: Step, person: Person, line:
     owner = _owner(world, line)
     if owner not in person.renamed or line["kind"] == "form_submission":
         return False
-    return not any(owner in look.leads.to for look in world.looks.get((saga.request_id, step.system), ()))
+    return not _has_led(world, saga, step, owner)
 
 
 def _is_excused(world: World, saga: Saga, step: Step, person: Person, line: Row) -> bool:

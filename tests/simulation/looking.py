@@ -1,7 +1,8 @@
 """Sees where each look of a handler really went, and holds what it reports to that.
 
 A handler reports the places that it looked at. The calls that it made meanwhile are what the vendors saw: a
-place that is reported as searched by something was asked for, or the report is false.
+place that is reported as searched by something was asked for, or the report is false. So with an erasure: it
+tells each opt-out that the vendor refused.
 """
 
 import re
@@ -13,7 +14,7 @@ import httpx
 
 from handlers.port import Task
 from handlers.registry import Handler
-from handlers.results import Result
+from handlers.results import Accepted, Result
 
 Look = Callable[[Task], Awaitable[Result]]
 _calls: ContextVar[list[str] | None] = ContextVar("calls of the look under way", default=None)
@@ -32,11 +33,22 @@ SEEN_AS: Final[dict[tuple[str, str], str]] = {
 }
 
 
+#: A call that would have ended mail, and was answered with a refusal.
+REFUSED_OPT_OUT: Final = r"/unsubscribe-all\?.* 40[034]$"
+
+
 def note(request: httpx.Request) -> None:
     """Keeps a call with the look that makes it."""
     made = _calls.get()
     if made is not None:
         made.append(f"{request.method} {request.url.raw_path.decode('ascii')}")
+
+
+def note_answer(status: int) -> None:
+    """Keeps how the last call of an erasure, which makes one at a time, was answered."""
+    made = _calls.get()
+    if made:
+        made[-1] += f" {status}"
 
 
 def watch(
@@ -65,8 +77,24 @@ def watch(
 
         return looking
 
-    for verb in ("locate", "prove"):
-        setattr(handler, verb, watched(getattr(handler, verb)))
+    def told(erase: Look) -> Look:
+        async def erasing(task: Task) -> Result:
+            made: list[str] = []
+            token = _calls.set(made)
+            try:
+                result = await erase(task)
+            finally:
+                _calls.reset(token)
+            refused = sum(bool(re.search(REFUSED_OPT_OUT, call)) for call in made)
+            said = int(result.evidence.get("opt_outs_refused", "0"))
+            if isinstance(result, Accepted) and refused != said:
+                false(f"{task.system}: {refused} opt-outs were refused, and {said} are told")
+            return result
+
+        return erasing
+
+    for verb, around in (("locate", watched), ("prove", watched), ("erase", told)):
+        setattr(handler, verb, around(getattr(handler, verb)))
     return handler
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from handlers import execution
+from handlers.hubspot_records import Records
 from handlers.port import _WITNESS, Control, Reference, Task, unpack_references
 from handlers.shown import Shown
 from handlers.superoffice_proof import Bins, Proof
@@ -219,6 +220,34 @@ def somebody_elses_reference(patch: Patch) -> None:
     patch.setattr(Shown, "is_still", lambda self, reference, wanted: True)
 
 
+def another_id_is_the_same(patch: Patch) -> None:
+    patch.setattr(Shown, "is_still", lambda self, reference, wanted: True)
+
+
+def clocks_are_trusted(patch: Patch) -> None:
+    real = Shown.is_surely_older
+    patch.setattr(Shown, "is_surely_older", lambda self, erased_at, skew: real(self, erased_at, 0))
+
+
+def unknown_age_is_old(patch: Patch) -> None:
+    real = Shown.is_surely_older
+
+    def old(self: Shown, erased_at: int | None, skew: int) -> bool:
+        return self.created_at is None or real(self, erased_at, skew)
+
+    patch.setattr(Shown, "is_surely_older", old)
+
+
+def refused_opt_out_untold(patch: Patch) -> None:
+    real = Records.opt_out
+
+    async def content(self: Records, task: Task, address: str) -> bool:
+        await real(self, task, address)
+        return True
+
+    patch.setattr(Records, "opt_out", content)
+
+
 def worker_acknowledges_first(patch: Patch) -> None:
     async def hasty(self: Worker, subscription: Subscription, delivery: Delivery, free: Any = None) -> None:
         subscription.ack(delivery)
@@ -289,6 +318,40 @@ PLANTED: dict[str, Planted] = dict(
             timer_fires_early, "timers", systems=("agency_mail", "hubspot", "superoffice"), stubborn=0.5
         ),
         _planted(somebody_elses_reference, "bystanders", systems=("hubspot",)),
+        _planted(
+            another_id_is_the_same,
+            "bystanders",
+            systems=("hubspot",),
+            vendor_faults=0.3,
+            faults=("contacts are merged",),
+            within=40,
+        ),
+        _planted(
+            clocks_are_trusted,
+            "consent",
+            systems=("hubspot",),
+            reappearances=0.5,
+            skews=1.0,
+            steps=60,
+            within=60,
+        ),
+        _planted(
+            unknown_age_is_old,
+            "consent",
+            systems=("hubspot",),
+            reappearances=0.3,
+            vendor_faults=0.3,
+            faults=("a contact's age is missing",),
+            steps=60,
+            within=40,
+        ),
+        _planted(
+            refused_opt_out_untold,
+            "places",
+            systems=("hubspot",),
+            vendor_faults=0.3,
+            faults=("opt-outs are refused",),
+        ),
     )
 )
 

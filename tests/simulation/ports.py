@@ -172,6 +172,7 @@ class LivingTransport(httpx.AsyncBaseTransport):
         finally:
             self._done["effects under way"] -= not looks
         if not looks:
+            looking.note_answer(response.status_code)
             self._life.after("effect")
         for _ in range(self._rng.choice((0, 0, 1, 3))):
             await asyncio.sleep(0)

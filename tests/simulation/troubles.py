@@ -53,6 +53,7 @@ TROUBLES = (
     "person came back",
     "a person asks under another id",
     "vendors' clocks are off",
+    "the clock of hubspot is off",
     "the bin keeps longer than the settings say",
     "words: refuse, erase, refuse",
     "words: once more",
