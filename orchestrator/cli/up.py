@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import click
+from sqlalchemy.engine import make_url
 
 from orchestrator import log
 from orchestrator.cli.assembly import ground_of, load_settings
@@ -17,6 +18,7 @@ from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.cli.roles import ALL, Role, Roles
 from orchestrator.cli.secrets import unavailable
 from orchestrator.settings import Settings
+from orchestrator.store import Occupation, StoreUnusable, file_of, watched
 
 _logger = logging.getLogger(__name__)
 
@@ -54,7 +56,11 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
 
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+    database = file_of(make_url(settings.database.url))
+    held = _held(settings, names, systems)
+    occupation = Occupation() if database is None else Occupation.of(database, held)
     ground = ground_of(settings)
+    still_there = watched(database) if database is not None else lambda: None
     ground.prepare()
     unsigned = unable_to_sign(ground) if "serve" in names else None
     if unsigned is not None:
@@ -75,13 +81,27 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     while not stop.wait(0.5):
         if roles.is_stuck:
             on_fatal(BusStuck())
+        try:
+            still_there()
+        except StoreUnusable as unusable:
+            on_fatal(unusable)
     ended = roles.stop()
+    occupation.end()
     _logger.info("stopped", extra={"code": "clean" if ended else "cut_short"})
-    for error in fatal:
-        click.echo(f"radera: {error}", err=True)
+    for problem in dict.fromkeys(map(str, fatal)):  # several roles may have met the same
+        click.echo(f"radera: {problem}", err=True)
     sys.stderr.flush()
     # Cut short or not, it was asked for: what did not end is on the disk, and comes again.
     return 1 if fatal else 0
+
+
+def _held(settings: Settings, names: Collection[Role], systems: Collection[str] | None) -> list[str]:
+    """What one process alone may do at a database in a file: each role, and the worker's for each system."""
+    held: list[str] = [name for name in names if name != "worker"]
+    if "worker" in names:
+        served = [name for name, one in settings.systems.items() if not one.holds_nothing]
+        held += (f"worker-{name}" for name in (served if systems is None else systems))
+    return held
 
 
 def _check_systems(settings: Settings, systems: Collection[str]) -> None:

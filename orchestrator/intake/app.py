@@ -32,7 +32,7 @@ from orchestrator.metrics import CONTENT_TYPE, Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.links import InvalidLink, Link, PartyLinks
 from orchestrator.settings import Settings
-from orchestrator.store import StoreUnavailable
+from orchestrator.store import StoreError
 from schemas.messages import Language
 
 _logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _guarded(endpoint: Endpoint, not_now: Callable[[Request], Response]) -> Endp
     async def guarded(request: Request) -> Response:
         try:
             return await endpoint(request)
-        except (BusUnavailable, StoreUnavailable) as error:
+        except (BusUnavailable, StoreError) as error:
             _logger.warning("intake_unavailable", extra={"code": type(error).__name__})
         except Exception:
             _logger.exception("intake_failed")

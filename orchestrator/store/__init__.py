@@ -11,6 +11,7 @@ from orchestrator.store.housekeeping import (
 )
 from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.opendsr import Asked, AskedRequests, Listener
+from orchestrator.store.place import Occupation, file_of, watched
 from orchestrator.store.sent import SentMails, StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
 from orchestrator.store.transaction import TAKEN, Correlation, Filed, Outgoing, Transaction
@@ -24,6 +25,7 @@ __all__ = [
     "Figures",
     "Filed",
     "Listener",
+    "Occupation",
     "Outgoing",
     "Rewrapped",
     "SentMails",
@@ -37,8 +39,10 @@ __all__ = [
     "TimelineCheck",
     "Transaction",
     "destroy_orphans",
+    "file_of",
     "forget_subjects",
     "open_engine",
     "purge_inbox",
     "purge_requests",
+    "watched",
 ]

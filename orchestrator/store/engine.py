@@ -9,6 +9,7 @@ What holds on every connection to SQLite:
   IMMEDIATE`: it has the write lock from the start, so it never fails half-way for having read first. The
   execution option `read_only=True` makes it a plain `BEGIN`, a snapshot that waits for nobody. With
   `one_statement=True` there is none: a single SELECT is a snapshot by itself.
+* **In its place**: no transaction begins on a file that was moved, replaced or removed (`place.py`).
 * **Private**: a new file is for its owner alone, and SQLite gives the files beside it the same mode.
 * **In memory** there is one connection, and who wants it waits. A transaction inside a transaction of the
   same thread can't have it: that is a mistake in the caller, which on a file would wait for its own lock
@@ -41,6 +42,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from orchestrator.secret import SecretRef, SecretUnavailable
 from orchestrator.store.errors import NewerSchema, NoPassword, NoSchema, OlderSchema, Unreachable, typed
+from orchestrator.store.place import file_of, watched
 from orchestrator.store.tables import REVISION, metadata, schema_version
 
 LOCK_TIMEOUT = 10.0
@@ -110,8 +112,10 @@ def _log_in(password: SecretRef, database: str, *connection: Any) -> None:
 def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
     name = database_name(url)
     in_memory = name == ":memory:"
-    if not in_memory and not name.startswith("file:"):
-        _create_private(Path(name))
+    file = file_of(url)
+    if file is not None:
+        _create_private(file)
+    still_there = watched(file) if file is not None else None
     options: dict[str, Any] = (
         {"pool_size": 1, "max_overflow": 0} if in_memory else {"pool_size": 8, "max_overflow": 24}
     )
@@ -136,8 +140,16 @@ def _sqlite(url: URL, lock_timeout: float) -> sa.Engine:
             cursor.execute(pragma)
         cursor.close()
 
+    if still_there is not None:
+
+        @sa.event.listens_for(engine, "do_connect")
+        def look_first(*_: object) -> None:
+            still_there()  # else SQLite would make an empty file where there is none any more
+
     @sa.event.listens_for(engine, "begin")
     def begin(connection: sa.Connection) -> None:
+        if still_there is not None:
+            still_there()
         options = connection.get_execution_options()
         if not options.get("one_statement", False):
             read_only = options.get("read_only", False)

@@ -83,6 +83,19 @@ class NotAllowed(StoreUnusable):
     """
 
 
+class Moved(StoreUnusable):
+    """The database {database} was moved, replaced or removed while this process had it open, so it ends. All
+    that it has said was done is in the file that was there before: put that file back, or go on with the one
+    that is there now, and start `radera` again.
+    """
+
+
+class Occupied(StoreUnusable):
+    """Another `radera` (process {process}) works on the database {database} as {role}. Two would carry out
+    everything twice: stop the other one first, or name a database of its own for this one.
+    """
+
+
 class NoSchema(StoreUnusable):
     """The database {database} has no tables of Radera. Make them, as its owner: `radera db upgrade`."""
 

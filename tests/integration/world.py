@@ -19,6 +19,7 @@ from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.cli.submit import identifier_of, submit_to
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import message_id
+from orchestrator.store import StoreError
 from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Outcome
@@ -198,8 +199,11 @@ class World:
     def report(self) -> str:
         self.radera.abort()
         said = "\n".join(self.notes[-30:])
-        counts = Counter(saga.status for saga in self.ground.store.sagas(limit=10_000))
-        return f"seed {self.seed}\n{said}\nrequests: {dict(counts)}\n--- log\n{tail(self.radera.log)}"
+        try:
+            counts = dict(Counter(saga.status for saga in self.ground.store.sagas(limit=10_000)))
+        except StoreError as error:
+            return f"seed {self.seed}\n{said}\n{error}\n--- log\n{tail(self.radera.log)}"
+        return f"seed {self.seed}\n{said}\nrequests: {counts}\n--- log\n{tail(self.radera.log)}"
 
 
 @contextmanager

@@ -10,8 +10,40 @@ _KEYS: Final = "orchestrator.store.keys"
 _OPENDSR: Final = "orchestrator.store.opendsr"
 _RELAY: Final = "orchestrator.store.relay"
 _SENT: Final = "orchestrator.store.sent"
+_PLACE: Final = "orchestrator.store.place"
+_ENGINE: Final = "orchestrator.store.engine"
+
+_LIES: Final = "tests/unit/test_store_place.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "work goes on in a database file that was replaced",
+        f"{_PLACE}:watched",
+        "if _identity(path) != opened:",
+        "if _identity(path) is None:",
+        f"{_LIES}::test_nothing_is_done_on_a_file_that_is_not_the_one_opened",
+    ),
+    fault(
+        "an empty database takes the place of one that is gone",
+        f"{_ENGINE}:_sqlite",
+        "still_there()  # else SQLite would make an empty file where there is none any more",
+        "pass",
+        f"{_LIES}::test_no_empty_database_takes_the_place_of_one_that_is_gone",
+    ),
+    fault(
+        "two processes fill one role at one database",
+        f"{_PLACE}:Occupation._hold",
+        "fcntl.LOCK_EX | fcntl.LOCK_NB",
+        "fcntl.LOCK_SH | fcntl.LOCK_NB",
+        f"{_LIES}::test_one_process_fills_a_role",
+    ),
+    fault(
+        "a role's lock is on the database itself",
+        f"{_PLACE}:Occupation._hold",
+        'path.with_name(f"{path.name}.{role}{SUFFIX}")',
+        "path",
+        f"{_LIES}::test_a_lock_is_on_a_file_beside_the_database",
+    ),
     fault(
         "every event is new to the inbox",
         f"{_TRANSACTION}:Transaction.insert_inbox",
