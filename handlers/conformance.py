@@ -9,6 +9,9 @@ trial has a stage of its own. `broken_promises` gives a sentence for everything 
 * The places are declared, with a title in each language. Each answer to `locate` and `prove` reports every
   one, and each place that is searched is searched by every identifier that was given. `prove` looks in all
   places in which `locate` looked, and by as much.
+* A place is skipped for a reason that holds. `not_configured`: the stage leaves it out. `no_identifier`:
+  nothing was given of what it is searched by. `not_searchable`, or a reason of the handler's own: it is
+  declared to be searched by nothing.
 * The same when the person gave further addresses, under which nothing is held, whichever comes first.
 * The same with one fault at any one call, tried again as the saga does, and no effect more or less for it. So
   a list that can't be read is never taken for an empty one.
@@ -19,14 +22,14 @@ trial has a stage of its own. `broken_promises` gives a sentence for everything 
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Protocol, get_args
 
 import httpx
 from typing_extensions import override
 
 from handlers.confirming import personal_to
-from handlers.places import DeclaredPlace
+from handlers.places import NO_IDENTIFIER, NOT_CONFIGURED, NOT_SEARCHABLE, DeclaredPlace
 from handlers.port import CallbackBody, CallFailed, Expired, Permanent, Reference, Refused, Task
 from handlers.registry import Handler
 from handlers.results import Accepted, Located, Pending, Proved, Result, StillPresent
@@ -116,9 +119,17 @@ class _Trial:
     """One stage, played as the saga would."""
 
     def __init__(
-        self, stage: Stage, at: int = 0, fault: str = "", others: tuple[Identifier, ...] = ()
+        self,
+        stage: Stage,
+        at: int = 0,
+        fault: str = "",
+        others: tuple[Identifier, ...] = (),
+        left_out: Collection[str] = (),
     ) -> None:
-        """`others` are further identifiers of the person's, under which nothing is held."""
+        """`others` are further identifiers of the person's, under which nothing is held. `left_out` are the
+        places that the stage's settings leave out.
+        """
+        self.left_out = left_out
         self.stage = stage
         self.identifiers = Identifiers((*stage.identifiers, *others))
         self.reports: dict[str, tuple[Place, ...]] = {}
@@ -194,7 +205,11 @@ class _Trial:
         declared = {place.name: place for place in self.handler.places}
         if not declared:
             return ["no places are declared"]
-        broken: list[str] = []
+        broken = [
+            f"the stage leaves out {name}, which is not declared"
+            for name in self.left_out
+            if name not in declared
+        ]
         for verb, report in self.reports.items():
             names = [place.name for place in report]
             broken += [f"{verb} doesn't report the place {name}" for name in declared if name not in names]
@@ -207,6 +222,17 @@ class _Trial:
                 if place.looked and place.name in declared
                 for kind, given in self._given(declared[place.name])
                 if (used := place.by.get(kind, 0)) < given
+            ]
+            known = [place for place in report if place.name in declared]
+            broken += [
+                f"{verb} looks in the place {place.name}, which the stage leaves out"
+                for place in known
+                if place.looked and place.name in self.left_out
+            ]
+            broken += [
+                f"{verb} skips the place {place.name} {wrong}"
+                for place in known
+                if not place.looked and (wrong := self._unexcused(declared[place.name], place.reason))
             ]
         proof = {place.name: place for place in self.reports.get("prove", ()) if place.looked}
         for place in self.reports.get("locate", ()):
@@ -226,15 +252,33 @@ class _Trial:
         counts = Counter(str(one.kind) for one in self.identifiers)
         return [(kind, counts[kind]) for kind in sorted(place.by) if counts[kind]]
 
+    def _unexcused(self, place: DeclaredPlace, reason: str | None) -> str:
+        """Return why a place may not be skipped for this reason; empty where it may."""
+        by = ", ".join(sorted(place.by))
+        given = ", ".join(f"{count} {kind}" for kind, count in self._given(place))
+        wrong = {
+            NOT_CONFIGURED: "and the stage doesn't leave it out" * (place.name not in self.left_out),
+            NO_IDENTIFIER: f"and {given} was given" if given else "and declares none" * (not by),
+            NOT_SEARCHABLE: f"and declares that it is by {by}" if by else "",
+        }
+        why = wrong.get(reason or "", f"and is searched by {by}" if by else "")
+        return f"as {reason}, {why}" if why else ""
+
     def leaks(self) -> list[str]:
         """Whether anything that was said names the person or a record."""
         is_personal = personal_to(self.identifiers, self.references)
         return ["something that was said names the person or a record"] * any(map(is_personal, self.said))
 
 
-async def broken_promises(stage: Callable[[], Stage], faults: Iterable[str] = FAULTS) -> list[str]:
-    """Everything that didn't hold; `stage` makes a new one each time. Empty when all is well."""
-    calm = _Trial(stage())
+async def broken_promises(
+    stage: Callable[[], Stage], faults: Iterable[str] = FAULTS, left_out: Collection[str] = ()
+) -> list[str]:
+    """Return everything that didn't hold; empty when all is well.
+
+    `stage` makes a new stage each time. `left_out` names the places that its settings leave out: these alone
+    may be skipped as `not_configured`.
+    """
+    calm = _Trial(stage(), left_out=left_out)
     broken = [f"without a fault: {one}" for one in await calm.play()]
     if broken:
         return broken
@@ -242,7 +286,7 @@ async def broken_promises(stage: Callable[[], Stage], faults: Iterable[str] = FA
     if not effects:
         return ["without a fault: nothing was taken away"]
     broken += _untitled(calm.handler.places) + calm.unreported()
-    broken += await _by_each_address(stage, effects)
+    broken += await _by_each_address(stage, effects, left_out)
     if broken:
         return broken
     for fault in faults:
@@ -269,7 +313,9 @@ def _untitled(places: Iterable[DeclaredPlace]) -> list[str]:
     ]
 
 
-async def _by_each_address(stage: Callable[[], Stage], effects: list[str]) -> list[str]:
+async def _by_each_address(
+    stage: Callable[[], Stage], effects: list[str], left_out: Collection[str]
+) -> list[str]:
     """With further addresses of the person's: found under theirs, whichever comes first."""
     broken: list[str] = []
     for where, local in (("before", "0"), ("after", "zz")):
@@ -277,7 +323,7 @@ async def _by_each_address(stage: Callable[[], Stage], effects: list[str]) -> li
         others = tuple(_OTHERS[kind](local) for kind in sorted(kinds & _OTHERS.keys()))
         if not others:
             continue
-        trial = _Trial(stage(), others=others)
+        trial = _Trial(stage(), others=others, left_out=left_out)
         found = [*await trial.play(), *trial.unreported()]
         if sorted(trial.stage.effects()) != effects:
             found.append("other effects than without them: is each identifier searched by?")

@@ -151,6 +151,42 @@ class LooksLess(Right):
         return found
 
 
+class NeverLooks(Right):
+    """Leaves a searchable place out of the search and of the proof, and gives a reason for it."""
+
+    reason: ClassVar[str]
+
+    @override
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        found = await super().look(task, search, verb)
+        search.skipped("drafts", self.reason)
+        return found
+
+
+class LeavesOut(NeverLooks):
+    """Says that the settings leave the place out. They don't."""
+
+    reason = "not_configured"
+
+
+class LacksNothing(NeverLooks):
+    """Says that nothing was given to search by. An address was."""
+
+    reason = "no_identifier"
+
+
+class CannotSearch(NeverLooks):
+    """Says that the place can't be searched. Its declaration says by what."""
+
+    reason = "not_searchable"
+
+
+class TooBusy(NeverLooks):
+    """Has a reason of its own, which excuses nothing where there is something to search by."""
+
+    reason = "too_busy"
+
+
 class OneOfTwo(Right):
     """Searches by the first address, and says so."""
 
@@ -326,6 +362,11 @@ async def test_a_handler_that_is_right_breaks_no_promise() -> None:
         (Silent, "prove doesn't report the place drafts"),
         (Inventive, "prove reports attic, which is not declared"),
         (LooksLess, "prove doesn't look in the place drafts, where locate looked"),
+        (LeavesOut, "locate skips the place drafts as not_configured, and the stage doesn't leave it out"),
+        (LeavesOut, "prove skips the place drafts as not_configured, and the stage doesn't leave it out"),
+        (LacksNothing, "locate skips the place drafts as no_identifier, and 1 email was given"),
+        (CannotSearch, "prove skips the place drafts as not_searchable, and declares that it is by email"),
+        (TooBusy, "locate skips the place drafts as too_busy, and is searched by email"),
         (OneOfTwo, "with identifiers before the person's: locate answered Absent instead of Located"),
         (OneOfTwo, "with identifiers after the person's: locate searches the place notes by 1 of 2 email"),
         (ProvesByOne, "prove searches the place notes by 1 of 2 email"),
@@ -339,3 +380,36 @@ async def test_what_is_wrong_is_said(handler: type[Right], said: str) -> None:
     """Each flaw that a port's rule is there for is found, and named by the rule."""
     broken = await broken_promises(lambda: NotesStage(handler))
     assert [] != [one for one in broken if said in one], broken
+
+
+class ByNothing(Right):
+    """Has a place that nothing can be searched by, one by telephone number, and one that is left out."""
+
+    places = (
+        NOTES,
+        DRAFTS,
+        DeclaredPlace(name="backups", title=TITLE),
+        DeclaredPlace(name="attachments", title=TITLE),
+        DeclaredPlace(name="calls", title=TITLE, by=frozenset({"phone"})),
+    )
+
+    @override
+    async def look(self, task: Task, search: Search, verb: str) -> list[Reference]:
+        found = await super().look(task, search, verb)
+        search.skipped("drafts", "not_configured")
+        search.skipped("backups", "not_searchable")
+        search.skipped("attachments", "archived_note")
+        search.skipped("calls", "no_identifier")
+        return found
+
+
+async def test_a_reason_that_holds_excuses_a_place() -> None:
+    """The stage leaves one out, one is searched by a number that nobody gave, and two by nothing."""
+    assert [] == await broken_promises(lambda: NotesStage(ByNothing), faults=(), left_out=("drafts",))
+
+
+async def test_a_place_that_is_said_to_be_left_out_is_not_looked_at() -> None:
+    """Whoever writes the stage is wrong about the settings, or the handler doesn't heed them."""
+    broken = await broken_promises(lambda: NotesStage(Right), faults=(), left_out=("drafts", "attic"))
+    assert "locate looks in the place drafts, which the stage leaves out" in broken
+    assert "the stage leaves out attic, which is not declared" in broken
