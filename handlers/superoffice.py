@@ -14,10 +14,11 @@ What has to be known about it:
   somebody else, or the person under a newer address. One address may be several persons': a couple's, or a
   company's. Both are questions to the DPO, and while he is asked nothing is remembered that could be erased
   by mistake.
-* Records are deleted by id, and read before: a person who has no address of theirs any more, or a record that
-  hangs on somebody else now, is left alone and counted (`records_changed`). The proof asks whose it is. One
-  that may not be deleted, as a user of SuperOffice, holds up no other (`records_refused`); when nothing else
-  is left to delete, the erasure fails (`record_refused`).
+* Records are deleted by id, and read before: a person who has no address of theirs any more, a number that
+  answers with another person, or a record that hangs on somebody else now, is left alone and counted
+  (`records_changed`). The proof asks whose it is. One that may not be deleted, as a user of SuperOffice,
+  holds up no other (`records_refused`); when nothing else is left to delete, the erasure fails
+  (`record_refused`).
 * A record made after the erasure, within the skew of the clocks, or at an unknown time may be new consent.
 """
 
@@ -79,7 +80,8 @@ class SuperOffice:
         asked = self._asked(task, found)
         whom = tuple(person.shown.agreed() for person in asked)
         if not task.may_take(whom):
-            evidence = {**control.evidence(), **questioned(found, asked)}
+            known = {reference.id for reference in task.of_kind(PERSON)}
+            evidence = {**control.evidence(), **questioned(found, asked, known)}
             return Ambiguous(asked=whom, evidence=evidence, places=search.report())
         references = (*_persons(found), *(child.reference for child in found.children.values()))
         told = self._staying.told((*references, *staying))
@@ -114,16 +116,16 @@ class SuperOffice:
         wanted = frozenset(addresses(task.identifiers))
         children = [r for r in task.references if r.kind != PERSON and not self._staying.stays(r.kind)]
         changed: set[Key] = set()
-        for person in persons:
-            live = await self._is_still(person, wanted, changed)
-            if live and self._settings.newsletter_purpose is not None:
+        there = [one for one in persons if await self._is_still(one, persons, wanted, changed)]
+        for person in there:
+            if self._settings.newsletter_purpose is not None:
                 await self._records.withdraw_consent(task, person, self._settings.newsletter_purpose)
         statuses: dict[Key, int] = {}
         for child in children:
             if await self._still_hangs(child, persons, changed):
                 statuses[key(child)] = await self._records.delete(task, child)
-        for person in persons:
-            if key(person) not in changed and await self._is_still(person, wanted, changed):
+        for person in there:
+            if await self._is_still(person, persons, wanted, changed):
                 statuses[key(person)] = await self._records.delete(task, person)
         counts = Counter(statuses.values())
         left = changed | {one for one, status in statuses.items() if status == REFUSED}
@@ -145,14 +147,24 @@ class SuperOffice:
             evidence={name: str(count) for name, count in told.items() if count},
         )
 
-    async def _is_still(self, person: Reference, wanted: frozenset[str], changed: set[Key]) -> bool:
-        """Return whether the person is there, and still the one who was located; note one who isn't."""
+    async def _is_still(
+        self,
+        person: Reference,
+        persons: tuple[Reference, ...],
+        wanted: frozenset[str],
+        changed: set[Key],
+    ) -> bool:
+        """Return whether the person is there, and still the one who was located; note one who isn't.
+
+        One merged into another of the persons is erased by that one's number.
+        """
         shown = await self._records.live(int(person.id))
         if shown is None:
             return False
         if shown.is_still(person, wanted):
             return True
-        changed.add(key(person))
+        if not any(shown.is_still(other, wanted) for other in persons):
+            changed.add(key(person))
         return False
 
     async def _still_hangs(
@@ -243,7 +255,9 @@ class SuperOffice:
         email = self._settings.control_email
         record_found = None
         if email is not None:
-            record_found = any([True async for _ in self._records.persons_by_address(normal(email))])
+            wanted = frozenset({normal(email)})
+            found = [one async for _, one in self._records.persons_by_address(normal(email))]
+            record_found = any(one.carries(wanted) for one in found)
         return Control.shown(pinned=self._settings.tenant, answered=answered, record_found=record_found)
 
     def _correlation(self, person: str) -> str:

@@ -4,9 +4,11 @@
   an earlier look found is a lead, too.
 * A person who was reached by a lead, and carries none of the addresses that were given, may be somebody else.
   So may several persons with one address. What is in question is told here; the verbs ask.
+* After a merge a number answers with another person. That person is read by their own number, and what hangs
+  on the old number counts as theirs.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 
 from handlers.addresses import normal
@@ -41,6 +43,20 @@ class Found:
     """Whether the settings let a kind of record stay."""
     persons: dict[str, Person] = field(default_factory=dict, repr=False)
     children: dict[Key, Child] = field(default_factory=dict, repr=False)
+    merged: dict[str, str] = field(default_factory=dict, repr=False)
+    """Numbers that answered with another person, and that person's own."""
+
+    def answered(self, number: str, person: Person) -> None:
+        """Note who answers to a number."""
+        id_ = person.shown.id
+        if id_ != number:
+            self.merged[number] = id_
+        if person.is_live or id_ not in self.persons:
+            self.persons[id_] = person
+
+    def owner(self, child: Child) -> str:
+        """Return the number of the person on whom a record hangs, as that person has it now."""
+        return self.merged.get(str(child.owner), str(child.owner))
 
     def add(self, child: Child) -> None:
         known = self.children.get(key(child.reference))
@@ -52,7 +68,7 @@ class Found:
         return [
             child
             for child in self.children.values()
-            if child.is_live and not self.stays(child.reference.kind) and owner in (None, str(child.owner))
+            if child.is_live and not self.stays(child.reference.kind) and owner in (None, self.owner(child))
         ]
 
     def is_touched(self, person: Person) -> bool:
@@ -62,6 +78,11 @@ class Found:
     def is_led_to(self, person: Person) -> bool:
         """Return whether only a lead says that the person is meant."""
         return not person.shown.carries(self.wanted)
+
+    def is_changed(self, person: Person, known: Container[str]) -> bool:
+        """Return whether a known person, or a number with an address of the person's, became this one."""
+        is_meant = person.shown.id in known or person.shown.id in self.merged.values()
+        return is_meant and self.is_led_to(person)
 
     def are_shared(self, persons: Iterable[Person]) -> bool:
         """Return whether several of these, of whom something would be taken away, have one address."""
@@ -84,12 +105,12 @@ async def look(records: Records, task: Task, search: Search, stays: Callable[[st
     found = Found(frozenset(emails), stays)
     by = task.identifiers.of_kind("email")
     for email in emails:
-        async for shown in records.persons_by_address(email):
-            found.persons[shown.id] = Person(shown, is_live=True)
+        async for number, shown in records.persons_by_address(email):
+            found.answered(str(number), await _own(records, number, Person(shown, is_live=True)))
     search.looked(CONTACTS, by)
     for email in emails:
         async for shown in records.binned_by_address(email):
-            found.persons.setdefault(shown.id, Person(shown, is_live=False))
+            found.answered(shown.id, Person(shown, is_live=False))
     search.looked(DELETED_CONTACTS, by)
     unproved: list[Child] = []
     for kind in (SUBMISSION, CHAT):
@@ -102,7 +123,7 @@ async def look(records: Records, task: Task, search: Search, stays: Callable[[st
             search.looked(records.archives[kind].place, by)
     await _follow(records, task, found)
     for child in unproved:
-        owner = found.persons.get(str(child.owner))
+        owner = found.persons.get(found.owner(child))
         if owner is None or found.is_led_to(owner):
             raise Permanent("filter_not_honoured")
     for archive in (*records.archives.values(), *records.bins.values()):
@@ -130,12 +151,23 @@ async def _follow(records: Records, task: Task, found: Found) -> None:
     for lead in sorted(leads - found.persons.keys(), key=int):
         person = await records.person(int(lead))
         if person is not None:
-            if person.shown.id != lead:
-                raise Permanent("record_changed")
-            found.persons[lead] = person
-    for number in sorted(found.persons, key=int):
+            found.answered(lead, await _own(records, int(lead), person))
+    for number in sorted({*found.persons, *found.merged}, key=int):
         async for child in records.children(int(number)):
             found.add(child)
+
+
+async def _own(records: Records, number: int, person: Person) -> Person:
+    """Return the person who answers to a number, read by the number that they have themselves."""
+    seen = {str(number)}
+    while person.shown.id not in seen:
+        seen.add(person.shown.id)
+        own = await records.person(int(person.shown.id))
+        if own is None:
+            # Listed nowhere: what can be told of them is what answered.
+            break
+        person = own
+    return person
 
 
 def not_configured(records: Records) -> list[str]:

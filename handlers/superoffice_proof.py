@@ -11,7 +11,7 @@
   is promised.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,7 +75,8 @@ class Proof:
         asked = self._asked(unknown.persons)
         whom = tuple(person.shown.agreed() for person in asked)
         if not self._task.may_take(whom):
-            evidence = {**control.evidence(), **questioned(self._found, asked)}
+            known = {reference.id for reference in self._task.of_kind(PERSON)}
+            evidence = {**control.evidence(), **questioned(self._found, asked, known)}
             return StillAmbiguous(asked=whom, evidence=evidence, places=places)
         if there or unknown.persons or unknown.children:
             missed = [one for person in unknown.persons for one in self._of(person)]
@@ -118,18 +119,18 @@ class Proof:
             if (PERSON, number) in self._known or not person.is_live:
                 continue
             taken.add(number)
-            if self._is_older(person.shown.created_at):
+            if self._is_older(person.shown.created_at) or self._found.is_changed(person, ()):
                 unknown.persons.append(person)
             else:
                 unknown.new += 1
         for child in self._found.doomed():
-            if key(child.reference) in self._known or str(child.owner) in taken:
+            if key(child.reference) in self._known or self._found.owner(child) in taken:
                 continue
             if not await self._was_missed(child):
                 unknown.new += 1
                 continue
             unknown.children.append(child.reference)
-            owner = self._found.persons.get(str(child.owner))
+            owner = self._found.persons.get(self._found.owner(child))
             if owner is not None and (PERSON, owner.shown.id) not in self._known:
                 taken.add(owner.shown.id)
                 unknown.persons.append(owner)
@@ -158,13 +159,18 @@ class Proof:
         return missed if is_led or (self._settings.ambiguous == "ask" and is_shared) else []
 
     def _changed(self) -> list[Person]:
-        """Return whoever is known, or has a known record, without an address that was given or agreed to."""
-        owners = {str(child.owner) for child in self._found.doomed() if key(child.reference) in self._known}
+        """Return whoever is known, answers to a known number, or has a known record, without an address that
+        was given or agreed to.
+        """
+        doomed = self._found.doomed()
+        owners = {self._found.owner(child) for child in doomed if key(child.reference) in self._known}
+        survivors = self._found.merged.values()
         changed: list[Person] = []
         for number, person in self._found.persons.items():
             reference = self._known.get((PERSON, number))
             is_theirs = reference is not None and person.shown.is_still(reference, self._found.wanted)
-            is_concerned = number in owners or (reference is not None and person.is_live)
+            is_meant = reference is not None or number in survivors
+            is_concerned = number in owners or (is_meant and person.is_live)
             if is_concerned and self._found.is_led_to(person) and not is_theirs:
                 changed.append(person)
         return changed
@@ -173,7 +179,7 @@ class Proof:
         """Return a missed person's references, those included that stay: nothing will lead to them."""
         shown = person.shown.agreed() if self._found.is_led_to(person) else person.shown.reference()
         children = self._found.children.values()
-        return [shown, *(one.reference for one in children if str(one.owner) == person.shown.id)]
+        return [shown, *(one.reference for one in children if self._found.owner(one) == person.shown.id)]
 
     async def _bins(self, there: set[Key], now: int) -> Bins:
         began_at = self._task.accepted_at or self._task.erased_at or now
@@ -244,10 +250,18 @@ def _times(reference: Reference, name: str) -> list[int]:
     return [int(time) for kind, _, time in marks if kind == name]
 
 
-def questioned(found: Found, asked: list[Person]) -> dict[str, str]:
-    """Return what the DPO can tell several persons apart by, without a word about who they are."""
-    led_to = sum(found.is_led_to(person) for person in asked)
+def questioned(found: Found, asked: list[Person], known: Container[str]) -> dict[str, str]:
+    """Return what the DPO can tell several persons apart by, without a word about who they are.
+
+    `known` are the numbers of the persons who were located before.
+    """
+    changed = sum(found.is_changed(person, known) for person in asked)
+    led_to = sum(found.is_led_to(person) for person in asked) - changed
     created = [to_iso(one.shown.created_at)[:10] for one in asked if one.shown.created_at is not None]
     days = {"created_first": min(created), "created_last": max(created)} if created else {}
-    counts = {"persons_of_one_address": len(asked) - led_to, "persons_led_to": led_to}
+    counts = {
+        "persons_of_one_address": len(asked) - led_to - changed,
+        "persons_led_to": led_to,
+        "records_changed": changed,
+    }
     return {**{name: str(count) for name, count in counts.items()}, **days}

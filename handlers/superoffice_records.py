@@ -244,18 +244,19 @@ class Records:
 
     # --- finding
 
-    async def persons_by_address(self, email: str) -> AsyncIterator[Shown]:
-        """Yield the live persons with the address, each as read."""
+    async def persons_by_address(self, email: str) -> AsyncIterator[tuple[int, Shown]]:
+        """Yield the numbers of the live persons with the address, each with what answers to it.
+
+        After a merge that may be another person, with a number of their own and without the address.
+        """
         archive = self.archives[PERSON]
         for writing in writings(email):
             async for row in self._api.rows(self.by_address(archive, archive.addresses[0], writing)):
                 number = key_of(archive, row)
                 shown = await self._read(number)
-                if shown.id != str(number):
-                    raise Permanent("record_changed")
-                if not shown.carries(frozenset({email})):
+                if shown.id == str(number) and not shown.carries(frozenset({email})):
                     raise Permanent("filter_not_honoured")
-                yield shown
+                yield number, shown
 
     async def binned_by_address(self, email: str) -> AsyncIterator[Shown]:
         """Yield the persons with the address who lie in the recycle bin."""
@@ -300,7 +301,7 @@ class Records:
     # --- one record
 
     async def person(self, number: int) -> Person | None:
-        """Return a person by number, alive or in the recycle bin; None who is in neither."""
+        """Return who answers to a number, alive or in the recycle bin; None where nobody does."""
         shown = await self.live(number)
         if shown is not None:
             return Person(shown, is_live=True)
@@ -356,12 +357,13 @@ class Records:
         if answer.status in (GONE, REFUSED):
             raise PlaceUnreadable(CONTACTS)
         entity = answer.object()
+        id_ = _number(entity, "PersonId")
         emails = entity.get("Emails") or []
-        if not isinstance(emails, list) or not all(isinstance(one, dict) for one in emails):
+        if id_ <= 0 or not isinstance(emails, list) or not all(isinstance(one, dict) for one in emails):
             raise Retryable("malformed_answer")
         return Shown(
             kind=PERSON,
-            id=str(_number(entity, "PersonId")),
+            id=str(id_),
             values=_addresses(*(one.get("Value") for one in emails)),
             created_at=from_zoned(entity.get("CreatedDate")),
         )
