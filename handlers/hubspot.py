@@ -11,7 +11,7 @@ What has to be known about it:
   erasure goes on, and the evidence says so.
 * Tickets, notes, calls and deals survive the contact. They are counted while the contact leads to them, and
   again by their ids when it is gone, and told as left. An archived contact leads to nothing: of these places
-  is told, then and in every proof, that nobody looked (`archived_contact`).
+  is told, then and in every proof, that not all of them is shown (`archived_contact`).
 * The purge takes up to 30 days, and nothing shows it; what can be seen is that the contact is out of reach,
   with the account's pin and the control record in place. `purged_by` says until when the purge may run.
 * A contact that was made after the erasure may be new consent, or a CRM that syncs. It is reported, and
@@ -54,7 +54,7 @@ from handlers.shown import follow, sharing, told_apart
 from handlers.times import micros, to_iso
 
 _EMAIL = frozenset({"email"})
-#: Marks a contact that was archived when it was found, and says why what hung on it was not looked at.
+#: Marks a contact that was archived when it was found, and says why what hung on it is not shown.
 _ARCHIVED: Final = "archived_contact"
 
 
@@ -286,10 +286,7 @@ class HubSpot:
             earlier = {reference.id for reference in task.of_kind(kind)} - listed
             there = listed | (await self._records.still_there(kind, earlier))
             look.hanging += [Reference(kind=kind, id=id_) for id_ in sorted(there)]
-            if look.unlisted:
-                search.skipped(kind, _ARCHIVED)
-            else:
-                search.looked(kind)
+            search.looked(kind, but=_ARCHIVED if look.unlisted else None)
             if there or not look.unlisted:
                 look.left[f"{kind}_left"] = str(len(there))
 

@@ -53,11 +53,12 @@ class Search:
     _found: dict[str, Place] = field(default_factory=dict)
     _by: dict[str, frozenset[Identifier]] = field(default_factory=dict, repr=False)
 
-    def looked(self, name: str, by: Iterable[Identifier] = ()) -> None:
+    def looked(self, name: str, by: Iterable[Identifier] = (), *, but: str | None = None) -> None:
         """Record that the place was read to its end, searched by these identifiers.
 
         Leave `by` out for a place that is read by the references of what hangs on a found record. A second
-        call for the same place adds to the first.
+        call for the same place adds to the first. `but` says, by a token, why the vendor doesn't show all of
+        the place: to the DPO and the person it is told as not looked at.
 
         Raises:
             ValueError: no such place is declared.
@@ -68,7 +69,7 @@ class Search:
         given: Counter[str] = Counter(one.kind for one in self.identifiers)
         # A place that is read by reference is as complete as the search that led there.
         left = {k: n - counted[k] for k, n in given.items() if n > counted[k]} if place.by else {}
-        self._found[name] = Place(name=name, looked=True, by=dict(counted), not_by=left)
+        self._found[name] = Place(name=name, looked=True, by=dict(counted), not_by=left, reason=but)
 
     def skipped(self, name: str, reason: str) -> None:
         """Record that the place was not looked at, and why: a token, such as `not_configured`."""

@@ -147,7 +147,8 @@ class Place(Message):
     """One place of a system where a person's records may lie.
 
     `by` counts the identifiers of each kind that it was searched by; `not_by` those that were given and that
-    it was not searched by. `reason` says why it was not looked at.
+    it was not searched by. `reason` says why it was not looked at, or, where it was, why the vendor doesn't
+    show all of it.
     """
 
     name: Token

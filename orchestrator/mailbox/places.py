@@ -2,7 +2,8 @@
 
 * "Nothing found" and "looked again, and it is gone" are said only of a system that says where it looked.
 * A place that is read by the records that were found is not said to be looked in where none was found.
-* What was not looked at, and what was given and not searched by, is told beside it.
+* What was not looked at, and what was given and not searched by, is told beside it. A place that the vendor
+  shows only in part is told as not looked at.
 * What a vendor has put out of reach and purges later is not called gone before that day.
 * The titles of places come from the handlers' own declarations. A place that nobody declares is told by its
   token, made readable.
@@ -95,7 +96,11 @@ class Looks:
 
 
 def _as_read(place: Place, system: SystemOutcome) -> Place:
-    """Return what a place comes to: one that is read by what was found, where nothing was, was not read."""
+    """Return what a place comes to: one that the vendor doesn't wholly show was not read, nor was one that is
+    read by what was found, where nothing was.
+    """
+    if place.looked and place.reason is not None:
+        return Place(name=place.name, looked=False, reason=place.reason)
     is_led_to = place.looked and not place.by and not place.not_by
     if is_led_to and system.status == "absent" and not system.found:
         return Place(name=place.name, looked=False, reason="nothing_leads_there")

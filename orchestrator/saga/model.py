@@ -210,7 +210,8 @@ class Place:
     """One place of a system where the person's records may lie, as the handler reports it.
 
     `by` counts the identifiers of each kind that it was searched by; `not_by` those that were given and that
-    it was not searched by. `reason` is a token that says why it was not looked at.
+    it was not searched by. `reason` is a token that says why it was not looked at, or,
+    where it was, why the vendor doesn't show all of it.
     """
 
     name: str

@@ -192,8 +192,33 @@ async def test_what_hangs_on_an_archived_contact_is_never_told_as_nothing(bench:
         left = {name: value for name, value in result.evidence.items() if name.endswith("_left")}
         assert {"notes_left": "1"} == left
         for name in HANGING:
-            assert Place(name=name, looked=False, reason="archived_contact") == places(result)[name]
+            assert Place(name=name, looked=True, reason="archived_contact") == places(result)[name]
         assert all(places(result)[name].looked for name in SEARCHED)
+
+
+async def test_an_archived_contact_that_a_proof_finds_first_ends_in_a_proof(bench: Bench) -> None:
+    """What hangs on it can't be seen, then and later. The search saw what hung on another contact, and the
+    proof that follows goes no less far than that search: it can end the step.
+    """
+    contact(bench, associations={"tickets": (1001,)})
+    handler = bench.hubspot()
+    located = await handler.locate(bench.task("locate"))
+    await handler.erase(bench.task("erase", references=located.references))
+    erased_at = bench.clock()
+    second = contact(bench, associations={"tickets": (1002,)})
+    archive = bench.clients.client(
+        "http://sandbox/hubspot", headers={"Authorization": "Bearer sandbox-hubspot-token"}
+    )
+    await archive.call("DELETE", f"/crm/objects/2026-03/contacts/{second}")
+    seen = await handler.prove(bench.task("prove", references=located.references, erased_at=erased_at))
+    assert isinstance(seen, StillPresent)
+    known = (*located.references, *seen.references)
+    await handler.erase(bench.task("erase", references=known))
+    proved = await handler.prove(bench.task("prove", references=known, erased_at=bench.clock()))
+    assert isinstance(proved, Proved)
+    looked = {place.name for place in located.places if place.looked}
+    assert looked <= {place.name for place in proved.places if place.looked}
+    assert {"archived_contact"} == {places(proved)[name].reason for name in HANGING}
 
 
 async def test_what_hung_on_a_contact_that_was_archived_later_was_listed(bench: Bench) -> None:

@@ -337,3 +337,13 @@ def test_the_languages_say_the_same_codes_and_reasons() -> None:
     """What one table has, the others have."""
     assert words.FAILURE["en"].keys() == words.FAILURE["sv"].keys()
     assert terms.NOT_LOOKED["en"].keys() == terms.NOT_LOOKED["sv"].keys() == terms.NOT_LOOKED["nb"].keys()
+
+
+def test_a_place_that_was_not_read_to_its_end_is_told_as_not_looked_in() -> None:
+    """The vendor shows only a part of it: the DPO and the person read why, and never that it was searched."""
+    part = Place(name="tickets", looked=True, reason="archived_contact")
+    told = _told(_system(status="erased", found=1, places=(LOOKED[0], part)))
+    assert "NOT LOOKED IN: tickets (an archived contact does not show what belongs to it)" in told
+    assert "looked in tickets" not in told
+    notified = _notified(_system(status="erased", found=1, places=(LOOKED[0], part)))
+    assert "The CRM; tickets; an archived contact does not show what belongs to it" in notified

@@ -47,6 +47,15 @@ def test_a_place_that_was_looked_at_twice_was_looked_at_by_both() -> None:
     assert Place(name="people", looked=True, by={"email": 2}, not_by={"phone": 1}) == people
 
 
+def test_a_place_that_was_not_read_to_its_end_says_why() -> None:
+    """It was looked at as far as the vendor shows it, and nobody may take it for wholly read."""
+    looking = search()
+    looking.looked("people", [ANNA, OLD])
+    looking.looked("notes", but="archived_person")
+    _, notes = looking.report()
+    assert Place(name="notes", looked=True, reason="archived_person") == notes
+
+
 def test_a_place_left_out_is_no_report() -> None:
     """A handler that forgets a place fails, and does not pass for one that looked everywhere."""
     looking = search()
