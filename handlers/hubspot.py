@@ -50,7 +50,7 @@ from handlers.results import (
     StillPresent,
     VendorPurged,
 )
-from handlers.shown import follow, sharing, told_apart
+from handlers.shown import follow, in_question, sharing, told_apart
 from handlers.times import micros, to_iso
 
 _EMAIL = frozenset({"email"})
@@ -129,7 +129,7 @@ class HubSpot:
         # Shown again after the look: rights that were lost meanwhile make any of the lists too short.
         control = await self._records.control()
         told = {**control.evidence(), **look.left}
-        shared = self._shared(task, look.theirs.values())
+        shared = self._in_question(task, look)
         asked = _asked(shared, look.changed)
         if not task.may_take(asked):
             evidence = {**told, **told_apart(shared.values(), look.changed.values())}
@@ -289,6 +289,13 @@ class HubSpot:
             search.looked(kind, but=_ARCHIVED if look.unlisted else None)
             if there or not look.unlisted:
                 look.left[f"{kind}_left"] = str(len(there))
+
+    def _in_question(self, task: Task, look: _Look) -> dict[str, Contact]:
+        """Those of the person's contacts that the DPO has to be asked about before they are erased."""
+        if self._settings.ambiguous == "all":
+            return {}
+        theirs = look.theirs.values()
+        return in_question(task, theirs, self._shared(task, theirs), look.changed)
 
     def _shared(self, task: Task, contacts: Iterable[Contact]) -> dict[str, Contact]:
         """Those that the DPO has to be asked about, because they share an address of the person's."""

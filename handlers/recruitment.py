@@ -53,7 +53,7 @@ from handlers.results import (
     StillAmbiguous,
     StillPresent,
 )
-from handlers.shown import Shown, follow, sharing, told_apart
+from handlers.shown import Shown, follow, in_question, sharing, told_apart
 from handlers.teamtailor import CANDIDATES, Teamtailor, destroyed_candidate
 from handlers.times import micros
 from orchestrator.http import Guard, StaticAuthority
@@ -212,7 +212,7 @@ class Recruitment:
         look = await self._look(task, self._teamtailor)
         # Shown again after the look: rights that were lost meanwhile make the list too short.
         control = await self._teamtailor.control()
-        shared = self._shared(task, look.theirs.values())
+        shared = self._in_question(task, look)
         asked = _asked(shared, look.changed)
         if not task.may_take(asked):
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed.values())}
@@ -233,6 +233,13 @@ class Recruitment:
         search.looked(CANDIDATES, emails)
         search.skipped(FILES, NOT_SEARCHABLE)
         return _Look(theirs, changed, search.report())
+
+    def _in_question(self, task: Task, look: _Look) -> dict[str, Shown]:
+        """Those of the person's candidates that the DPO has to be asked about before the agency is."""
+        if self._settings.ambiguous == "all":
+            return {}
+        theirs = look.theirs.values()
+        return in_question(task, theirs, self._shared(task, theirs), look.changed)
 
     def _shared(self, task: Task, candidates: Iterable[Shown]) -> dict[str, Shown]:
         """Those that the DPO has to be asked about, because they share an address of the person's."""

@@ -6,16 +6,18 @@ hold:
 * It answers with the id that was asked for. One that was merged into another answers with the other's id.
 * It carries a value that the person gave. If it carries none, it may have become somebody else's: the DPO is
   asked, and his "erase" counts for the values that it carried when he was asked.
+* An erasure takes all that was found. So where one record is in question, all are that this request did not
+  locate before, and the answer counts for these: a record that joins them later is a new question.
 * Found again after an erasure, it is taken for an old one only if it was made before the erasure by more than
   the two clocks may differ. A record whose age is unknown may be new consent.
 """
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from handlers.port import Reference
+from handlers.port import Reference, Task
 from handlers.times import to_iso
 
 _AGREED = "agreed."
@@ -92,6 +94,16 @@ def sharing(records: Iterable[S], wanted: frozenset[str]) -> dict[str, S]:
         having = {one.id: one for one in known if value in one.values}
         shared |= having if len(having) > 1 else {}
     return shared
+
+
+def in_question(
+    task: Task, theirs: Iterable[S], shared: Mapping[str, S], changed: Mapping[str, S]
+) -> dict[str, S]:
+    """Return those of the person's records that the DPO is asked about, beside those that changed."""
+    if not (shared or changed or task.asked):
+        return {}
+    known = {(reference.kind, reference.id) for reference in task.references}
+    return {**shared, **{one.id: one for one in theirs if (one.kind, one.id) not in known}}
 
 
 def told_apart(shared: Iterable[Shown], changed: Iterable[Shown]) -> dict[str, str]:

@@ -105,7 +105,9 @@ class SuperOffice:
         led_to = [person for person in open_ if found.is_led_to(person)]
         shared = self._settings.ambiguous == "ask" and found.are_shared(open_)
         if not led_to and not shared:
-            return []
+            # Whoever came since an earlier question is not whom the answer was about.
+            is_answered = task.asked and self._settings.ambiguous == "ask"
+            return [p for p in open_ if found.is_touched(p) and p.shown.id not in known and is_answered]
         return [person for person in open_ if found.is_touched(person) or found.is_led_to(person)]
 
     async def erase(self, task: Task) -> Result:

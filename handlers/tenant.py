@@ -174,7 +174,7 @@ class Tenant:
         # Shown again after the look: rights that were lost meanwhile make the list too short.
         control = await self._records.control()
         places = self._searched(task)
-        shared = self._shared(look, look.theirs.values())
+        shared = self._in_question(task, look)
         asked = _asked(look, shared)
         if not task.may_take(asked):
             evidence = {**control.evidence(), **look.told(shared.values())}
@@ -236,6 +236,20 @@ class Tenant:
             return Reappeared(count=len(newer), evidence=control.evidence(), places=places)
         evidence = await self._tell(task, "erased")
         return Proved(control=control, grade="seen_absent", evidence=evidence, places=places)
+
+    def _in_question(self, task: Task, look: Look) -> dict[str, Row]:
+        """The people whom the DPO has to be asked about before anything is erased.
+
+        Where some are in question, all are whom this request did not locate before (`handlers.shown`).
+        """
+        theirs = look.theirs.values()
+        shared = self._shared(look, theirs)
+        if self._settings.ambiguous == "all" or not (shared or look.unsure or task.asked):
+            return shared
+        located = {reference.id for reference in task.of_kind(RECORD)}
+        known = {look.person_of(row) for row in theirs if row.id in located} | look.unsure.keys()
+        people = {look.person_of(row): row for row in theirs}
+        return shared | {who: row for who, row in people.items() if who not in known}
 
     def _shared(self, look: Look, rows: Iterable[Row]) -> dict[str, Row]:
         """The people whom the DPO has to be asked about, because they share an identity."""

@@ -243,9 +243,9 @@ FACTS = {
 @pytest.mark.parametrize(
     ("language", "facts", "line"),
     [
-        ("en", FACTS, "Records with the address: 2, created from 2019-03-01 to 2026-08-31"),
-        ("sv", FACTS, "Poster med adressen: 2, skapade från 2019-03-01 till 2026-08-31"),
-        ("en", {"locate.persons_of_one_address": "3"}, "Records with the address: 3"),
+        ("en", FACTS, "Records with an address of the person's: 2, created from 2019-03-01 to 2026-08-31"),
+        ("sv", FACTS, "Poster med en av personens adresser: 2, skapade från 2019-03-01 till 2026-08-31"),
+        ("en", {"locate.persons_of_one_address": "3"}, "Records with an address of the person's: 3"),
         (
             "en",
             {"locate.persons_of_one_address": "2", "prove.persons_of_one_address": "0"}
@@ -265,7 +265,10 @@ FACTS = {
         (
             "sv",
             {**FACTS, "locate.persons_led_to": "1"},
-            "Poster med adressen: 2; Personer med andra adresser, som en av personens poster leder till: 1",
+            (
+                "Poster med en av personens adresser: 2; "
+                "Personer med andra adresser, som en av personens poster leder till: 1"
+            ),
         ),
         ("en", {}, "Whose these records are can't be told"),
     ],

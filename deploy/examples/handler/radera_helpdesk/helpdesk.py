@@ -39,7 +39,7 @@ from handlers.results import (
     StillPresent,
     VendorPurged,
 )
-from handlers.shown import Shown, follow, sharing, told_apart
+from handlers.shown import Shown, follow, in_question, sharing, told_apart
 from handlers.times import from_zoned, micros
 from orchestrator.http import Limits, StaticAuthority
 from orchestrator.secret import SecretRef
@@ -120,7 +120,7 @@ class HelpDesk:
         # Shown again after the look: rights that were lost meanwhile make the lists too short.
         control = await self._control()
         # Several people may share an address, and who was located may be somebody else by now.
-        shared = self._shared(task, look.people.values())
+        shared = self._in_question(task, look)
         asked = tuple(one.agreed() for one in (*shared.values(), *look.changed))
         if not task.may_take(asked):
             evidence = {**control.evidence(), **told_apart(shared.values(), look.changed)}
@@ -266,6 +266,13 @@ class HelpDesk:
                 changed.append(shown)
         search.looked("tickets")
         return _Look(people, tickets, tuple(changed))
+
+    def _in_question(self, task: Task, look: _Look) -> dict[str, Shown]:
+        """Those whom the DPO has to be asked about before they are erased."""
+        if self._settings.ambiguous == "all":
+            return {}
+        people = look.people.values()
+        return in_question(task, people, self._shared(task, people), {one.id: one for one in look.changed})
 
     def _shared(self, task: Task, people: Iterable[Shown]) -> dict[str, Shown]:
         """Those whom the DPO has to be asked about, because they share an address."""
