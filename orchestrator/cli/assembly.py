@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
-from handlers.registry import settings_models
+from handlers.registry import declared_places, settings_models
 from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.cli.problems import NoInstallation
+from orchestrator.mailbox.places import Titles
 from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import TENANT, rules_of
@@ -123,6 +124,11 @@ def records_of(settings: Settings) -> dict[str, type[Message]]:
 def load_settings(config: Path) -> Settings:
     """The settings, with each handler's own part checked by its model. Raises ConfigError."""
     return load(config, settings_models())
+
+
+def place_titles() -> Titles:
+    """Return what the handlers' places are called, by kind of system and language."""
+    return {kind: {place.name: place.title for place in places} for kind, places in declared_places().items()}
 
 
 def open_store(config: Path) -> Store:

@@ -21,10 +21,10 @@ from typing import Literal
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from handlers.registry import Context, Handler, declared_places, find
+from handlers.registry import Context, Handler, find
 from handlers.worker import Worker
 from orchestrator.bus.port import BusUnavailable
-from orchestrator.cli.assembly import Ground, kinds_of
+from orchestrator.cli.assembly import Ground, kinds_of, place_titles
 from orchestrator.cli.opendsr import make_opendsr
 from orchestrator.http import Clients
 from orchestrator.intake.app import build_app, build_status_app
@@ -234,10 +234,7 @@ class Roles:
             clock=ground.store.now,
             metrics=self.metrics,
             schemas=ground.resolver,
-            titles={
-                kind: {place.name: place.title for place in places}
-                for kind, places in declared_places().items()
-            },
+            titles=place_titles(),
         )
 
         def turn() -> None:

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Collection, Container
+from collections.abc import Collection
 from pathlib import Path
 
 import click
@@ -10,12 +10,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from orchestrator.cli.assembly import load_settings, open_store
+from orchestrator.cli.assembly import load_settings, open_store, place_titles
 from orchestrator.cli.report import iso, outcome_of, report
+from orchestrator.mailbox import words
 from orchestrator.mailbox.left import left_of
+from orchestrator.mailbox.places import Looks
 from orchestrator.saga import escalations
 from orchestrator.saga.model import Saga
 from orchestrator.service.outbound import system_outcome
+from orchestrator.settings import Settings
 from orchestrator.store import BrokenDocument, Store
 from schemas.messages import SystemOutcome
 
@@ -25,7 +28,8 @@ OPEN = ("awaiting_verification", "in_progress", "closing")
 def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool) -> int:
     """Prints one request, or a list; 1 if the request is not known, or one of the list can't be read."""
     store = open_store(config)
-    configured = load_settings(config).systems
+    settings = load_settings(config)
+    configured = settings.systems
     if request_id is not None:
         saga = known(store, request_id)
         if saga is None:
@@ -33,7 +37,7 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
         if as_json:
             click.echo(json.dumps(report(saga, store.now(), configured), indent=2))
         else:
-            show(saga, _console(), store.now(), configured)
+            show(saga, _console(), store.now(), settings)
         return 0
     broken: list[str] = []
     sagas = store.sagas(None if everything else OPEN, limit=1000, broken=broken)
@@ -72,8 +76,10 @@ def run_timeline(config: Path, request_id: str) -> int:
     return 0
 
 
-def show(saga: Saga, console: Console, now: int, configured: Container[str]) -> None:
-    """One request, for a terminal, with the decisions that would be applied now."""
+def show(saga: Saga, console: Console, now: int, settings: Settings) -> None:
+    """One request, for a terminal: how each system stands, where it was looked in, and the decisions that
+    would be applied now.
+    """
     console.print(f"request   {saga.request_id}", highlight=False)
     console.print(f"status    {saga.status}", highlight=False)
     console.print(f"received  {iso(saga.received_at)}   due {iso(saga.due_at)}", highlight=False)
@@ -85,12 +91,21 @@ def show(saga: Saga, console: Console, now: int, configured: Container[str]) -> 
         note = escape(_note(line, reached))
         table.add_row(line.system, line.status, line.grade or "", str(line.found), str(line.erased), note)
     console.print(table)
+    for step in saga.steps:
+        for text in _places(system_outcome(step), settings):
+            console.print(f"{step.system}: {text}", highlight=False, markup=False)
     for one in saga.escalations:
         meaning = escalations.REASONS[one.reason][1]
         where = f" [{one.system}]" if one.system else ""
         console.print(f"{one.id}@{one.version}{where} {one.reason}: {meaning}", highlight=False, markup=False)
-        actions = ", ".join(escalations.offered(saga, one, now, configured)) or "nothing yet"
+        actions = ", ".join(escalations.offered(saga, one, now, settings.systems)) or "nothing yet"
         console.print(f"      decide: {actions}", highlight=False, markup=False)
+
+
+def _places(line: SystemOutcome, settings: Settings) -> list[str]:
+    """Where the system was looked in, by what, and where not: as the mails tell it."""
+    told = list(Looks(line, settings, place_titles(), "en").told(words.LABEL["en"]))
+    return told or ["it has not said where it looked"]
 
 
 def _note(line: SystemOutcome, reached: Collection[str]) -> str:

@@ -177,13 +177,7 @@ class _Page:
 
     def _looks(self, system: SystemOutcome) -> Iterator[str]:
         """Where was looked and by what, and where not."""
-        looks, label = Looks(system, self._settings, self._titles, self._language), self._label
-        for one in looks.looked():
-            how = [label["by"].format(kinds=one.by)] if one.by else []
-            how += [label["not_by"].format(kinds=one.not_by)] if one.not_by else []
-            yield "; ".join((label["looked"].format(places=one.places), *(how or [label["by_found"]])))
-        for skipped in looks.skipped():
-            yield label["not_looked"].format(places=skipped.places, reason=skipped.reason)
+        yield from Looks(system, self._settings, self._titles, self._language).told(self._label)
 
     def _left(self, system: SystemOutcome) -> Iterator[str]:
         """What the line above must not be read to cover."""

@@ -76,6 +76,15 @@ class Looks:
         for reason, places in alike.items():
             yield Skipped(", ".join(places), reason)
 
+    def told(self, label: Mapping[str, str]) -> Iterator[str]:
+        """Yield a line for each way of looking, and one for each reason not to, worded by `words.LABEL`."""
+        for one in self.looked():
+            how = [label["by"].format(kinds=one.by)] if one.by else []
+            how += [label["not_by"].format(kinds=one.not_by)] if one.not_by else []
+            yield "; ".join((label["looked"].format(places=one.places), *(how or [label["by_found"]])))
+        for skipped in self.skipped():
+            yield label["not_looked"].format(places=skipped.places, reason=skipped.reason)
+
     def title(self, place: str) -> str:
         """Return what a place is called."""
         declared = self._titles.get(place)

@@ -187,6 +187,25 @@ def test_status_says_what_was_left(installation: Installation) -> None:
     assert "ids of no configured property: 2" in letters
 
 
+def test_status_says_where_each_system_was_looked_in_and_where_not(installation: Installation) -> None:
+    """As the mails do: by what, what was given and not searched by, and why a place was left out. A system
+    that said nothing of it is told as that, and is never blank.
+    """
+    places = [
+        {"name": "contacts", "looked": True, "by": {"email": 1}, "not_by": {"phone": 1}},
+        {"name": "chats", "looked": False, "reason": "not_configured"},
+    ]
+    located = {"kind": "located", "found": 1, "sealed_references": b"sealed", "places": places}
+    installation.systems.says["crm", "locate"] = [located]
+    installation.systems.says["letters", "locate"] = [{"kind": "failed", "code": "no_rights"}]
+    request_id = submitted(installation, "--email", PERSON, "--scope", "crm", "--scope", "letters")
+    installation.settle()
+    told = [line.strip() for line in installation.cli("status", request_id).stdout.splitlines()]
+    assert "crm: looked in contacts; by e-mail address; NOT by telephone number" in told
+    assert "crm: NOT LOOKED IN: chats (it is not set up here)" in told
+    assert "letters: it has not said where it looked" in told
+
+
 def test_status_lists_the_open_requests_and_all_of_them_when_asked(installation: Installation) -> None:
     """A finished request is in the list with --all only, as a table and as JSON."""
     done = submitted(installation, "--email", PERSON, "--scope", "crm")

@@ -6,7 +6,7 @@ import pytest
 
 from handlers.registry import declared_places
 from orchestrator.mailbox import dpo, notice, terms, words
-from orchestrator.mailbox.places import Titles
+from orchestrator.mailbox.places import Looks, Titles
 from orchestrator.privacy import KINDS, looks_personal
 from orchestrator.settings import Dpo, Installation, Settings, Smtp, System
 from schemas.messages import EscalationOutcome, Language, Outcome, OutcomeKind, Place, SystemOutcome
@@ -347,3 +347,11 @@ def test_a_place_that_was_not_read_to_its_end_is_told_as_not_looked_in() -> None
     assert "looked in tickets" not in told
     notified = _notified(_system(status="erased", found=1, places=(LOOKED[0], part)))
     assert "The CRM; tickets; an archived contact does not show what belongs to it" in notified
+
+
+def test_the_mail_and_the_status_are_told_from_one_list() -> None:
+    """What `radera status` prints of a system is in the DPO's mail, word for word."""
+    system = _system(status="erased", found=1)
+    lines = list(Looks(system, _settings(), TITLES, "en").told(words.LABEL["en"]))
+    assert 3 == len(lines)
+    assert [] == [line for line in lines if line not in _told(system)]
