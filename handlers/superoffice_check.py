@@ -80,5 +80,9 @@ async def retention(settings: SuperOfficeSettings, api: Api, records: Records, n
             f"a deleted person lies in the recycle bin for {oldest // DAY} days, longer than the setting says"
         )
         raise Misfit("retention_longer", text, ("retain_deleted",))
-    told = f"; the oldest row in the recycle bin is {oldest // DAY} days old" if known else ""
+    told = ""
+    if known:
+        told = f"; the oldest row in the recycle bin is {oldest // DAY} days old"
+    elif deleted:
+        told = "; the recycle bin tells no times, so that retain_deleted can't be compared"
     return Note(f"all lists can be read; the right to delete shows at the first deletion{told}")

@@ -429,6 +429,40 @@ async def test_a_bin_that_is_kept_longer_than_the_setting_says_is_a_finding(benc
     assert [] == [one for one in findings if one.state == "failed"]
 
 
+async def test_rows_of_the_bin_without_a_time_are_told_as_not_compared(bench: Bench) -> None:
+    """The bin is filled, and tells no times: the check must not pass for one that compared them."""
+    id_ = person(bench)
+    await removed_by_a_colleague(bench, "person", id_)
+    transport = Meddling(bench)
+    transport.instead = lambda request: (
+        rows({"PrimaryKey": id_, "personId": int(id_)})
+        if "RecyclePerson" in request.url.path and "$filter" not in request.url.params
+        else None
+    )
+    told = " ".join(one.text for one in await bench.superoffice().check() if one.aspect == "rights")
+    assert "tells no times, so that retain_deleted can't be compared" in told
+
+
+async def test_time_alone_states_no_purge_where_the_tenant_keeps_rows_longer(bench: Bench) -> None:
+    """Sixty days at the vendor, fourteen in our settings: the person lies in the bin, and nobody says that
+    they are gone before they have left it.
+    """
+    bench.sandbox.seed({"superoffice": {"retain_deleted": "P60D"}})
+    person(bench, tickets=1)
+    handler = bench.superoffice(retain_deleted="P14D")
+    references = await bench.erased(handler)
+    erased_at = bench.clock()
+    said = []
+    for days in (13, 2, 30, 14, 2):
+        bench.clock.pass_days(days)
+        result = await handler.prove(bench.task("prove", references=references, erased_at=erased_at))
+        said.append(result.code if isinstance(result, Pending) else type(result).__name__)
+        references = (*references, *result.references)
+    assert ["in_recycle_bin", *(["purge_overdue"] * 3), "Proved"] == said
+    assert isinstance(result, Proved)
+    assert "vendor_stated" == result.grade
+
+
 # --- the next page
 
 
