@@ -119,7 +119,7 @@ class Proof:
             if (PERSON, number) in self._known or not person.is_live:
                 continue
             taken.add(number)
-            if self._is_older(person.shown.created_at) or self._found.is_changed(person, ()):
+            if self._is_older(person.shown.created_at):
                 unknown.persons.append(person)
             else:
                 unknown.new += 1

@@ -8,6 +8,8 @@ _CONFIRMING: Final = "handlers.confirming"
 _PORT: Final = "handlers.port"
 _RESULTS: Final = "handlers.results"
 _PLACES: Final = "handlers.places"
+_ASKED: Final = "tests/contract/test_handlers_asked.py"
+_MERGED: Final = "tests/contract/test_handlers_superoffice_merged.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -202,8 +204,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "identifiers that were not searched by are not told",
         f"{_PLACES}:Search.looked",
-        "by=dict(counted), not_by=left)",
-        "by=dict(counted))",
+        "by=dict(counted), not_by=left, ",
+        "by=dict(counted), ",
         "tests/unit/test_places.py::test_what_a_place_was_not_searched_by_is_told",
     ),
     fault(
@@ -233,5 +235,40 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "said_at=received.said_at,",
         "",
         "tests/unit/test_worker_whole.py::test_a_partys_word_keeps_its_time_its_place_and_its_attempt",
+    ),
+    fault(
+        "one other record that has the address alone goes with the DPO's answer",
+        "handlers.shown:in_question",
+        "if not (shared or changed or task.asked):",
+        "if not (shared or changed):",
+        f"{_ASKED}::test_an_address_that_was_given_away_is_a_new_question",
+    ),
+    fault(
+        "a question leaves out what would be erased with it",
+        "handlers.shown:in_question",
+        "{**shared, **{one.id: one for one in theirs if (one.kind, one.id) not in known}}",
+        "dict(shared)",
+        f"{_ASKED}::test_the_question_is_about_all_that_would_go",
+    ),
+    fault(
+        "one other person who has the address alone goes with the DPO's answer",
+        "handlers.superoffice:SuperOffice._asked",
+        "is_answered = task.asked and",
+        "is_answered = False and",
+        f"{_ASKED}::test_an_address_that_was_given_away_is_a_new_question",
+    ),
+    fault(
+        "one other person of a tenant's goes with the DPO's answer",
+        "handlers.tenant:Tenant._in_question",
+        "(shared or look.unsure or task.asked)",
+        "(shared or look.unsure)",
+        f"{_ASKED}::test_an_address_that_was_given_away_is_a_new_question",
+    ),
+    fault(
+        "who answers to a merged number counts as new consent",
+        "handlers.superoffice_proof:Proof._changed",
+        "reference is not None or number in survivors",
+        "reference is not None",
+        f"{_MERGED}::test_who_answers_to_a_known_number_is_asked_about_however_young",
     ),
 )
