@@ -3,15 +3,19 @@
 Made once for a process, since nothing in it depends on the seed.
 """
 
+import base64
 import functools
 import os
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from pydantic import BaseModel
 
 from handlers.registry import settings_models
 from handlers.sandbox import testing
+from handlers.sandbox.certificates import Authority
 from handlers.sandbox.seeds import Seed
 from handlers.sandbox.signing import public_pem, signing_key
 from orchestrator.privacy import Digests, Keyring, PartyLinks
@@ -24,6 +28,9 @@ ORIGIN = "http://sandbox"
 PUBLIC = "https://radera.controller.example"
 DPO = "dpo@controller.example"
 CONTROL = "control@controller.example"
+#: The controller's certificate is in force in every world.
+CERTIFIED_AT = 1_780_272_000_000_000
+_LATER = datetime(2040, 1, 1, tzinfo=UTC)
 HOOK_SECRET = "simulated-webhook-secret"
 
 #: Which vendor of the sandbox, and which account there, a system's data lies with.
@@ -59,6 +66,7 @@ def _secrets() -> dict[str, str]:
         "SIM_TT": "sandbox-teamtailor-token",
         "SIM_TENANT": "sandbox-tenant-token",
         "SIM_CONTROLLER": "sandbox-controller-token",
+        "SIM_CERTIFICATE": Authority(CERTIFIED_AT).issue("sandbox", testing.partner_key(), ends=_LATER),
     }
 
 
@@ -119,6 +127,7 @@ def _tables() -> dict[str, dict[str, Any]]:
             "api_token": {"env": "SIM_TENANT"},
             "controller_url": f"{ORIGIN}/controllers/{TENANT}",
             "controller_token": {"env": "SIM_CONTROLLER"},
+            "callback_certificate": {"env": "SIM_CERTIFICATE"},
             "allow_private_address": True,
             "control_email": CONTROL,
         },
@@ -155,6 +164,12 @@ def kin(name: str) -> dict[str, BaseModel]:
         for other, system in settings().systems.items()
         if other != name and system.kind == mine and system.own is not None
     }
+
+
+def signature(body: bytes) -> str:
+    """The controller's, of what it calls back with."""
+    made = testing.partner_key().sign(body, padding.PKCS1v15(), hashes.SHA256())
+    return base64.b64encode(made).decode()
 
 
 @functools.cache

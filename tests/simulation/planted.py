@@ -18,7 +18,7 @@ from handlers.shown import Shown
 from handlers.superoffice_proof import Bins, Proof
 from handlers.worker import Worker
 from orchestrator.bus.port import Bus, Delivery, Record, Subscription
-from orchestrator.saga import decide, decisions, request, steps, table
+from orchestrator.saga import decide, decisions, request, steps, table, words
 from orchestrator.saga.clocks import Calendar, due_at
 from orchestrator.saga.draft import Draft
 from orchestrator.saga.events import Decided, Event
@@ -248,6 +248,10 @@ def refused_opt_out_untold(patch: Patch) -> None:
     patch.setattr(Records, "opt_out", content)
 
 
+def named_times_unheeded(patch: Patch) -> None:
+    patch.setattr(words, "is_disputed", lambda step: False)
+
+
 def worker_acknowledges_first(patch: Patch) -> None:
     async def hasty(self: Worker, subscription: Subscription, delivery: Delivery, free: Any = None) -> None:
         subscription.ack(delivery)
@@ -342,6 +346,17 @@ PLANTED: dict[str, Planted] = dict(
             reappearances=0.3,
             vendor_faults=0.3,
             faults=("a contact's age is missing",),
+            steps=60,
+            within=40,
+        ),
+        _planted(
+            named_times_unheeded,
+            "refused",
+            systems=("tenant",),
+            words=0.1,
+            jumps=0.05,
+            stubborn=1.0,
+            decisions=0.05,
             steps=60,
             within=40,
         ),

@@ -255,6 +255,8 @@ class Gate:
     def _pass(self, kind: str, token: str | None, body: bytes, sent: Mapping[str, str]) -> int:
         world = self._world
         now = world.clock()
+        if kind == "tenant":
+            sent = {**sent, "X-OpenDSR-Signature": installation.signature(body)}
         sealed = world.keyring.seal_installation(CALLBACK_BODY, callbacks.content_of(token, sent, body))
         word: tuple[str, Word] | None = None
         if token is None:
@@ -271,7 +273,7 @@ class Gate:
             self._numbers[place] = order = max(now, self._numbers.get(place, 0) + 1)
             record = callbacks.word(kind, link, sealed, order, now)
             said = words.heard(body) if kind == "tenant" else None
-            word = None if said is None else (link.request_id, Word(order, now, said))
+            word = None if said is None else (link.request_id, Word(order, now, said, words.said_at(body)))
         try:
             self._bus.publish([record])
         except BusUnavailable:

@@ -43,6 +43,7 @@ TROUBLES = (
             "ambiguous",
             "quarantined",
             "instruction_conflict",
+            "words_disputed",
         )
     ),
     "record_repeated",
@@ -57,6 +58,7 @@ TROUBLES = (
     "the bin keeps longer than the settings say",
     "words: refuse, erase, refuse",
     "words: once more",
+    "words: a time that may contradict",
     "a rule fails",
     "circuit: open",
     "requests at once",

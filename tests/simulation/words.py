@@ -3,8 +3,10 @@
 import json
 import random
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
+from handlers.sandbox.web import rfc3339
 from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Command
@@ -29,20 +31,31 @@ class Words:
             return
         row = rng.choice(rows)
         several = rng.random() < 0.3
+        named = self._time_named()
         for said in ("refuse", "erase", "refuse") if several else (rng.choice(("erase", "refuse")),):
-            self._send(row, said, rng.choice((0, 0, 60_000_000, HOUR, 30 * HOUR)))
+            self._send(row, said, named, rng.choice((0, 0, 60_000_000, HOUR, 30 * HOUR)))
         world.counts["words: refuse, erase, refuse" if several else "words: once more"] += 1
         world.tell("the controller speaks")
 
-    def _send(self, row: dict[str, Any], said: str, later: int) -> None:
+    def _time_named(self) -> int | None:
+        """When the controller says that it spoke: not at all, rightly, or in contradiction to our order."""
+        world, rng = self._world, self._rng
+        if rng.random() < 0.4:
+            return None
+        aside = rng.choice((0, -30 * HOUR, -HOUR, HOUR, 30 * HOUR))
+        world.counts["words: a time that may contradict"] += aside != 0
+        return world.clock() + aside
+
+    def _send(self, row: dict[str, Any], said: str, named: int | None, later: int) -> None:
         store = self._world.sandbox.store
+        told = {} if named is None else {"said_at": rfc3339(named)}
         body = {
             "controller_id": row["answer"]["controller_id"],
             "expected_completion_time": row["answer"]["expected_completion_time"],
             "subject_request_id": row["id"],
             "request_status": "cancelled" if said == "refuse" else "completed",
             "status_callback_url": row["urls"][0],
-            "extensions": {"radera": {"instruction": said, "reason": "contract_runs"}},
+            "extensions": {"radera": {"instruction": said, "reason": "contract_runs", **told}},
         }
         store.later(
             self._world.clock() + later,
@@ -58,7 +71,9 @@ class Words:
         )
 
     def check(self) -> None:
-        """Nothing was erased by a command that was given when the latest word was known to be a refusal."""
+        """Nothing was erased by a command that was given when the latest word was known to be a refusal, or
+        when nobody could tell which word was the latest.
+        """
         world = self._world
         commands: list[Command] = []
         for delivery in world.bus.all_of(topics.commands("tenant")):
@@ -77,12 +92,34 @@ class Words:
                 heard_of = [one for one in said if one.at <= command.issued_at]
                 read = [one for one in heard_of if self._was_read(one, command.issued_at)]
                 # A later word, read or not, may have been the one that the command goes by.
-                refused = bool(read) and all(one.said == "refuse" for one in heard_of[len(read) - 1 :])
+                ends = range(max(0, len(read) - 1), len(heard_of)) if read else range(0)
+                refused = bool(read) and all(heard_of[end].said == "refuse" for end in ends)
                 expect(not refused, "refused", "an erasure was ordered after the controller had refused")
+                held = bool(read) and all(_is_in_doubt(heard_of[: end + 1]) for end in ends)
+                expect(not held, "refused", "an erasure was ordered while words contradicted")
 
     def _was_read(self, word: Word, by: int) -> bool:
         """Whether everybody had done all that there was to do between the word and then."""
         return any(word.at <= moment < by for moment in self._world.idle_at)
+
+
+def _is_in_doubt(said: list[Word]) -> bool:
+    """Whether the last word is a refusal, or names an earlier time than a refusal does."""
+    last = said[-1]
+    timed = [one for one in said if one.said_at is not None]
+    if last.said == "refuse" or last.said_at is None:
+        return last.said == "refuse"
+    latest = max(timed, key=lambda one: one.said_at or 0)
+    return (latest.said_at or 0) > last.said_at and latest.said == "refuse"
+
+
+def said_at(body: bytes) -> int | None:
+    """The time that a controller's callback names, if any."""
+    try:
+        named = json.loads(body)["extensions"]["radera"]["said_at"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return int(datetime.fromisoformat(named).timestamp() * 1000) * 1000
 
 
 def heard(body: bytes) -> str | None:

@@ -68,6 +68,8 @@ class Word(NamedTuple):
     order: int
     at: int
     said: str
+    said_at: int | None
+    """The time that the controller itself names, if it does."""
 
 
 class World:
