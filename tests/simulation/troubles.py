@@ -43,7 +43,6 @@ TROUBLES = (
             "ambiguous",
             "quarantined",
             "instruction_conflict",
-            "words_disputed",
         )
     ),
     "record_repeated",
