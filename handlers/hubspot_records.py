@@ -262,6 +262,8 @@ class Records:
             path = self._path(kind, "batch", "read")
             answer = await self._ask("POST", path, json=asked, accept=_UNREADABLE, may_fail=True)
             page = _listed(answer, kind)
+            if _following(page) is not None:
+                raise Retryable("malformed_answer")
             categories = [one.get("category") for one in _rows(page, "errors")]
             # Records that are gone are told as errors. Of any other error nobody knows what it left out.
             if set(categories) - {"OBJECT_NOT_FOUND"}:
@@ -382,8 +384,15 @@ def _ids(page: dict[str, Any], *names: str) -> list[str]:
 
 
 def _following(page: dict[str, Any]) -> str | None:
-    after = ((page.get("paging") or {}).get("next") or {}).get("after")
-    return None if after is None else str(after)
+    """Where the next page begins; None after the last. One that nobody can find is not the last."""
+    paging = page.get("paging") or {}
+    following = paging.get("next") if isinstance(paging, dict) else paging
+    if not following:
+        return None
+    after = following.get("after") if isinstance(following, dict) else None
+    if after in (None, ""):
+        raise Retryable("malformed_answer")
+    return str(after)
 
 
 def _errors(answer: Answer) -> bool:

@@ -143,9 +143,17 @@ def _rows(page: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _has_next(page: dict[str, Any], number: int) -> bool:
-    following = (page.get("links") or {}).get("next")
-    if not isinstance(following, str) or not following:
+    """Whether there is a page after this one; raises where it isn't the one that we would ask for."""
+    links = page.get("links") or {}
+    following = links.get("next") if isinstance(links, dict) else links
+    # JSON:API writes a link as text, or as an object with the text in it.
+    link = following.get("href") if isinstance(following, dict) else following
+    if not following:
         return False
+    if not isinstance(link, str):
+        raise Retryable("malformed_answer")
     # The link is read for its number only, and never followed: it could lead our key elsewhere.
-    asked = parse_qs(urlsplit(following).query).get("page[number]", [str(number + 1)])
-    return asked[0] == str(number + 1)
+    asked = parse_qs(urlsplit(link).query).get("page[number]", [str(number + 1)])
+    if asked[0] != str(number + 1):
+        raise Retryable("malformed_answer")
+    return True
