@@ -4,9 +4,10 @@ Each class is one record type with an Avro schema of the same name beside this f
 
 * Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No
   other field may carry personal data, so every other string is a *token*: a short name made of characters
-  that leave little room for an address, a phone number or a sentence. There are two exceptions: a decision's
-  `reason`, which the DPO writes and which intake refuses when it quotes an identifier; and a request's
-  `identifiers`, which nothing of ours writes and which are refused unless a setting allows them.
+  that leave little room for an address, a phone number or a sentence. There are three exceptions. A decision's
+  `reason` is the DPO's text, and an outcome repeats it; the orchestrator withholds one that names the person.
+  The values of `evidence` are short texts, and the worker withholds those that name the person. A request's
+  `identifiers` are written by nothing of ours, and are refused unless a setting allows them.
 * Times are microseconds since the epoch, UTC.
 * `event_id` says which event this is. It is derived from what caused it, so that a repeat has the same id
   and the receiver can drop it.
@@ -114,12 +115,17 @@ class Request(Message):
 class Command(Message):
     """The orchestrator asks one handler for one verb on one system.
 
-    `accepted_at` is when the latest erasure was accepted, from which a vendor's purge is counted.
-    `erased_at` is set for `prove`: a record created later than that may be new consent. `instruction` is
-    the controller's, for the processor channel. `reminder` says that the party was asked before and has not
-    answered. `sealed_references` holds one blob for each `located` or `still_present` that was confirmed:
-    the handler acts on all. `takes_all` is the DPO's answer where records could be several people's: so many
-    of them may be erased, and no more.
+    `erased_at` is when an erasure was first accepted: a record created later may be new consent. A `prove`
+    always has it; where nobody knows of an erasure it is the time of receipt. `accepted_at` is when the latest
+    erasure was accepted that was about all that is known: a vendor's purge is counted from it. `instruction`
+    is what a controller's last word allows, for data that is a controller's. `reminder` says that the party
+    was asked before and has not answered. `found` is the largest count of records that any answer has told.
+
+    `sealed_references` holds one part for each answer that brought references: those of the person's records,
+    those that a handler noted for itself, and, marked as such, those that the DPO was asked about and agreed
+    to. The handler acts on the first two with every command. The last come with the search that follows his
+    "erase", and with no other command. `takes_all` comes with them, and is how many records his answer was
+    about; 0 otherwise. A question of an earlier version names no records: then it is all that is known.
     """
 
     event_id: EventId
@@ -222,7 +228,10 @@ class Decision(Message):
 
 
 class SystemOutcome(Message):
-    """One system's line in an outcome."""
+    """One system's line in an outcome: its end, with the proof of it, or how it stands.
+
+    `reason` says why it ended so, or by what a later report contradicts the end.
+    """
 
     system: Token
     status: Token
@@ -255,7 +264,8 @@ class Outcome(Message):
     `timeline_head` is the last hash of the request's timeline (SHA-256, hex). `sealed_identifiers` is set
     for a notice only, so that the mailbox finds the subject's address. `reason` is the DPO's, for not
     acting or for taking longer (Art. 12(3) and (4)). `concerns` is the escalation that an escalated,
-    reminded or decision_refused outcome is about. `grade` is the weakest of the systems'.
+    reminded or decision_refused outcome is about. `grade` is the weakest of those of the systems that have
+    ended.
     """
 
     event_id: EventId
