@@ -4,8 +4,9 @@ Each class is one record type with an Avro schema of the same name beside this f
 
 * Identifiers and the vendors' references of records are `bytes` sealed under the request's own key. No
   other field may carry personal data, so every other string is a *token*: a short name made of characters
-  that leave little room for an address, a phone number or a sentence. There are three exceptions. A decision's
-  `reason` is the DPO's text, and an outcome repeats it; the orchestrator withholds one that names the person.
+  that leave little room for an address, a phone number or a sentence. There are three exceptions. The
+  `reason` of a decision is the DPO's text, and an outcome repeats it; the orchestrator withholds one that
+  names the person.
   The values of `evidence` are short texts, and the worker withholds those that name the person. A request's
   `identifiers` are written by nothing of ours, and are refused unless a setting allows them.
 * Times are microseconds since the epoch, UTC.
@@ -116,10 +117,11 @@ class Command(Message):
     """The orchestrator asks one handler for one verb on one system.
 
     `erased_at` is when an erasure was first accepted: a record created later may be new consent. A `prove`
-    always has it; where nobody knows of an erasure it is the time of receipt. `accepted_at` is when the latest
-    erasure was accepted that was about all that is known: a vendor's purge is counted from it. `instruction`
-    is what a controller's last word allows, for data that is a controller's. `reminder` says that the party
-    was asked before and has not answered. `found` is the largest count of records that any answer has told.
+    always has it; where nobody knows of an erasure it is the time of receipt. `accepted_at` is when the
+    latest erasure was accepted that was about all that is known: a vendor's purge is counted from it.
+    `instruction` is what a controller's last word allows, for data that is a controller's. `reminder` says
+    that the party was asked before and has not answered. `found` is the largest count of records that any
+    answer has told.
 
     `sealed_references` holds one part for each answer that brought references: those of the person's records,
     those that a handler noted for itself, and, marked as such, those that the DPO was asked about and agreed

@@ -4,11 +4,17 @@ import json
 import sys
 from collections.abc import Collection
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 
 from orchestrator.cli.loading import loading
 from orchestrator.cli.options import CONFIG
+
+_WHAT_TO_DO = """
+The evidence of these is weaker than it was reported to be. Whether data is left, nothing shows.
+Their keys are destroyed, so that Radera can't look again. For each of them, note this in your records, or
+have the erasure requested anew under a new id. More is in deploy/README.md, "What has ended already"."""
 
 
 @click.group()
@@ -40,15 +46,19 @@ def _run(config: Path, wanted: Collection[str], *, as_json: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.cli.assembly import open_store
+    from orchestrator.cli.assembly import load_settings, open_store
     from orchestrator.cli.report import iso
+    from orchestrator.saga.clocks import moment
     from orchestrator.service.recheck import FAULTS, Fault, faults_of
     from orchestrator.store import BrokenDocument
 
     store = open_store(config)
+    zone = ZoneInfo(load_settings(config).installation.time_zone)
     found: list[Fault] = []
     broken: list[str] = []
+    examined = 0
     for saga in store.ended(broken):
+        examined += 1
         entries = store.timeline(saga.request_id)
         found += [one for one in faults_of(saga, entries) if one.fault in wanted]
     for request_id in broken:
@@ -69,11 +79,15 @@ def _run(config: Path, wanted: Collection[str], *, as_json: bool) -> int:
     console = Console(width=None if sys.stdout.isatty() else 200)
     table = Table("request", "system", "fault", "ended")
     for one in found:
-        table.add_row(one.request_id, one.system or "", one.fault, (iso(one.ended_at) or "")[:10])
+        ended = moment(one.ended_at).astimezone(zone).date().isoformat()
+        table.add_row(one.request_id, one.system or "(the request)", one.fault, ended)
     if found:
         console.print(table)
     for fault in FAULTS:
         if any(one.fault == fault for one in found):
             console.print(f"{fault}: {FAULTS[fault]}", highlight=False)
-    click.echo(f"{len({one.request_id for one in found})} ended requests to look at")
+    listed = len({one.request_id for one in found})
+    click.echo(f"{examined} ended requests examined, {listed} to look at. Nothing was changed.")
+    if found:
+        click.echo(_WHAT_TO_DO)
     return int(bool(found or broken))

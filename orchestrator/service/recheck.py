@@ -16,22 +16,32 @@ from orchestrator.saga.model import Ended, Finished, Saga, Step
 from orchestrator.saga.records import AMBIGUOUS
 from orchestrator.saga.timeline import Entry
 
-#: fault -> what it means, in one sentence.
+#: What each fault means, for the DPO.
 FAULTS: Final[Mapping[str, str]] = {
-    "answer_about_less": "Identifiers were added after the asking that this end answers.",
-    "seen_after_erasure": "Records were seen after the last erasure that was accepted.",
-    "erased_after_refusal": "The controller's latest word was a refusal, and an erasure was sent after it.",
-    "acted_then_not_erased": (
-        "It was said to be acted on; the records were still there afterwards, and stayed."
+    "answer_about_less": (
+        "More identifiers were added after the system had been asked. It answered about fewer than are known."
     ),
-    "erased_unasked": "The DPO agreed to the erasure of fewer records than were erased later.",
-    "lead_not_followed": "Only form submissions were found; the person whom they lead to was not looked for.",
-    "bin_never_seen": "The recycle bin was called empty, and no record was ever seen in it.",
-    "proof_without_time": "The proof did not know when the erasure was, so it could not tell new from old.",
-    "places_unsaid": "The handler looked, and did not say where.",
-    "verified_about_less": "Identifiers were added between the question about the identity and its answer.",
-    "words_set_aside": "Something that may have been a party's word was set aside by a quarantine.",
-    "told_by_one_decision": "One decision settled several notices to the person, though it named one.",
+    "seen_after_erasure": "Records were seen after the last erasure that the system accepted.",
+    "erased_after_refusal": "The controller's last word was a refusal. An erasure was ordered after it.",
+    "acted_then_not_erased": (
+        "The person was told that it was under way. Later the records were still there, and they stayed."
+    ),
+    "erased_unasked": "The DPO agreed to erase some records. More than these were erased.",
+    "lead_not_followed": "Only form submissions were found. Nobody looked for the person whom they name.",
+    "bin_never_seen": "The recycle bin was said to be empty. No record was ever seen in it.",
+    "proof_without_time": (
+        "The proof did not know the time of the erasure, so it could not tell new records from old ones."
+    ),
+    "places_unsaid": "The system was searched, and nothing shows in which places.",
+    "verified_about_less": (
+        "The DPO confirmed who the person is. Identifiers had been added since that question was put."
+    ),
+    "words_set_aside": (
+        "A message that may have been a controller's or an agency's word was set aside, and not applied."
+    ),
+    "told_by_one_decision": (
+        "One decision of the DPO's marked several letters to the person as told. It named one of them."
+    ),
 }
 
 _GONE: Final = ("erased", "absent", "anonymised")

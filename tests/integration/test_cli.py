@@ -141,6 +141,26 @@ def test_a_request_that_ended_cannot_be_submitted_again(installation: Installati
     assert f"request {request_id} has ended and its key is destroyed; submit under a new id" in result.stderr
 
 
+# --- audit ---
+
+
+def test_an_audit_says_what_is_weak_what_it_means_and_what_to_do(installation: Installation) -> None:
+    """The day is the installation's, as in the mails: 23:00 in UTC is the next day in Stockholm."""
+    request_id = submitted(installation, "--email", PERSON, "--scope", "crm")
+    installation.later(hours=13)
+    installation.settle()
+    result = installation.cli("audit", "recheck")
+    assert 1 == result.exit_code
+    [line] = [one for one in result.stdout.splitlines() if request_id in one]
+    assert (True, True) == ("places_unsaid" in line, "2026-09-01" in line)
+    assert "places_unsaid: The system was searched, and nothing shows in which places." in result.stdout
+    assert "1 ended requests examined, 1 to look at. Nothing was changed." in result.stdout
+    assert "have the erasure requested anew under a new id" in result.stdout
+    none = installation.cli("audit", "recheck", "--fault", "bin_never_seen")
+    assert 0 == none.exit_code
+    assert "1 ended requests examined, 0 to look at. Nothing was changed.\n" == none.stdout
+
+
 # --- status ---
 
 
