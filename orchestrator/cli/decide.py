@@ -48,7 +48,7 @@ REFUSALS = {
     "already_closing": "the request is closing already",
     "already_extended": "the period has been extended already; the law allows it once",
     "already_acted": "the request was acted on in time; there is nothing to extend",
-    "quarantined": "the request stands still, since a rule failed on it; answer that question first",
+    "quarantined": "the request is set aside, since a rule failed on it; answer that question first",
     "controller_refused": "the controller refused to have this erased; only its own new word changes that",
     "named_by_controller": "the controller named a system that is not configured; only it can name another",
     "too_late": "the first month is over; an extension had to be told within it",

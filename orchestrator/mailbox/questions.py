@@ -55,7 +55,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "extension holds only if they are told within the first month. Retry sends it again; if you have "
             "told the person yourself, waive and say how."
         ),
-        "quarantined": "A rule failed on this request; it stands still until it is retried.",
+        "quarantined": (
+            "A rule failed on this request. No system is asked anything more for it until you decide; what "
+            "was asked before may still be carried out. Its alarms, reminders and letters go on, and a "
+            "party's refusal counts at once. Retry releases it: do that once the fault is mended."
+        ),
         "unknown_system": "The request names a system that is not configured.",
         "failed": "The last attempt failed, or the error will not pass by itself.",
         "no_answer": "The handler has not answered. Are its workers running?",
@@ -128,7 +132,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "Förlängningen gäller bara om personen underrättas inom den första månaden. Retry sänder den "
             "igen; har du själv underrättat personen, välj waive och ange hur."
         ),
-        "quarantined": "En regel gick fel för denna begäran; den står still tills den försöks igen.",
+        "quarantined": (
+            "En regel gick fel för denna begäran. Inget system tillfrågas mer för den förrän du beslutat; "
+            "det som redan har begärts kan ännu utföras. Larm, påminnelser och brev går vidare, och en "
+            "parts vägran gäller genast. Retry släpper den vidare: gör det när felet är rättat."
+        ),
         "unknown_system": "Begäran nämner ett system som inte är konfigurerat.",
         "failed": "Det sista försöket misslyckades, eller så går felet inte över av sig självt.",
         "no_answer": "Hanteraren har inte svarat. Är dess processer igång?",

@@ -206,7 +206,7 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "already_extended": "The period was extended before.",
         "already_acted": "The person has been informed of action; there is no period left to extend.",
         "too_late": "The first month has passed; it can't be extended any more.",
-        "quarantined": "The request stands still, since a rule failed on it. Answer that question first.",
+        "quarantined": "The request is set aside, since a rule failed on it. Answer that question first.",
         "controller_refused": (
             "The controller refused to have its data erased. Only its own new word changes that, not ours."
         ),
@@ -240,7 +240,7 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "already_extended": "Fristen är redan förlängd.",
         "already_acted": "Personen är underrättad om åtgärd; det finns ingen frist att förlänga.",
         "too_late": "Den första månaden har gått; fristen kan inte längre förlängas.",
-        "quarantined": "Begäran står still, eftersom en regel gick fel för den. Besvara den frågan först.",
+        "quarantined": "Begäran är ställd åt sidan, eftersom en regel gick fel. Besvara den frågan först.",
         "controller_refused": (
             "Den personuppgiftsansvarige vägrade att få sina data raderade. Bara dess eget nya ord ändrar "
             "det, inte vårt."
@@ -353,7 +353,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "withheld": "(withheld: it looks like personal data)",
         "questions": "Waiting for your decision",
         "no_questions": "Nothing waits for your decision.",
-        "not_yet": "This can be decided once the request, which stands still, has been let go on.",
+        "not_yet": "This can be decided once the request, which was set aside, has been released.",
         "about": "about {system}",
         "since": "since {at}",
         "code": "code {code}",
@@ -402,7 +402,7 @@ LABEL: Final[Mapping[Tongue, Table]] = {
         "withheld": "(utelämnat: det liknar personuppgifter)",
         "questions": "Väntar på ditt beslut",
         "no_questions": "Inget väntar på ditt beslut.",
-        "not_yet": "Detta kan avgöras när begäran, som står still, har släppts vidare.",
+        "not_yet": "Detta kan avgöras när begäran, som är ställd åt sidan, har släppts vidare.",
         "about": "om {system}",
         "since": "sedan {at}",
         "code": "kod {code}",

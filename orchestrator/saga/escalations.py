@@ -74,7 +74,7 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
     ),
     "quarantined": (
         ("retry", "cancel"),
-        "A rule failed on this request; it stands still until it is retried.",
+        "A rule failed on this request; its systems are asked nothing more until it is retried.",
     ),
     # about one system
     "unknown_system": (

@@ -27,8 +27,10 @@ def test_every_state_near_the_beginning_holds(name: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "space", "invariant"),
     [
+        ("refusal_holds_nothing", "tenant-as-processor", "refused"),
         ("timer_left_in_the_past", "automatic", "no_timer"),
         ("question_forgotten", "automatic", "no_question"),
+        ("everything_is_offered", "automatic", "offer_refused"),
         ("extension_counts_untold", "automatic-extended", "dates"),
         ("rule_that_raises", "tenant", "raises"),
     ],

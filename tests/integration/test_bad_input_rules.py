@@ -1,6 +1,6 @@
 """Our own faults: a rule that raises, a state that can't be read, a batch that fails as a whole.
 
-One request stands still, the DPO is asked, and every other one goes on.
+One request is set aside, the DPO is asked, and every other one goes on.
 """
 
 from collections.abc import Iterator
@@ -136,7 +136,7 @@ def test_a_quarantined_request_reminds_and_may_be_cancelled(
     installation.later(days=4)
     assert mails < len(installation.mails_to_dpo())
     refused = installation.cli("decide", request_id, "extend", "--reason", "complex")
-    assert (1, True) == (refused.exit_code, "stands still" in refused.output)
+    assert (1, True) == (refused.exit_code, "set aside" in refused.output)
     assert 0 == installation.cli("decide", request_id, "cancel", "--reason", "done by hand").exit_code
     installation.later(hours=25)
     assert "cancelled" == installation.saga(request_id).status
