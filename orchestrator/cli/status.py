@@ -40,7 +40,7 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
             show(saga, _console(), store.now(), settings)
         return 0
     broken: list[str] = []
-    sagas = store.sagas(None if everything else OPEN, limit=1000, broken=broken)
+    sagas = store.sagas(None if everything else OPEN, also_waiting=True, limit=1000, broken=broken)
     for one in broken:
         click.echo(f"radera: {BrokenDocument(request_id=one)}", err=True)
     if as_json:

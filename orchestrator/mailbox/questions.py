@@ -92,6 +92,12 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "The party had refused before its data was erased, but its refusal was read only after that. It "
             "can't be undone: tell the party."
         ),
+        "instructed_late": (
+            "The controller instructs to erase after all. This request has ended and its key is destroyed, "
+            "so NOTHING is erased by it any more. Decide whether the person's data there is to be erased; "
+            "if so, have the controller send the request anew, under a new id. Waive, and say how it was "
+            "settled."
+        ),
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
     },
     "sv": {
@@ -168,6 +174,12 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "refused_unread": (
             "Parten hade vägrat innan dess data raderades, men vägran lästes först efter det. Det kan inte "
             "göras ogjort: underrätta parten."
+        ),
+        "instructed_late": (
+            "Den personuppgiftsansvarige vill ändå ha data raderade. Begäran är avslutad och dess nyckel "
+            "förstörd, så INGET mer raderas genom den. Avgör om personens data där ska raderas; be i så fall "
+            "den personuppgiftsansvarige sända begäran på nytt, under ett nytt id. Välj waive, och ange hur "
+            "det löstes."
         ),
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
     },

@@ -222,11 +222,6 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "retained": "Data is retained after all.",
         "accepted": "An erasure was carried out after all.",
         "party_erased": "A party reported an erasure after all.",
-        "instructed": (
-            "The controller instructs to erase after all. This request has ended and its key is destroyed, "
-            "so NOTHING is erased by it any more. Decide whether the person's data there is to be erased; "
-            "if so, have the controller send the request anew, under a new id."
-        ),
     },
     "sv": {
         "request_ended": "Begäran var redan avslutad.",
@@ -259,11 +254,6 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "retained": "Data bevaras trots allt.",
         "accepted": "En radering utfördes trots allt.",
         "party_erased": "En part rapporterade en radering trots allt.",
-        "instructed": (
-            "Den personuppgiftsansvarige vill ändå ha data raderade. Begäran är avslutad och dess nyckel "
-            "förstörd, så INGET mer raderas genom den. Avgör om personens data där ska raderas; be i så fall "
-            "den personuppgiftsansvarige sända begäran på nytt, under ett nytt id."
-        ),
     },
 }
 

@@ -401,10 +401,8 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
 
 def _apply_timers(draft: Draft, event: TimerFired) -> None:
     """Every wait that is due, and no other: a timer that fires twice or early finds nothing to do."""
-    if draft.saga.is_finished:
-        return
     request.remind(draft)
-    if draft.saga.quarantined:
+    if draft.saga.quarantined or draft.saga.is_finished:
         return
     for step in draft.saga.steps:
         state = step.state

@@ -54,11 +54,11 @@ def apply_decision(draft: Draft, event: Decided) -> None:
 
 def _misfit(draft: Draft, event: Decided) -> escalations.Misfit | None:
     saga = draft.saga
-    if isinstance(saga.state, Finished):
+    one = saga.escalation(event.escalation_id)
+    if isinstance(saga.state, Finished) and one is None:
         return "request_ended"
     if event.action in escalations.NEEDS_REASON and not event.reason.strip():
         return "reason_missing"
-    one = saga.escalation(event.escalation_id)
     if event.escalation_id is None:
         if event.action not in escalations.STANDALONE:
             return "names_no_escalation"

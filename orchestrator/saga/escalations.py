@@ -122,6 +122,10 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("waive",),
         "The party had refused before its data was erased, and that was read too late to be heeded.",
     ),
+    "instructed_late": (
+        ("waive",),
+        "The controller says erase after all; the request has ended, so it has to send a new one.",
+    ),
     "unasked_confirmation": (("waive",), "A system that was not asked reported an effect on this person."),
 }
 
@@ -167,8 +171,11 @@ NOTICES: dict[str, NoticePurpose] = {
 #: Resolved by the course of things, so they never hold up the end of a request.
 SELF_RESOLVING = ALARMS | {"no_answer", "predecessor_failed", *map(silent, _PURPOSES)}
 
+#: Asked, and answered, when the request has ended.
+AFTER_END = frozenset({"instructed_late"})
+
 #: News about a system that changes nothing in its step: the DPO acknowledges it.
-NEWS = frozenset({"refused_late", "refused_unread", "unasked_confirmation"})
+NEWS = frozenset({"refused_late", "refused_unread", "unasked_confirmation", *AFTER_END})
 
 #: Must be settled before any system is touched.
 BEFORE_START = frozenset({"identity_unverified", "unreadable_request", "no_usable_identifier", "empty_scope"})
@@ -198,7 +205,7 @@ def misfit(
 
     `one` is the question that it answers, None where it concerns the whole request.
     """
-    if isinstance(saga.state, Finished):
+    if isinstance(saga.state, Finished) and (one is None or one.reason not in AFTER_END):
         return "request_ended"
     if one is not None:
         step = saga.step(one.system) if one.system is not None else None

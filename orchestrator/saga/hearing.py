@@ -72,6 +72,10 @@ def _heed(draft: Draft, step: Step, word: Word, event: Confirmed) -> None:
             step = table.apply(draft, step, event.kind, event)
             if not step.is_ended:
                 request.reopen(draft)
+        case Finished() if is_against and event.kind == "instructed":
+            # The key is destroyed: only a person can see to it.
+            draft.unsettle("instructed_late", step.system)
+            draft.escalate("instructed_late", step.system)
         case Finished() if is_against:
             draft.say("corrected", code=event.kind)
         case _:

@@ -453,10 +453,8 @@ class Saga:
 
     @property
     def wake_at(self) -> int | None:
-        """When the next timer fires; None only at the end."""
-        if isinstance(self.state, Finished):
-            return None
-        return min(until for _, until in waits(self))
+        """When the next timer fires; None only at the end, where no question is open."""
+        return min((until for _, until in waits(self)), default=None)
 
     def step(self, system: str) -> Step | None:
         for step in self.steps:
@@ -472,10 +470,13 @@ class Saga:
 
 
 def waits(saga: Saga) -> list[tuple[str, int]]:
-    """Everything that waits in a saga, as (what, until). The steps of one that was set aside stand still."""
-    if isinstance(saga.state, Finished):
-        return []
-    found: list[tuple[str, int]] = [(saga.state.status, saga.state.until)]
+    """Everything that waits in a saga, as (what, until). The steps of one that was set aside stand still.
+
+    Once it has ended only a question may wait: what a controller said after the end.
+    """
+    found: list[tuple[str, int]] = []
+    if not isinstance(saga.state, Finished):
+        found += [(saga.state.status, saga.state.until)]
     if not saga.quarantined:
         found += [(f"step {s.system}", s.state.until) for s in saga.steps if not isinstance(s.state, Ended)]
     found += [(f"escalation {e.id}", e.remind_at) for e in saga.escalations]

@@ -85,15 +85,20 @@ class Store:
         self,
         statuses: Collection[str] | None = None,
         *,
+        also_waiting: bool = False,
         limit: int = 100,
         offset: int = 0,
         broken: list[str] | None = None,
     ) -> list[Saga]:
-        """Sagas in any of `statuses` (None: in any), those due first first; see `documents` for `broken`."""
+        """Sagas in any of `statuses` (None: in any), those due first first; see `documents` for `broken`.
+
+        `also_waiting` adds those that wait for something: one that has ended may have an open question.
+        """
         c = tables.sagas.c
         query = sa.select(c.request_id, c.document).where(c.document.is_not(None))
         if statuses is not None:
-            query = query.where(c.status.in_(sorted(statuses)))
+            is_wanted = c.status.in_(sorted(statuses))
+            query = query.where(is_wanted | c.wake_at.is_not(None) if also_waiting else is_wanted)
         query = query.order_by(c.due_at, c.request_id).limit(limit).offset(offset)
         with self.reading.connect() as connection:
             return documents(connection.execute(query), broken)
@@ -141,14 +146,18 @@ class Store:
             sa.func.min(s.received_at),
             sa.func.min(sa.case((s.acted_at.is_(None), s.due_at))),
             sa.func.min(s.wake_at),
-            sa.func.coalesce(sa.func.sum(s.open_escalations), 0),
             sa.func.coalesce(sa.func.sum(s.quarantined), 0),
         ).where(s.status.not_in(FINAL_STATUSES))
+        # A question may be open after the end. A request without any timer has none.
+        questions = sa.select(sa.func.coalesce(sa.func.sum(s.open_escalations), 0)).where(
+            s.wake_at.is_not(None)
+        )
         unsent = sa.select(sa.func.count(), sa.func.min(o.created_at))
         with self.reading.connect() as connection:
-            open_requests, oldest, next_due_at, next_wake_at, escalations, quarantined = connection.execute(
+            open_requests, oldest, next_due_at, next_wake_at, quarantined = connection.execute(
                 open_sagas
             ).one()
+            escalations = connection.execute(questions).scalar_one()
             waiting, oldest_unsent_at = connection.execute(unsent).one()
         return Figures(
             open_requests=open_requests,

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from orchestrator.saga.model import FinalStatus, Finished, InProgress, Saga
+from orchestrator.saga.model import Escalation, FinalStatus, Finished, InProgress, Saga
 from orchestrator.store import (
     Asked,
     AskedRequests,
@@ -93,6 +93,27 @@ class UpkeepSuite:
             assert [(("ce_id", b"\xff"), ("ce_type", b"a"))] == [one.headers for one in records]
 
     # --- ends ---
+
+    def test_a_question_after_the_end_is_counted_and_listed(self, store: Store) -> None:
+        """The DPO finds it among the open ones, and its reminder comes; the request itself has ended."""
+        ended = replace(OPEN, request_id="ended", state=Finished(status="completed", at=2))
+        question = Escalation(
+            id="e1",
+            version=1,
+            reason="instructed_late",
+            system="tenant",
+            code=None,
+            raised_at=3,
+            remind_at=5,
+        )
+        asked = replace(ended, request_id="asked", escalations=(question,))
+        with store.begin() as transaction:
+            transaction.save([OPEN, ended, asked])
+        figures = store.figures()
+        assert (1, 1) == (figures.open_requests, figures.open_escalations)
+        assert [asked, OPEN] == store.sagas({"in_progress"}, also_waiting=True)
+        assert [OPEN] == store.sagas({"in_progress"})
+        assert [asked] == store.due(5, 10)
 
     @pytest.mark.parametrize("status", ["completed", "rejected", "cancelled"])
     def test_an_end_is_an_end(self, store: Store, status: FinalStatus) -> None:

@@ -84,11 +84,12 @@ class Moves:
         for step in saga.steps:
             yield from self._parties(node, step.system, now)
         yield from self._mailbox(node, now)
-        if saga.is_finished:
+        if saga.is_finished and not saga.escalations:
             return
         yield from self._timers(node)
         yield from self._dpo(node, now)
-        yield from self._requests(node, now)
+        if not saga.is_finished:
+            yield from self._requests(node, now)
 
     def may(self, node: Node, what: str) -> bool:
         return node.spent.get(what, 0) < self._limits.get(what, 0)

@@ -535,6 +535,7 @@ _SETTLING = ("verify", "waive", "retry", "cancel")
 #: What may still happen when the request has ended.
 _AFTER_THE_END = frozenset(
     {"deliver", "deliver_again", "say", "mail", "same_request", "other_request", "work_again", "wait"}
+    | {"timer", "decide", "decide_late"}
 )
 
 #: What happens without the saga being told.

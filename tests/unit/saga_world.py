@@ -16,7 +16,7 @@ from orchestrator.saga import timeline
 from orchestrator.saga.clocks import DAY, Calendar, micros
 from orchestrator.saga.decide import Decision, decide, quarantine
 from orchestrator.saga.draft import SendCommand, SendOutcome
-from orchestrator.saga.escalations import offered
+from orchestrator.saga.escalations import AFTER_END, offered
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import (
     Action,
@@ -346,7 +346,9 @@ def _keeps_its_timers(world: World, event: Event, after: Saga) -> None:
     for step in after.steps:
         assert isinstance(step.state, Ended | Wait), step.state
     if after.is_finished:
-        assert after.wake_at is None
+        assert {one.reason for one in after.escalations} <= AFTER_END, "another question after the end"
+        reminders = [one.remind_at for one in after.escalations]
+        assert reminders == [until for _, until in waits(after)], "another wait after the end"
         return
     assert after.wake_at is not None
     # The steps of a request that was set aside stand still; its own clocks don't.
@@ -402,7 +404,7 @@ def _ends_for_good(world: World, before: Saga | None, decision: Decision) -> Non
     if before and before.is_finished:
         assert after.state == before.state
         kinds = {one.kind for one in decision.messages if isinstance(one, SendOutcome)}
-        assert kinds <= {"corrected", "decision_refused"}, kinds
+        assert kinds <= {"corrected", "decision_refused", "escalated", "reminded"}, kinds
         assert not any(isinstance(one, SendCommand) for one in decision.messages)
     if not after.is_finished:
         return
@@ -410,7 +412,7 @@ def _ends_for_good(world: World, before: Saga | None, decision: Decision) -> Non
     for step in after.steps:
         assert all(one.not_after + limit < world.now for one in step.outstanding), "an attempt may still act"
     assert all(step.is_ended for step in after.steps)
-    assert not after.escalations
+    assert not after.escalations or (before and before.is_finished)
     if after.status == "completed":
         assert after.acted_at is not None
         assert after.acted_at <= world.now

@@ -381,7 +381,8 @@ def test_an_instruction_after_the_end_says_what_the_officer_has_to_do(
     language: Any, told: tuple[str, ...]
 ) -> None:
     """The request can't be taken up again, its key is destroyed: without the officer nothing is erased."""
-    text = " ".join(dpo.render(_outcome("corrected", code="instructed"), _settings(language)).split())
+    asked = QUESTIONS[0].model_copy(update={"reason": "instructed_late", "system": "tenant"})
+    text = " ".join(dpo.render(_escalated(escalations=(asked,)), _settings(language)).split())
     assert [] == [one for one in told if one not in text]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.draft import SendOutcome
-from orchestrator.saga.escalations import NEEDS_REASON, REASONS
+from orchestrator.saga.escalations import AFTER_END, NEEDS_REASON, REASONS
 from orchestrator.saga.events import Confirmed
 from orchestrator.saga.model import Action
 from orchestrator.saga.rules import HOUR, Retry, SystemPlan, Waits
@@ -239,6 +239,16 @@ def refused_late() -> World:
     return world
 
 
+def instructed_late() -> World:
+    world = started(TENANT)
+    world.answer("tenant", "awaiting_party")
+    world.callback("tenant", "refused", order=1)
+    world.mailbox()
+    assert "completed" == world.open.status
+    world.callback("tenant", "instructed", order=2)
+    return world
+
+
 def unasked_confirmation() -> World:
     world = started(CRM)
     world.callback("nowhere", "accepted")
@@ -299,6 +309,7 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("words_disputed", "waive"): "tenant waived",
     ("refused_late", "waive"): "tenant proving",
     ("refused_unread", "waive"): "tenant proving",
+    ("instructed_late", "waive"): "completed",
     ("unasked_confirmation", "waive"): "in_progress",
 }
 
@@ -338,7 +349,9 @@ def test_each_decision_does_what_it_says(reason: str, action: Action) -> None:
 
 
 @pytest.mark.parametrize("action", ["reject", "cancel"])
-@pytest.mark.parametrize("reason", [one for one in REASONS if not one.startswith("rejected_")])
+@pytest.mark.parametrize(
+    "reason", [one for one in REASONS if not one.startswith("rejected_") and one not in AFTER_END]
+)
 def test_a_request_can_be_ended_at_any_question(reason: str, action: Action) -> None:
     """Rejecting and cancelling need no question; then the key is destroyed when all is quiet."""
     world = RAISED[reason]()

@@ -270,10 +270,61 @@ def test_a_word_from_before_an_end_that_is_read_after_it_is_not_lost(said: str, 
     world.mailbox()
     assert "completed" == world.open.status
     say(world, said, 2, occurred_at=stored_at)
-    assert [said] == [one.code for one in world.outcomes("corrected")]
+    told = [one.code for one in world.outcomes("corrected")] + world.questions()
+    assert [{"refused": "refused", "instructed": "instructed_late"}[said]] == told
     state = world.step("tenant").state
     assert isinstance(state, Ended)
     assert said == state.contradicted
+
+
+def refused_and_ended() -> World:
+    world = started(TENANT)
+    say(world, "refused", 1)
+    world.mailbox()
+    assert ("completed", None) == (world.open.status, world.open.wake_at)
+    return world
+
+
+def test_erase_after_the_end_is_a_question_that_the_dpo_ends_with_a_reason() -> None:
+    """The key is destroyed, so that nothing can be erased any more: only a person can see to it. The DPO is
+    reminded until it is answered, and the answer is on the timeline. The request stays as it ended.
+    """
+    world = refused_and_ended()
+    ended = world.open.state
+    say(world, "instructed", 2)
+    assert {"instructed_late": ("waive",)} == world.offers()
+    reminded = len(world.outcomes("reminded"))
+    world.tick()
+    world.tick()
+    assert reminded + 2 == len(world.outcomes("reminded"))
+    assert ["reason_missing"] == refusals(world.dpo("waive", "instructed_late", reason=""))
+    world.dpo("waive", "instructed_late", reason="a new request has come")
+    assert "a new request has come" in world.entries[-2].data.values()
+    assert ([], ended, None) == (world.questions(), world.open.state, world.open.wake_at)
+    assert 1 == world.keys_destroyed
+
+
+def test_each_change_of_mind_after_the_end_is_asked_about() -> None:
+    """The same "erase" read twice is one; after another refusal it is news, though the first was answered."""
+    world = refused_and_ended()
+    say(world, "instructed", 2)
+    say(world, "instructed", 2)
+    assert 1 == len(world.outcomes("escalated"))
+    world.dpo("waive", "instructed_late")
+    say(world, "refused", 3)
+    say(world, "instructed", 4)
+    assert ["instructed_late"] == world.questions()
+
+
+def test_of_a_request_that_ended_nothing_else_can_be_decided() -> None:
+    """Neither the request as a whole, nor its question in another way."""
+    world = refused_and_ended()
+    say(world, "instructed", 2)
+    assert ["action_does_not_fit"] == refusals(world.dpo("retry", "instructed_late"))
+    assert ["action_does_not_fit"] == refusals(world.dpo("erase", "instructed_late"))
+    assert ["request_ended"] == refusals(world.dpo("cancel"))
+    assert ["request_ended"] == refusals(world.dpo("extend"))
+    assert ["instructed_late"] == world.questions()
 
 
 def test_a_word_that_a_later_one_had_overtaken_is_no_correction() -> None:

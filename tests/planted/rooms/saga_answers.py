@@ -17,6 +17,7 @@ _CONTRADICTIONS: Final = "orchestrator.saga.contradictions"
 
 _COUNTS: Final = "tests/unit/test_saga_about.py"
 _NEWER: Final = "tests/unit/test_saga_newer.py"
+_WORDS: Final = "tests/unit/test_saga_words.py"
 _PLACES: Final = "tests/unit/test_saga_places.py"
 _ACTED: Final = "tests/unit/test_saga_acted.py"
 _SYSTEMS: Final = "tests/unit/test_saga_systems.py"
@@ -283,6 +284,42 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'return draft.issue(fresh(step), "prove")',
         "pass",
         f"{_COUNTS}::test_records_seen_after_an_erasure_are_told_from_new_ones_first",
+    ),
+    # --- after the end
+    fault(
+        "a controller's erase after the end is mailed, and nobody has to answer for it",
+        "orchestrator.saga.hearing:_heed",
+        'case Finished() if is_against and event.kind == "instructed":',
+        "case Finished() if False:",
+        f"{_WORDS}::test_erase_after_the_end_is_a_question_that_the_dpo_ends_with_a_reason",
+    ),
+    fault(
+        "a controller's second change of mind after the end is passed over",
+        "orchestrator.saga.hearing:_heed",
+        'draft.unsettle("instructed_late", step.system)',
+        "pass",
+        f"{_WORDS}::test_each_change_of_mind_after_the_end_is_asked_about",
+    ),
+    fault(
+        "a question after the end never reminds",
+        f"{_MODEL}:Saga.wake_at",
+        "return min((until for _, until in waits(self)), default=None)",
+        "return None if self.is_finished else min(until for _, until in waits(self))",
+        f"{_WORDS}::test_erase_after_the_end_is_a_question_that_the_dpo_ends_with_a_reason",
+    ),
+    fault(
+        "a question after the end is in no figure",
+        "orchestrator.store.store:Store.figures",
+        "where(s.wake_at.is_not(None))",
+        "where(s.status.not_in(FINAL_STATUSES))",
+        "tests/contract/test_store_sqlite.py::TestUpkeep::test_a_question_after_the_end_is_counted_and_listed",
+    ),
+    fault(
+        "a question after the end is not listed with the open ones",
+        "orchestrator.store.store:Store.sagas",
+        "is_wanted | c.wake_at.is_not(None) if also_waiting else is_wanted",
+        "is_wanted",
+        "tests/contract/test_store_sqlite.py::TestUpkeep::test_a_question_after_the_end_is_counted_and_listed",
     ),
     # --- places
     fault(
