@@ -34,6 +34,7 @@ from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, R
 
 from orchestrator.bus.kafka_client import Consumer, Place, delivery_of
 from orchestrator.bus.kafka_failures import is_refusal, unavailable
+from orchestrator.bus.kafka_rebalance import Listener
 from orchestrator.bus.kafka_shelf import Shelf
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
@@ -171,7 +172,7 @@ class KafkaSubscription:
     # --- the group ---
 
     def _connected(self, timeout: float) -> Consumer:
-        self._consumer = self._join(_Listener(self), timeout)
+        self._consumer = self._join(Listener(self), timeout)
         self._heard_at = time.monotonic()
         return self._consumer
 
@@ -468,34 +469,6 @@ class KafkaSubscription:
             self._heard_at = now
         elif now - self._heard_at > self._trust:
             self._is_unsure = True
-
-
-class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
-    """Hears of rebalances, in the library's thread, while the subscription's waits in `poll` or `close`."""
-
-    def __init__(self, subscription: KafkaSubscription) -> None:
-        self._subscription = subscription
-        self.consumer: Consumer | None = None
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        self._tell(self._subscription.came, assigned)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        self._tell(self._subscription.goes, revoked)
-
-    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
-        self._tell(self._subscription.lost, lost)
-
-    def _tell(
-        self, told: Callable[[Consumer, Iterable[Place]], None], partitions: Iterable[TopicPartition]
-    ) -> None:
-        assert self.consumer is not None  # noqa: S101 - set before the consumer can hear of partitions
-        try:
-            told(self.consumer, [(one.topic, one.partition) for one in partitions])
-        except Exception as error:
-            # Raised in there, it would come out of some later poll.
-            _logger.warning("bus_rebalance_failed", extra={"type": type(error).__name__})
-            self._subscription.is_confused = True
 
 
 def _tell(what: str, place: Place, position: int, other: int, *, level: int = logging.ERROR) -> None:

@@ -1,5 +1,6 @@
 """What an installation is told about itself: one TOML file, overridden by the environment."""
 
+from orchestrator.settings.kafka import Kafka, SchemaRegistry
 from orchestrator.settings.loading import ConfigError, load
 from orchestrator.settings.reference import reference
 from orchestrator.settings.sections import (
@@ -9,7 +10,6 @@ from orchestrator.settings.sections import (
     Http,
     Installation,
     Intake,
-    Kafka,
     Keys,
     Log,
     MutualTls,
@@ -17,7 +17,6 @@ from orchestrator.settings.sections import (
     OpenDsr,
     Retention,
     Retry,
-    SchemaRegistry,
     Settings,
     Smtp,
     System,

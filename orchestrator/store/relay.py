@@ -28,8 +28,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from orchestrator.store import dialect
+from orchestrator.store.headers import headers_from_text
 from orchestrator.store.tables import SHARDS, outbox
-from orchestrator.store.transaction import Outgoing, headers_from_text
+from orchestrator.store.transaction import Outgoing
 
 _logger = logging.getLogger(__name__)
 

@@ -13,27 +13,21 @@ overlapping batches wait for each other rather than deadlock.
   is asked for anew once `load` has them, so that no request's time runs backwards: ask `now` after that.
 """
 
-import base64
-import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
-from itertools import islice
-from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
 from orchestrator.privacy.keyring import Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
-from orchestrator.store import dialect, tables
+from orchestrator.store import dialect, statements, tables
 from orchestrator.store.documents import documents, read_document, write_document
+from orchestrator.store.headers import headers_to_text
 
 # How long a saga that can't be read, or carried on, is left alone: an hour.
 _ASIDE = 3600 * 1_000_000
-# Well under the variables that SQLite (32766) and PostgreSQL (65535) allow in one statement.
-_IN_ONE_STATEMENT = 10_000
 
 # The columns of what is written most, in the order of the rows.
 _OF_SAGA = (
@@ -54,7 +48,6 @@ _OF_ENTRY = ("request_id", "seq", "at", "action", "data", "previous", "hash")
 _OF_RECORD = ("event_id", "shard", "topic", "key", "headers", "value", "created_at")
 
 FINAL_STATUSES = ("completed", "rejected", "cancelled")
-_T = TypeVar("_T")
 
 #: How the ids of outbox rows begin that were taken in from outside; the rest are the orchestrator's.
 TAKEN: Final = "taken:"
@@ -105,13 +98,13 @@ class Transaction:
         if not rows:
             return set()
         names = ("consumer", "event_id", "seen_at")
-        new = self._put(tables.inbox, names, rows, _returning_new(tables.inbox.c.event_id))
+        new = self._put(tables.inbox, names, rows, statements.returning_new(tables.inbox.c.event_id))
         return set(new.scalars())
 
     def forget_inbox(self, consumer: str, event_ids: Iterable[str]) -> None:
         """Take back that the events were seen: they were not applied, and may be when they come again."""
         c = tables.inbox.c
-        for some in _chunks(sorted(set(event_ids))):
+        for some in statements.chunks(sorted(set(event_ids))):
             seen = sa.delete(tables.inbox).where(c.consumer == consumer, c.event_id.in_(some))
             self._connection.execute(seen)
 
@@ -127,7 +120,7 @@ class Transaction:
         ended = sa.or_(c.until <= self.now(), c.holder == holder)
         self._connection.execute(sa.delete(tables.mails_in_hand).where(c.event_id == event_id, ended))
         rows, names = [(event_id, holder, until)], ("event_id", "holder", "until")
-        return bool(self._put(tables.mails_in_hand, names, rows, _returning_new(c.event_id)).all())
+        return bool(self._put(tables.mails_in_hand, names, rows, statements.returning_new(c.event_id)).all())
 
     def let_go(self, event_id: str, holder: str | None = None) -> None:
         """End the claim of a mail, by this holder or by any."""
@@ -146,8 +139,8 @@ class Transaction:
         """Lock the sagas and read them; None for a request without a state, with or without a row."""
         wanted = sorted(set(request_ids))
         found: dict[str, Saga | None] = dict.fromkeys(wanted)
-        query = _locking(self._connection.dialect.name)
-        for some in _chunks(wanted):
+        query = statements.locking(self._connection.dialect.name)
+        for some in statements.chunks(wanted):
             values = dialect.given(self._connection, tables.sagas.c.request_id, some)
             for row in self._connection.execute(query, {"some": values}):
                 found[row.request_id] = read_document(row.request_id, row.document)
@@ -161,7 +154,7 @@ class Transaction:
         over, and so is one that can't be read: it is set aside, or it would stop the timers of all.
         """
         broken: list[str] = []
-        found = documents(self._connection.execute(_DUE, {"now": now, "limit": limit}), broken)
+        found = documents(self._connection.execute(statements.DUE, {"now": now, "limit": limit}), broken)
         for request_id in broken:
             self.set_aside(request_id, now)
         return found
@@ -211,7 +204,7 @@ class Transaction:
             for request_id, entry in entries
         ]
         if rows:
-            self._put(tables.timeline, _OF_ENTRY, rows, _as_it_is)
+            self._put(tables.timeline, _OF_ENTRY, rows, statements.as_it_is)
 
     def enqueue(self, outgoing: Iterable[Outgoing]) -> None:
         """Put records into the outbox, in this order."""
@@ -239,7 +232,9 @@ class Transaction:
         """
         names = ("request_id", "system", "latest")
         rows = [(request_id, system, self.now())]
-        put = self._put(tables.words_taken, names, rows, _counting_on(self._connection.dialect.name))
+        put = self._put(
+            tables.words_taken, names, rows, statements.counting_on(self._connection.dialect.name)
+        )
         return int(put.scalar_one())
 
     def correlate(self, correlations: Iterable[Correlation]) -> None:
@@ -253,7 +248,7 @@ class Transaction:
         """The (request id, system) of each digest that is known."""
         c = tables.correlations.c
         found: dict[str, tuple[str, str]] = {}
-        for some in _chunks(sorted(set(digests))):
+        for some in statements.chunks(sorted(set(digests))):
             query = sa.select(c.digest, c.request_id, c.system).where(self._among(c.digest, some))
             found.update(
                 (row.digest, (row.request_id, row.system)) for row in self._connection.execute(query)
@@ -271,9 +266,11 @@ class Transaction:
             (request_id, wrapped.generation, wrapped.blob, now)
             for request_id, wrapped in sorted(keys.items())
         ]
-        new = set(self._put(tables.subject_keys, names, rows, _returning_new(c.request_id)).scalars())
+        new = set(
+            self._put(tables.subject_keys, names, rows, statements.returning_new(c.request_id)).scalars()
+        )
         filed: dict[str, Filed] = {request_id: "new" if request_id in new else "known" for request_id in keys}
-        for some in _chunks(sorted(keys.keys() - new)):
+        for some in statements.chunks(sorted(keys.keys() - new)):
             query = sa.select(c.request_id).where(self._among(c.request_id, some), c.wrapped.is_(None))
             filed.update(
                 (request_id, "destroyed") for request_id in self._connection.execute(query).scalars()
@@ -289,7 +286,7 @@ class Transaction:
         if not rows:
             return
         names = ("request_id", "created_at", "destroyed_at")
-        self._put(tables.subject_keys, names, rows, _leaving_a_tombstone)
+        self._put(tables.subject_keys, names, rows, statements.leaving_a_tombstone)
 
     def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
         """The next offset that `group` reads, by (topic, partition)."""
@@ -373,7 +370,7 @@ class Transaction:
         # A number is no smaller than the time, so that those of long ago are of no use to any word to come.
         words = tables.words_taken
         self._connection.execute(sa.delete(words).where(words.c.latest < before))
-        for some in _chunks(ids):
+        for some in statements.chunks(ids):
             for table in (
                 tables.timeline,
                 tables.correlations,
@@ -405,7 +402,7 @@ class Transaction:
                 .where(c.request_id == saga.request_id)
                 .values(subject_digest=None, document=write_document(blank))
             )
-        for some in _chunks([saga.request_id for saga in sagas]):
+        for some in statements.chunks([saga.request_id for saga in sagas]):
             correlations = tables.correlations
             self._connection.execute(
                 sa.delete(correlations).where(self._among(correlations.c.request_id, some))
@@ -423,7 +420,7 @@ class Transaction:
 
     def _upsert(self, table: sa.Table, names: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
-            self._put(table, names, rows, _replacing(table, names))
+            self._put(table, names, rows, statements.replacing(table, names))
 
     def _put(
         self,
@@ -432,97 +429,4 @@ class Transaction:
         rows: Sequence[tuple[object, ...]],
         then: dialect.Then | None = None,
     ) -> sa.CursorResult[Any]:
-        return dialect.put(self._connection, table, names, rows, then or _leaving_what_is_there)
-
-
-# --- what is asked with each batch; made once, since making it takes longer than asking ---
-
-_DUE = (
-    sa.select(tables.sagas.c.request_id, tables.sagas.c.document)
-    .where(tables.sagas.c.wake_at <= sa.bindparam("now"))
-    .order_by(tables.sagas.c.wake_at, tables.sagas.c.request_id)
-    .limit(sa.bindparam("limit", type_=sa.Integer))
-    .with_for_update(skip_locked=True)
-)
-
-
-@cache
-def _locking(dialect_name: str) -> sa.Select[Any]:
-    c = tables.sagas.c
-    wanted = dialect.among_given(dialect_name, c.request_id, "some")
-    return sa.select(c.request_id, c.document).where(wanted).order_by(c.request_id).with_for_update()
-
-
-# --- what an INSERT does about rows that are there; each is made once, see `dialect.put` ---
-
-
-def _leaving_what_is_there(put: dialect.Insert) -> sa.Insert:
-    return put.on_conflict_do_nothing()
-
-
-def _as_it_is(put: dialect.Insert) -> sa.Insert:
-    return put
-
-
-@cache
-def _returning_new(column: sa.Column[str]) -> dialect.Then:
-    return lambda put: put.on_conflict_do_nothing().returning(column)
-
-
-@cache
-def _replacing(table: sa.Table, names: tuple[str, ...]) -> dialect.Then:
-    keys = [column.name for column in table.primary_key]
-    changed = [name for name in names if name not in keys]
-    return lambda put: put.on_conflict_do_update(
-        index_elements=keys, set_={name: put.excluded[name] for name in changed}
-    )
-
-
-@cache
-def _counting_on(dialect_name: str) -> dialect.Then:
-    latest = tables.words_taken.c.latest
-    larger = sa.func.greatest if dialect_name == "postgresql" else sa.func.max
-
-    def then(put: dialect.Insert) -> sa.Insert:
-        following = larger(latest + 1, put.excluded.latest)
-        return put.on_conflict_do_update(
-            index_elements=["request_id", "system"], set_={"latest": following}
-        ).returning(latest)
-
-    return then
-
-
-def _leaving_a_tombstone(put: dialect.Insert) -> sa.Insert:
-    c = tables.subject_keys.c
-    return put.on_conflict_do_update(
-        index_elements=["request_id"],
-        set_={
-            "generation": sa.null(),
-            "wrapped": sa.null(),
-            "destroyed_at": sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at),
-        },
-    )
-
-
-def _chunks(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    rest = iter(items)
-    while some := list(islice(rest, _IN_ONE_STATEMENT)):
-        yield some
-
-
-def headers_to_text(headers: tuple[tuple[str, bytes], ...]) -> str:
-    """The headers as an outbox row has them."""
-    # A list in JSON, names and values in turn; each byte of a value is the character of the same number.
-    parts = [f"{quoted(name)}, {quoted(value.decode('latin-1'))}" for name, value in headers]
-    return f"[{', '.join(parts)}]"
-
-
-def headers_from_text(text: str) -> tuple[tuple[str, bytes], ...]:
-    """The headers of an outbox row."""
-    parts = json.loads(text) if text else []
-    if parts and isinstance(parts[0], list):
-        # As older rows have them: pairs, the value in base64.
-        return tuple((name, base64.b64decode(value)) for name, value in parts)
-    return tuple(
-        [(name, value.encode("latin-1")) for name, value in zip(parts[::2], parts[1::2], strict=True)]
-    )
+        return dialect.put(self._connection, table, names, rows, then or statements.leaving_what_is_there)

@@ -21,7 +21,7 @@ from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.service.orchestrator import TOPICS
 from orchestrator.store import dialect
-from orchestrator.store.transaction import headers_to_text
+from orchestrator.store.headers import headers_to_text
 from schemas import topics
 from tests.bench.installation import Installation
 from tests.bench.traffic import EVENTS, Traffic

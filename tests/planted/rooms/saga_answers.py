@@ -211,7 +211,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a record that may be newer than an erasure read late goes out with the next command",
         f"{_STEPS}:_erase",
-        '"prove" if records.may_be_newer(step) else "erase"',
+        '"prove" if records.must_be_proved_first(step) else "erase"',
         '"erase"',
         f"{_NEWER}::test_a_record_that_an_earlier_erasure_makes_a_newer_one_is_proved_anew_before_it_is_erased",
     ),

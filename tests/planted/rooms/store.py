@@ -5,6 +5,7 @@ from typing import Final
 from tests.planted.fault import Fault, fault
 
 _TRANSACTION: Final = "orchestrator.store.transaction"
+_STATEMENTS: Final = "orchestrator.store.statements"
 _STORE: Final = "orchestrator.store.store"
 _KEYS: Final = "orchestrator.store.keys"
 _OPENDSR: Final = "orchestrator.store.opendsr"
@@ -74,14 +75,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a timer is due a moment late",
-        f"{_TRANSACTION}:_DUE",
+        f"{_STATEMENTS}:DUE",
         'tables.sagas.c.wake_at <= sa.bindparam("now")',
         'tables.sagas.c.wake_at < sa.bindparam("now")',
         "tests/contract/test_store_sqlite.py::TestStore::test_saving_replaces",
     ),
     fault(
         "the longest overdue saga comes last",
-        f"{_TRANSACTION}:_DUE",
+        f"{_STATEMENTS}:DUE",
         "order_by(tables.sagas.c.wake_at, tables.sagas.c.request_id)",
         "order_by(tables.sagas.c.wake_at.desc(), tables.sagas.c.request_id)",
         "tests/contract/test_store_sqlite.py::TestStore::test_timers",
@@ -110,7 +111,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a fork of the timeline's chain is let by",
         f"{_TRANSACTION}:Transaction.append_timeline",
-        "rows, _as_it_is",
+        "rows, statements.as_it_is",
         "rows",
         "tests/contract/test_store_sqlite.py::TestStore::test_a_chain_cannot_fork",
     ),
@@ -130,7 +131,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a queued record loses its headers",
-        f"{_TRANSACTION}:headers_to_text",
+        "orchestrator.store.headers:headers_to_text",
         "for name, value in headers",
         "for name, value in headers[:0]",
         "tests/contract/test_store_sqlite.py::TestStore::test_the_outbox_keeps_order_and_takes_an_event_once",
@@ -145,7 +146,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a destroyed key may be filed again",
         f"{_TRANSACTION}:Transaction.insert_keys",
-        "rows, _returning_new(c.request_id)",
+        "rows, statements.returning_new(c.request_id)",
         "rows, lambda put: put.on_conflict_do_update(index_elements=['request_id'],"
         " set_={'wrapped': put.excluded.wrapped}).returning(c.request_id)",
         "tests/contract/test_store_sqlite.py::TestKeys::test_a_key_is_never_overwritten",
@@ -160,7 +161,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a key that was never filed leaves no tombstone",
         f"{_TRANSACTION}:Transaction.destroy_keys",
-        "self._put(tables.subject_keys, names, rows, _leaving_a_tombstone)",
+        "self._put(tables.subject_keys, names, rows, statements.leaving_a_tombstone)",
         "self._connection.execute(sa.update(tables.subject_keys).where("
         "tables.subject_keys.c.request_id.in_(list(request_ids))).values("
         "wrapped=None, generation=None, destroyed_at=at))",
@@ -168,14 +169,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a key's destruction moves to the last time",
-        f"{_TRANSACTION}:_leaving_a_tombstone",
+        f"{_STATEMENTS}:leaving_a_tombstone",
         "sa.func.coalesce(c.destroyed_at, put.excluded.destroyed_at)",
         "put.excluded.destroyed_at",
         "tests/contract/test_store_sqlite.py::TestKeys::test_destroying_again_keeps_the_first_time",
     ),
     fault(
         "a destroyed key leaves its bytes in the row",
-        f"{_TRANSACTION}:_leaving_a_tombstone",
+        f"{_STATEMENTS}:leaving_a_tombstone",
         '"wrapped": sa.null(),',
         "",
         "tests/unit/test_service.py::test_a_request_whose_key_is_destroyed_names_nobody",
@@ -329,7 +330,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "headers of older rows are not understood",
-        f"{_TRANSACTION}:headers_from_text",
+        "orchestrator.store.headers:headers_from_text",
         "base64.b64decode(value)",
         'value.encode("latin-1")',
         "tests/contract/test_store_sqlite.py::TestUpkeep::test_headers_of_rows_that_an_older_version_wrote",
@@ -469,14 +470,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a clock that is set back makes a party's later word the older",
-        f"{_TRANSACTION}:_counting_on",
+        f"{_STATEMENTS}:counting_on",
         "larger(latest + 1, put.excluded.latest)",
         "put.excluded.latest",
         "tests/contract/test_store_words.py::test_a_clock_that_is_set_back_gives_no_smaller_number",
     ),
     fault(
         "a database that was put back numbers words anew",
-        f"{_TRANSACTION}:_counting_on",
+        f"{_STATEMENTS}:counting_on",
         "larger(latest + 1, put.excluded.latest)",
         "latest + 1",
         "tests/contract/test_store_words.py::test_a_database_that_is_put_back_gives_no_number_again",
