@@ -3,7 +3,9 @@
 * The tenant's address is asked for, not configured, and asked again when its answer is no longer valid:
   SuperOffice moves tenants. A tenant that isn't running is a fault that passes.
 * The system user signs a token with the application's own RSA key; the answer is a JWT whose signature is
-  verified before its ticket is used. The ticket slides for six hours; it is renewed when it is refused.
+  verified before its ticket is used. It must say from when until when, by whom, for whom and for which tenant
+  it was made: what is left out is not taken for right. The ticket slides for six hours; it is renewed when it
+  is refused.
 * The address's ContextIdentifier and the ticket's must both be the pinned tenant's.
 """
 
@@ -23,13 +25,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from handlers.port import Clock, Permanent, Retryable
-from handlers.times import from_iso
+from handlers.times import SECOND, from_iso
 from orchestrator.http import Client
 from orchestrator.secret import SecretRef
 
 TICKET_CLAIM = "http://schemes.superoffice.net/identity/ticket"
 CONTEXT_CLAIM = "http://schemes.superoffice.net/identity/ctx"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: By how much SuperOffice's clock and ours may differ.
+_SKEW = 300 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +114,14 @@ class SystemUser:
         if content.get("IsSuccessful") is not True or not isinstance(token, str):
             raise Permanent("credentials_refused")
         claims = verified_claims(token, self.login_certificate.read())
-        expires = claims.get("exp")
-        if isinstance(expires, int | float) and expires * 1_000_000 < self.clock():
+        begins, ends = claims.get("nbf"), claims.get("exp")
+        if not isinstance(begins, int | float) or not isinstance(ends, int | float):
+            raise Permanent("login_incomplete")
+        if not claims.get("iss") or not claims.get("aud") or CONTEXT_CLAIM not in claims:
+            raise Permanent("login_incomplete")
+        if not begins * SECOND - _SKEW <= self.clock() <= ends * SECOND + _SKEW:
             raise Retryable("login_answer_expired")
-        if claims.get(CONTEXT_CLAIM, self.context) != self.context:
+        if claims[CONTEXT_CLAIM] != self.context:
             raise Permanent("wrong_account")
         ticket = claims.get(TICKET_CLAIM)
         if not isinstance(ticket, str) or not ticket:

@@ -25,6 +25,7 @@ from handlers.sandbox.signing import signing_key
 from handlers.sandbox.testing import ORIGIN, START
 from orchestrator.privacy import Identifier
 from tests.contract.handlers_bench import ANNA, DAY, PUBLIC, REQUEST, Bench
+from tests.contract.scripted import Scripted
 
 pytestmark = pytest.mark.anyio
 SYSTEM = "agency"
@@ -169,6 +170,29 @@ async def test_a_request_that_the_agency_lost_is_made_again(bench: Bench) -> Non
     assert "request_unknown" == pending.code
 
 
+async def test_an_agency_that_goes_on_has_erased_nothing_yet(bench: Bench) -> None:
+    """In progress is no end, and neither is a request that the agency doesn't know."""
+    seed(bench, delay="P90D")
+    handler = agency(bench)
+    unknown = await handler.prove(bench.task("prove", system=SYSTEM))
+    await asked(bench, handler)
+    pending = await handler.prove(bench.task("prove", system=SYSTEM))
+    assert isinstance(unknown, Pending)
+    assert isinstance(pending, Pending)
+    assert ("request_unknown", "agency_in_progress") == (unknown.code, pending.code)
+
+
+async def test_added_identifiers_make_another_request(bench: Bench) -> None:
+    """Under the first one's id the agency would answer that it knows it already, and erase no more."""
+    handler = agency(bench)
+    both = (Identifier("email", ANNA), Identifier("email", "anna.ek@example.com"))
+    assert [{"asked": "opendsr"}, {"asked": "opendsr"}] == [
+        (await asked(bench, handler)).evidence,
+        (await handler.erase(bench.task("erase", *both, system=SYSTEM))).evidence,
+    ]
+    assert 2 == len(set(bench.effects("controllers", "request_received")))
+
+
 @pytest.mark.parametrize(
     ("says", "expected"),
     [
@@ -230,6 +254,16 @@ async def test_an_answer_that_is_not_the_agencys_own_counts_for_nothing(
         await asked(bench, handler)
     with pytest.raises(Permanent, match=f"^{code}$"):
         await handler.prove(bench.task("prove", system=SYSTEM))
+
+
+async def test_a_certificate_is_fetched_from_the_agencys_own_domain_alone(bench: Bench) -> None:
+    """Elsewhere anybody may have put it, and our token would go along."""
+    script = Scripted(bench)
+    place = "https://elsewhere.example/certificate.pem"
+    script.says("GET", "/discovery$", 200, {"processor_certificate": place})
+    with pytest.raises(Permanent, match=r"^certificate_at_another_domain$"):
+        await asked(bench, agency(bench))
+    assert [] == [path for path in script.paths("GET") if path.endswith(".pem")]
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from handlers.results import Accepted, CannotLook, NotIdentifiable, Proved
 from orchestrator.privacy import Identifier
 from schemas.messages import Place
 from tests.contract.handlers_bench import ANNA, HOUR, Bench
+from tests.contract.meddling import Meddling
 
 pytestmark = pytest.mark.anyio
 CLIENT = Identifier("ga_client_id", "1234567890.1699999999")
@@ -163,11 +164,13 @@ async def test_what_was_never_submitted_is_never_promised(bench: Bench) -> None:
 
 
 async def test_a_token_is_fetched_anew_when_it_has_ended(bench: Bench) -> None:
-    """Two hours later the first token is dead, and nobody notices."""
+    """Two hours later the first token is dead, and nobody notices: no call is spent on being refused."""
+    transport = Meddling(bench)
     handler = bench.google()
     await handler.locate(bench.task("locate", CLIENT))
     bench.clock.pass_seconds(7200)
     assert isinstance(await handler.locate(bench.task("locate", CLIENT)), CannotLook)
+    assert 2 == len(transport.paths("/properties/"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from handlers.results import (
     Retained,
     StillPresent,
 )
-from orchestrator.privacy import Identifier
+from orchestrator.privacy import Identifier, Kind
 from orchestrator.smtp import MailDeferred, MailRefused
 from tests.contract.handlers_bench import ANNA, DAY, PUBLIC, REQUEST, Bench
 
@@ -72,6 +72,17 @@ async def test_the_mail_names_the_person_once_and_nobody_in_its_headers(bench: B
     assert [] == [value for value in others if "anna" in str(value).lower()]
     assert str(mail["Subject"]).endswith(REQUEST)
     assert "SmartDok Sverige AB" in mail.get_content()
+
+
+async def test_an_agency_reads_no_more_of_the_person_than_it_needs(bench: Bench) -> None:
+    """An address finds them; number, name and our own ids of them are none of the agency's business."""
+    known: dict[Kind, str] = {"phone": "+46701234567", "name": "Anna Ek", "customer_id": "kund-17"}
+    more = [Identifier(kind, value) for kind, value in known.items()]
+    await bench.agency().erase(bench.task("erase", Identifier("email", ANNA), *more, system="agency"))
+    await bench.agency().erase(bench.task("erase", *more, system="agency"))
+    by_address, by_number = (mail.get_content() for mail in bench.mails)
+    assert [] == [value for value in known.values() if value in by_address]
+    assert [known["phone"]] == [value for value in known.values() if value in by_number]
 
 
 async def test_a_repeated_command_is_the_same_mail_and_a_reminder_another_in_its_thread(bench: Bench) -> None:

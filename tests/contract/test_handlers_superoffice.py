@@ -1,5 +1,8 @@
 """The SuperOffice handler against its stand-in: what it finds, erases and says, and what it won't say."""
 
+import base64
+import hmac
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from handlers.port import Expired, Permanent, Refused, Retryable
+from handlers import superoffice_login
+from handlers.port import CallbackBody, CallFailed, Expired, Permanent, Refused, Retryable
 from handlers.results import (
     Absent,
     Accepted,
@@ -20,8 +24,10 @@ from handlers.results import (
     VendorPurged,
 )
 from handlers.sandbox.signing import public_pem
+from handlers.sandbox.testing import START, partner_public_pem
 from orchestrator.privacy import Identifier
 from tests.contract.handlers_bench import ANNA, DAY, Bench
+from tests.contract.meddling import Meddling
 
 pytestmark = pytest.mark.anyio
 CONTROL = "control@example.com"
@@ -61,6 +67,20 @@ async def test_a_person_goes_with_what_hangs_on_them_and_not_before_the_purge_is
     assert isinstance(proved, Proved)
     assert ("erased", "vendor_stated") == (proved.end, proved.grade)
     assert [] == bench.sandbox.holds(ANNA)
+
+
+async def test_the_person_goes_last(bench: Bench) -> None:
+    """A request that could not be deleted is nobody's once the person is purged, and would never be found."""
+    person(bench, tickets=1)
+    handler = bench.superoffice()
+    references = (await handler.locate(bench.task("locate"))).references
+    bench.sandbox.fault("500", vendor="superoffice", method="DELETE", path="/Ticket/")
+    with pytest.raises(Retryable, match=r"^vendor_error$"):
+        await handler.erase(bench.task("erase", references=references))
+    assert [] == bench.effects("superoffice", "person_soft_deleted")
+    bench.clock.pass_days(15)
+    located = await handler.locate(bench.task("locate"))
+    assert ["person", "ticket"] == sorted(one.kind for one in located.references)
 
 
 async def test_every_page_and_every_address_is_searched(bench: Bench) -> None:
@@ -156,6 +176,21 @@ async def test_a_credential_for_another_tenant_reads_as_nothing(bench: Bench, ve
         await getattr(handler, verb)(bench.task("locate", references=references))
     assert [] == bench.effects("superoffice", "person_soft_deleted")
     assert [id_] == [line["record"] for line in bench.sandbox.holds(ANNA)]
+
+
+async def test_nothing_is_deleted_in_another_tenant(bench: Bench) -> None:
+    """Its person of the same number is somebody else: the account is compared before the first deletion."""
+    person(bench)
+    located = await bench.superoffice().locate(bench.task("locate"))
+    transport = Meddling(bench)
+    transport.changed = lambda request, body: (
+        {**body, "DatabaseContextIdentifier": "Cust99999"}
+        if request.url.path.endswith("currentPrincipal")
+        else body
+    )
+    with pytest.raises(Permanent, match=r"^wrong_account$"):
+        await bench.superoffice().erase(bench.task("erase", references=located.references))
+    assert [] == bench.sandbox.ledger()
 
 
 async def test_a_person_renamed_meanwhile_is_erased_all_the_same(bench: Bench) -> None:
@@ -261,6 +296,15 @@ async def test_a_tenant_that_moves_is_asked_for_again(bench: Bench) -> None:
     assert isinstance(await handler.locate(bench.task("locate")), Located)
 
 
+async def test_the_tenants_address_is_asked_for_when_it_is_valid_no_longer(bench: Bench) -> None:
+    """Before anybody is asked at the old one: a tenant that moved costs no attempt then."""
+    handler = bench.superoffice()
+    await handler.locate(bench.task("locate"))
+    bench.clock.pass_seconds(3700)
+    bench.sandbox.seed({"superoffice": {"subdomain": "online9"}})
+    assert isinstance(await handler.locate(bench.task("locate")), Absent)
+
+
 async def test_a_tenant_that_is_not_running_is_waited_for(bench: Bench) -> None:
     """A suspended tenant is a retryable fault."""
     bench.sandbox.seed({"superoffice": {"running": False}})
@@ -281,6 +325,43 @@ async def test_wrong_credentials_are_for_a_person_to_mend(bench: Bench, setting:
     handler = bench.superoffice(**{setting: bench.secret("wrong", wrong)})
     with pytest.raises(Permanent):
         await handler.locate(bench.task("locate"))
+
+
+async def test_an_answer_to_the_login_without_a_signature_is_refused() -> None:
+    """Whoever can write to the line can make a token; "none" is no way of signing."""
+    head, payload = (
+        base64.urlsafe_b64encode(one).rstrip(b"=").decode() for one in (b'{"alg":"none"}', b"{}")
+    )
+    with pytest.raises(Permanent, match=r"^login_signature_invalid$"):
+        superoffice_login.verified_claims(f"{head}.{payload}.", partner_public_pem())
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({superoffice_login.CONTEXT_CLAIM: "Cust99999"}, Permanent("wrong_account")),
+        ({superoffice_login.CONTEXT_CLAIM: None}, Permanent("login_incomplete")),
+        ({"iss": None}, Permanent("login_incomplete")),
+        ({"aud": None}, Permanent("login_incomplete")),
+        ({"exp": None}, Permanent("login_incomplete")),
+        ({"nbf": None}, Permanent("login_incomplete")),
+        ({"exp": START // 1_000_000 - 301}, Retryable("login_answer_expired")),
+        ({"nbf": START // 1_000_000 + 301}, Retryable("login_answer_expired")),
+    ],
+)
+async def test_a_login_says_when_by_whom_and_for_which_tenant_it_was_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], error: CallFailed
+) -> None:
+    """What is left out is not taken for right: a ticket for another tenant reads as nobody found."""
+    real = superoffice_login.verified_claims
+
+    def claims(token: str, public_key: str) -> dict[str, Any]:
+        said = {**real(token, public_key), **changed}
+        return {name: value for name, value in said.items() if value is not None}
+
+    monkeypatch.setattr(superoffice_login, "verified_claims", claims)
+    with pytest.raises(type(error), match=f"^{error.code}$"):
+        await bench.superoffice().locate(bench.task("locate"))
 
 
 async def test_nothing_is_erased_past_the_commands_time(bench: Bench) -> None:
@@ -338,6 +419,21 @@ async def test_the_purge_webhook_is_believed_when_signed_and_finds_its_request(b
     assert accepted.correlations == (received.correlation,)
     with pytest.raises(Refused, match=r"^signature_invalid$"):
         await handler.receive(bench.callback(purged[1] + b" ", purged[2]))
+
+
+async def test_another_tenants_purge_is_not_ours(bench: Bench) -> None:
+    """One application has one secret for all its tenants, and each numbers its persons from one."""
+    handler = bench.superoffice()
+
+    def signed(tenant: str) -> CallbackBody:
+        said = {"Event": "person.deleted", "PrimaryKey": 1, "ContextIdentifier": tenant}
+        body = json.dumps(said).encode()
+        signature = base64.b64encode(hmac.digest(b"hook-secret", body, "sha256")).decode()
+        return bench.callback(body, {"X-SuperOffice-Signature": signature})
+
+    assert isinstance((await handler.receive(signed("Cust12345"))).result, VendorPurged)
+    with pytest.raises(Refused, match=r"^wrong_account$"):
+        await handler.receive(signed("Cust99999"))
 
 
 async def test_a_second_deletion_begins_the_wait_for_the_purge_anew(bench: Bench) -> None:

@@ -281,6 +281,19 @@ async def test_a_callback_without_its_token_or_signature_is_refused(bench: Bench
         await handler.receive(bench.callback(body, {"X-OpenDSR-Signature": "AAAA"}, link))
 
 
+async def test_a_link_is_good_for_its_system_and_its_time_only(bench: Bench) -> None:
+    """Another controller's link instructs nobody here, whoever sends it; nor does one that has expired."""
+    body = json.dumps({"extensions": {"radera": {"instruction": "erase"}}}).encode()
+    others = bench.links.make(REQUEST, "tenant-other", 0, bench.clock() + DAY)
+    with pytest.raises(Refused, match=r"^link_for_another_system$"):
+        await bench.tenant().receive(bench.callback(body, {}, others))
+    link = bench.links.make(REQUEST, SYSTEM, 0, bench.clock() + DAY)
+    assert isinstance((await bench.tenant().receive(bench.callback(body, {}, link))).result, Instructed)
+    bench.clock.pass_days(2)
+    with pytest.raises(Refused, match=r"^link_expired$"):
+        await bench.tenant().receive(bench.callback(body, {}, link))
+
+
 @pytest.mark.parametrize(
     ("changed", "code"),
     [

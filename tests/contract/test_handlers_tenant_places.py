@@ -263,6 +263,31 @@ async def test_a_yes_that_tells_errors_is_none(bench: Bench, said: dict[str, Any
         await bench.tenant().erase(task)
 
 
+@pytest.mark.parametrize(
+    ("erased", "missing"),
+    [(["user-1"], []), ([], ["user-1"]), ([], []), (["user-1", "user-2", "user-3"], [])],
+)
+async def test_a_product_that_erases_some_has_not_erased_all(
+    bench: Bench, erased: list[str], missing: list[str]
+) -> None:
+    """Each record that was to go is named as erased or as gone before, and no other is. What is left out is
+    still there.
+    """
+    script = scripted(bench, row("user-1"), row("user-2"))
+    script.says("POST", "/subjects/erase$", 200, {"erased": erased, "missing": missing})
+    references = (reference("user-1"), reference("user-2"))
+    with pytest.raises(Retryable, match=r"^malformed_answer$"):
+        await bench.tenant().erase(bench.task("erase", references=references, **TOLD))
+
+
+async def test_a_proof_looks_past_every_cache(bench: Bench) -> None:
+    """Also where nothing was located before: what a first look has in a cache proves nothing."""
+    script = scripted(bench)
+    await bench.tenant().prove(bench.task("prove", erased_at=bench.clock(), **TOLD))
+    asked = [path for path in script.paths("POST") if "/subjects/" in path]
+    assert ["prove"] == [path.rpartition("/")[2] for path in asked]
+
+
 async def test_a_control_record_must_be_the_one_that_was_asked_for(bench: Bench) -> None:
     """A product that ignores what it is asked shows a record for any address."""
     scripted(bench, row("user-1"))

@@ -1,6 +1,7 @@
 """The address that the person is told at (`notice_to`): told, and never searched or erased by."""
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -88,6 +89,7 @@ def test_a_text_that_has_it_names_the_person() -> None:
     encoded = base64.b64encode(f"written to {TOLD}".encode()).decode()
     assert find_personal(f"told at {TOLD.upper()}", person(WORK, told=TOLD))
     assert find_personal(encoded, person(WORK, told=TOLD))
+    assert find_personal(f"digest {hashlib.sha256(TOLD.encode()).hexdigest()}", person(WORK, told=TOLD))
 
 
 # --- coming in ---

@@ -202,6 +202,21 @@ def test_what_was_due_meanwhile_is_done_at_the_release(wait: int) -> None:
     assert "proving" == world.status("crm")
 
 
+@pytest.mark.parametrize("verb", ["locate", "erase", "prove"])
+def test_what_was_out_is_asked_for_again_at_the_release(verb: str) -> None:
+    """Its answer may be the one at which the rule failed: without another nothing would ever come."""
+    world = started(CRM)
+    if verb == "erase":
+        world.answer("crm", "located")
+    elif verb == "prove":
+        world.erase("crm")
+    asked = world.verbs("crm")
+    assert verb == asked[-1]
+    set_aside(world)
+    world.dpo("retry", "quarantined")
+    assert [*asked, verb] == world.verbs("crm")
+
+
 def test_the_release_counts_on() -> None:
     """It is no decision on the steps: what fails in vain, or is left alone, is asked about as soon."""
     world = started(CRM)

@@ -7,6 +7,7 @@ from tests.planted.fault import Fault, fault
 _BOX: Final = "orchestrator.mailbox.mailbox"
 _DPO: Final = "orchestrator.mailbox.dpo"
 _LEFT: Final = "orchestrator.mailbox.left"
+_PLACES: Final = "orchestrator.mailbox.places"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -302,5 +303,63 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "max(ranked.get(name, (-1, 0)), (_VERBS.get(verb, 0), count))",
         "(_VERBS.get(verb, 0), count)",
         "tests/unit/test_mailbox_left.py::test_the_proofs_count_is_the_last_word",
+    ),
+    # --- where was looked, and what is not gone yet
+    fault(
+        "while the purge still runs the person reads that it is gone",
+        "orchestrator.mailbox.notice:_Letter._group",
+        'return "erased_ahead"',
+        "pass",
+        "tests/unit/test_mailbox_places.py::test_what_a_vendor_has_still_to_purge_is_not_gone",
+    ),
+    fault(
+        "while the purge still runs the officer reads erased everywhere",
+        f"{_DPO}:_Page._is_not_erased",
+        "or purge_of(system, self._outcome.occurred_at)",
+        "",
+        "tests/unit/test_mailbox_places.py::test_a_purge_ahead_is_not_erased_everywhere",
+    ),
+    fault(
+        "a purge whose day can't be read is over",
+        f"{_PLACES}:purge_of",
+        "return Purge(None)",
+        "return None",
+        "tests/unit/test_mailbox_places.py::test_a_purge_whose_day_cannot_be_read_is_still_ahead",
+    ),
+    fault(
+        "what was given and not searched by is not told",
+        f"{_PLACES}:Looks.looked",
+        'yield Looked(", ".join(places), by, not_by)',
+        'yield Looked(", ".join(places), by, "")',
+        "tests/unit/test_mailbox_places.py::test_the_person_reads_where_was_looked_and_where_not",
+    ),
+    fault(
+        "a place that was not looked in is not told",
+        f"{_PLACES}:Looks.skipped",
+        "if not one.looked:",
+        "if False:",
+        "tests/unit/test_mailbox_places.py::test_the_person_reads_where_was_looked_and_where_not",
+    ),
+    fault(
+        "a place that nothing led to was looked in",
+        f"{_PLACES}:_as_read",
+        'if is_led_to and system.status == "absent" and not system.found:',
+        "if False:",
+        "tests/unit/test_mailbox_places.py::test_a_place_that_is_read_by_what_was_found_was_not_read_where_nothing_was",
+    ),
+    fault(
+        "a look that names no place is told as a look",
+        f"{_PLACES}:says_where",
+        "return not rests_on_a_look or any(one.looked for one in system.places)",
+        "return True",
+        "tests/unit/test_mailbox_places.py::test_a_look_is_told_of_only_with_its_places",
+    ),
+    # --- where the person is told
+    fault(
+        "a letter goes to the first of several addresses",
+        f"{_BOX}:Mailbox._address_of",
+        "case (address,):",
+        "case (address, *_):",
+        "tests/unit/test_notice_to.py::test_of_several_addresses_none_is_guessed",
     ),
 )

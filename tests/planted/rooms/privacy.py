@@ -227,4 +227,33 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "if item.kind in _WEAK",
         "tests/unit/test_privacy_digest.py::test_a_subject_is_told_by_more_than_a_name",
     ),
+    # --- the address for letters
+    fault(
+        "the address for letters is not used for letters",
+        f"{_IDENTIFIERS}:Identifiers.notice_addresses",
+        'self.of_kind("notice_to") or self.of_kind("email")',
+        'self.of_kind("email")',
+        "tests/unit/test_notice_to.py::test_where_the_person_may_be_told",
+    ),
+    fault(
+        "people are looked for by the address for letters",
+        f"{_IDENTIFIERS}:Identifiers.searched",
+        'if item.kind != "notice_to"',
+        "",
+        "tests/unit/test_notice_to.py::test_it_is_not_among_what_is_searched_by",
+    ),
+    fault(
+        "a request has two addresses for letters",
+        f"{_IDENTIFIERS}:clean",
+        "if is_second:",
+        "if False:",
+        "tests/unit/test_notice_to.py::test_there_is_one_at_most",
+    ),
+    fault(
+        "a text may name the address for letters",
+        f"{_GUARD}:_says",
+        'if item.kind in ("email", "notice_to"):',
+        'if item.kind == "email":',
+        "tests/unit/test_notice_to.py::test_a_text_that_has_it_names_the_person",
+    ),
 )

@@ -10,6 +10,8 @@ _RELAY: Final = "orchestrator.service.relay"
 _LOOPS: Final = "orchestrator.service.loops"
 _KEEPING: Final = "orchestrator.service.housekeeping"
 _RULES: Final = "orchestrator.service.rules"
+_HOLIDAYS: Final = "orchestrator.service.public_holidays"
+_DAYS: Final = "tests/unit/test_public_holidays.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -347,5 +349,41 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'only_where_told=added == ("notice_to",)',
         'only_where_told="notice_to" in added',
         "tests/unit/test_service_reading.py::test_who_adds_an_address_to_be_told_at_and_another_is_looked_for_anew",
+    ),
+    # --- days that move a due date
+    fault(
+        "an eve moves a due date",
+        f"{_HOLIDAYS}:PublicHolidays.why_not",
+        'return "an eve" if _EVE.search(name) else None',
+        "return None",
+        f"{_DAYS}::test_a_due_date_in_finland",
+    ),
+    fault(
+        "a day instead of another moves a due date",
+        f"{_HOLIDAYS}:PublicHolidays.why_not",
+        "if _INSTEAD.search(name):",
+        "if False:",
+        f"{_DAYS}::test_custom_moves_no_due_date",
+    ),
+    fault(
+        "a day of custom moves a due date",
+        f"{_HOLIDAYS}:PublicHolidays.why_not",
+        "return one.why",
+        "return None",
+        f"{_DAYS}::test_custom_moves_no_due_date",
+    ),
+    fault(
+        "an eve that the law makes a holiday moves nothing",
+        f"{_HOLIDAYS}:PublicHolidays.why_not",
+        "if any(fnmatchcase(name, kept) for kept, _ in KEPT.get(self._country, ())):",
+        "if False:",
+        f"{_DAYS}::test_what_the_law_makes_a_holiday_moves_it",
+    ),
+    fault(
+        "a municipality's day moves a due date",
+        f"{_HOLIDAYS}:PublicHolidays.__init__",
+        "part if apart is None or part in apart[0] else None",
+        "part",
+        f"{_DAYS}::test_custom_moves_no_due_date",
     ),
 )

@@ -1,0 +1,276 @@
+"""HubSpot: erased and not archived, only the contact that was located, and nothing told that was not seen."""
+
+from typing import Final
+
+from tests.planted.fault import Fault, fault
+
+_HANDLER: Final = "handlers.hubspot"
+_RECORDS: Final = "handlers.hubspot_records"
+_WEBHOOK: Final = "handlers.hubspot_webhook"
+_SHOWN: Final = "handlers.shown"
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    # --- finding
+    fault(
+        "the first page of a search is taken for all",
+        f"{_RECORDS}:Records._searched",
+        "if following is None:",
+        "if True:",
+        "tests/contract/test_handlers_hubspot.py::test_every_page_of_a_search_is_read",
+    ),
+    fault(
+        "the first page of what hangs on a contact is taken for all",
+        f"{_RECORDS}:Records.hanging_on",
+        "if following is None:",
+        "if True:",
+        "tests/contract/test_handlers_hubspot_places.py::test_every_page_of_what_hangs_is_read",
+    ),
+    fault(
+        "an archived contact is not looked for",
+        f"{_RECORDS}:Records.by_addresses",
+        "for archived in (False, True):",
+        "for archived in (False,):",
+        "tests/contract/test_handlers_hubspot.py::test_an_archived_contact_is_still_held_and_is_erased",
+    ),
+    fault(
+        "contacts are not searched for by a secondary address",
+        f"{_HANDLER}:HubSpot._look",
+        'if self._settings.secondary == "search":',
+        "if False:",
+        "tests/contract/test_handlers_hubspot.py::test_where_a_lookup_finds_no_secondary_address_a_search_does",
+    ),
+    fault(
+        "a search leaves out a field that HubSpot demands",
+        f"{_RECORDS}:Records._searched",
+        '"sorts": [],',
+        "",
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_is_found_by_a_secondary_address_and_opted_out_of_all",
+    ),
+    fault(
+        "a search that matches loosely brings in a stranger",
+        f"{_RECORDS}:Records.by_further_addresses",
+        "if contact is not None and contact.carries(frozenset({normal(email)})):",
+        "if contact is not None:",
+        "tests/contract/test_handlers_hubspot.py::test_a_search_that_matches_loosely_brings_in_nobody_else",
+    ),
+    fault(
+        "a look-up that answers with a stranger takes them",
+        f"{_RECORDS}:Records.by_addresses",
+        "if not contact.carries(frozenset({normal(email)})):",
+        "if False:",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_look_up_that_answers_with_a_stranger_takes_nobody",
+    ),
+    fault(
+        "a HubSpot list that may not be read is empty",
+        f"{_RECORDS}:_listed",
+        "raise PlaceUnreadable(place)",
+        'return {"results": []}',
+        "tests/contract/test_handlers_hubspot_places.py::test_a_list_that_cannot_be_read_is_never_empty",
+    ),
+    fault(
+        "a refused look-up is nobody",
+        f"{_RECORDS}:Records._read",
+        "if answer.status == 403:",
+        "if answer.status == 403:\n    return None\nif False:",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_refused_look_up_is_never_nobody",
+    ),
+    fault(
+        "what hangs and can't be read by its ids is gone",
+        f"{_RECORDS}:Records.still_there",
+        'if set(categories) - {"OBJECT_NOT_FOUND"}:',
+        "if False:",
+        "tests/contract/test_handlers_hubspot_places.py::test_what_hangs_and_cannot_be_read_by_its_ids_is_not_gone",
+    ),
+    fault(
+        "what hangs on a contact is not counted",
+        f"{_HANDLER}:HubSpot._count_hanging",
+        'look.left[f"{kind}_left"] = str(len(there))',
+        "pass",
+        "tests/contract/test_handlers_hubspot_places.py::test_what_hangs_on_a_contact_is_counted_and_told_as_left",
+    ),
+    fault(
+        "what hangs on an archived contact reads as looked at",
+        f"{_HANDLER}:HubSpot._count_hanging",
+        "if look.unlisted:\n                search.skipped(kind, _ARCHIVED)",
+        "if False:\n    search.skipped(kind, _ARCHIVED)",
+        "tests/contract/test_handlers_hubspot_places.py::test_what_hangs_on_an_archived_contact_is_never_told_as_nothing",
+    ),
+    fault(
+        "what an earlier look located is not followed",
+        f"{_HANDLER}:HubSpot._look",
+        'await follow(task.of_kind("contact"), look.theirs, _wanted(task), self._records.by_id)',
+        "{}",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_contact_without_the_persons_addresses_is_asked_about",
+    ),
+    fault(
+        "several contacts of one address are erased unasked",
+        f"{_HANDLER}:HubSpot._shared",
+        'return {} if self._settings.ambiguous == "all" else sharing(contacts, _wanted(task))',
+        "return {}",
+        "tests/contract/test_handlers_hubspot_places.py::test_several_contacts_with_one_address_are_the_dpos_to_decide",
+    ),
+    fault(
+        "another HubSpot account's people are looked at",
+        f"{_RECORDS}:Records.account",
+        "Control.shown(pinned=str(self._settings.portal_id), answered=answered)",
+        "pass",
+        "tests/contract/test_handlers_hubspot.py::test_a_token_for_another_account_reads_as_nothing",
+    ),
+    fault(
+        "HubSpot's newest version is asked, whichever that is",
+        f"{_RECORDS}:Records._path",
+        "self._settings.version",
+        '"latest"',
+        "tests/contract/test_handlers_hubspot.py::test_paths_carry_the_version_that_the_settings_name",
+    ),
+    # --- erasing
+    fault(
+        "a contact is archived and not erased",
+        f"{_RECORDS}:Records.erase",
+        'await self._ask("POST", path, json={"objectId": id_}, permit=task, accept=gone)',
+        'await self._ask("DELETE", self._path("contacts", id_), permit=task, accept=gone)',
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_is_opted_out_erased_for_good_and_proved",
+    ),
+    fault(
+        "a contact's id is sent as a number",
+        f"{_RECORDS}:Records.erase",
+        '{"objectId": id_}',
+        '{"objectId": int(id_)}',
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_is_opted_out_erased_for_good_and_proved",
+    ),
+    fault(
+        "a contact is erased and its mails go on",
+        f"{_HANDLER}:HubSpot.erase",
+        'counts["opt_outs_refused"] += not await self._records.opt_out(task, address)',
+        "pass",
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_is_opted_out_erased_for_good_and_proved",
+    ),
+    fault(
+        "a refused opt-out stops the erasure",
+        f"{_RECORDS}:Records.opt_out",
+        "permit=task, accept=_REFUSED, may_fail=True)",
+        "permit=task, may_fail=True)",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_refused_opt_out_never_stops_the_erasure",
+    ),
+    fault(
+        "a merged record's id has another contact erased",
+        f"{_HANDLER}:HubSpot.erase",
+        "elif shown.is_still(contact, wanted):",
+        "elif True:",
+        "tests/contract/test_handlers_hubspot_places.py::test_an_old_id_that_answers_with_another_contact_erases_nothing",
+    ),
+    fault(
+        "the id that was asked for stands for the one that answered",
+        f"{_SHOWN}:Shown.is_still",
+        "if (self.kind, self.id) != (reference.kind, reference.id):",
+        "if False:",
+        "tests/unit/test_shown.py::test_a_record_that_answers_with_another_id_is_another",
+    ),
+    fault(
+        "a contact that was left counts as erased",
+        f"{_HANDLER}:HubSpot.erase",
+        'erased=len(contacts) - counts["records_changed"]',
+        "erased=len(contacts)",
+        "tests/contract/test_handlers_hubspot_places.py::test_an_old_id_that_answers_with_another_contact_erases_nothing",
+    ),
+    fault(
+        "a yes that tells errors is a yes",
+        f"{_RECORDS}:_errors",
+        'return bool(said.get("errors") or said.get("numErrors"))',
+        "return False",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_yes_that_tells_errors_is_none",
+    ),
+    # --- the proof
+    fault(
+        "the purge that still runs is not told",
+        f"{_HANDLER}:HubSpot.prove",
+        '{"purged_by": to_iso(since + micros(self._settings.purge)), **look.left}',
+        "look.left",
+        "tests/contract/test_handlers_hubspot_places.py::test_the_purge_runs_from_the_latest_acceptance",
+    ),
+    fault(
+        "the purge runs from the first acceptance",
+        f"{_HANDLER}:HubSpot.prove",
+        "task.accepted_at or task.erased_at",
+        "task.erased_at or task.accepted_at",
+        "tests/contract/test_handlers_hubspot_places.py::test_the_purge_runs_from_the_latest_acceptance",
+    ),
+    fault(
+        "a contact that may be new consent is erased again",
+        f"{_SHOWN}:Shown.is_surely_older",
+        "self.created_at < erased_at - skew",
+        "self.created_at < erased_at",
+        "tests/unit/test_shown.py::test_only_a_record_that_is_surely_older_is_taken_for_an_old_one",
+    ),
+    fault(
+        "a contact of unknown age is erased again",
+        f"{_SHOWN}:Shown.is_surely_older",
+        "return self.created_at is not None and erased_at is not None and self.created_at < erased_at - skew",
+        "return self.created_at is None or (erased_at is not None and self.created_at < erased_at - skew)",
+        "tests/unit/test_shown.py::test_only_a_record_that_is_surely_older_is_taken_for_an_old_one",
+    ),
+    fault(
+        "a contact that a sync made anew is not told",
+        f"{_HANDLER}:HubSpot.prove",
+        "if newer:",
+        "if False:",
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_that_a_sync_makes_anew_is_reported_and_not_erased",
+    ),
+    fault(
+        "a contact that is still there is not told",
+        f"{_HANDLER}:HubSpot.prove",
+        "if there:",
+        "if False:",
+        "tests/contract/test_handlers_hubspot.py::test_a_contact_older_than_the_erasure_reopens",
+    ),
+    fault(
+        "a located contact without the person's addresses is not asked about",
+        f"{_HANDLER}:HubSpot.prove",
+        "if shared or look.changed:",
+        "if shared:",
+        "tests/contract/test_handlers_hubspot_places.py::test_a_contact_without_the_persons_addresses_is_asked_about",
+    ),
+    fault(
+        "the DPO's word about a contact counts whatever becomes of it",
+        f"{_SHOWN}:Shown._agreement",
+        'content = "\\0".join(sorted(self.values))',
+        'content = ""',
+        "tests/unit/test_shown.py::test_what_the_dpo_agreed_to_counts_for_those_values_and_no_others",
+    ),
+    # --- limits, and what comes in
+    fault(
+        "a spent daily limit is asked again at once",
+        f"{_RECORDS}:Records._limited",
+        "if asked is None and daily:",
+        "if False:",
+        "tests/contract/test_handlers_hubspot.py::test_a_daily_limit_on_the_very_first_call_waits_for_a_midnight_that_is_the_accounts",
+    ),
+    fault(
+        "a forged HubSpot webhook is believed",
+        f"{_HANDLER}:HubSpot.receive",
+        "if not is_genuine(secret.read(), url, callback):",
+        "if False:",
+        "tests/contract/test_handlers_hubspot_webhook.py::test_another_secret_or_address_is_a_forgery",
+    ),
+    fault(
+        "a recorded HubSpot webhook is believed",
+        f"{_WEBHOOK}:is_genuine",
+        "if abs(callback.received_at - int(timestamp) * 1000) > _WINDOW:",
+        "if False:",
+        "tests/contract/test_handlers_hubspot_webhook.py::test_a_webhook_is_stale_after_five_minutes",
+    ),
+    fault(
+        "only the first contact of a HubSpot batch is heard of",
+        f"{_HANDLER}:HubSpot.receive",
+        "for contact in deleted)",
+        "for contact in deleted[:1])",
+        "tests/contract/test_handlers_hubspot_webhook.py::test_every_contact_of_a_batch_is_an_event_of_its_own",
+    ),
+    fault(
+        "another account's deletions are believed",
+        f"{_WEBHOOK}:deleted_contacts",
+        'if event.get("portalId") == portal]',
+        "]",
+        "tests/contract/test_handlers_hubspot_webhook.py::test_what_means_nothing_is_refused_with_its_code",
+    ),
+)
