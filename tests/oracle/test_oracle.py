@@ -5,6 +5,7 @@ import pytest
 from tests.oracle.faults import FAULTS, planted
 from tests.oracle.life import Life
 from tests.oracle.shorten import failure, shortened, told
+from tests.oracle.testimony import Word, are_out_of_order
 from tests.oracle.violations import AWAITED, Violated
 
 #: Within so many lives a planted fault is found.
@@ -58,3 +59,21 @@ def test_a_failing_life_is_made_short() -> None:
     assert violated.name == again.name
     assert len(script) < len(Life(seed).script)
     assert len(life.history) + 1 == len(told(life))
+
+
+@pytest.mark.parametrize(
+    ("said", "contradicts"),
+    [
+        ([(True, 20), (False, 10)], True),
+        ([(True, 10), (False, 20)], False),
+        ([(True, 30), (False, 20), (True, 10)], False),
+        ([(False, 30), (True, 20), (True, 10)], True),
+        ([(True, 20), (False, None)], False),
+    ],
+)
+def test_words_contradict_their_times_where_another_was_the_last(
+    said: list[tuple[bool, int | None]], contradicts: bool
+) -> None:
+    """The rule of the judge: which word is the last, by the order of arrival and by the times."""
+    words = [Word(order, erases, None, said_at) for order, (erases, said_at) in enumerate(said)]
+    assert contradicts == are_out_of_order(words)

@@ -41,12 +41,12 @@ class Found:
 class Told:
     """What was told about one system.
 
-    `erased_at` is the first erasure since the step was last begun anew. `ambiguous` is how many records
-    could be several people's, by the latest look; `agreed` how many of them the DPO agreed to have erased,
-    until that is done. `contradicts` says that the times in a controller's words are in another order than
-    their arrival, and nobody has decided about it. `unasked_since` is when the system was first left alone,
-    since it last answered. `looked_until` is until when the look, or the word, that ended the step answers
-    what was seen; `spoke_at` is when a party spoke last.
+    `erased_at` is the first erasure since the step was last begun anew. `ambiguous` is how many records could
+    be several people's, by the latest look; `agreed` how many of them the DPO agreed to have erased, until
+    that is done. `contradicts` says that by the times in a controller's words another one was the last, which
+    says the opposite, and nobody has decided about it. `unasked_since` is when the system was first left
+    alone, since it last answered. `looked_until` is until when the look, or the word, that ended the step
+    answers what was seen; `spoke_at` is when a party spoke last.
     """
 
     found: list[Found] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Testimony:
             link = self.world.link(system, event.attempt)
             about = None if link is None else link.identifiers
             told.words[event.order] = Word(event.order, event.kind == "instructed", about, event.said_at)
-            told.contradicts = _are_out_of_order(list(told.words.values()))
+            told.contradicts = are_out_of_order(list(told.words.values()))
 
     def _hear_request(self, before: Saga | None, event: RequestReceived, decision: Decision) -> None:
         identifiers = self.world.sealed.identifiers(decision.saga.identifiers)
@@ -198,16 +198,14 @@ class Testimony:
         return bool(said) and max(said) > refused
 
 
-def _are_out_of_order(words: list[Word]) -> bool:
-    """Tell whether the latest word on arrival bears an older time than another one that says the opposite."""
+def are_out_of_order(words: list[Word]) -> bool:
+    """Tell whether the latest word by its own time says the opposite of the latest on arrival."""
     latest = max(words, key=lambda word: word.order)
-    return any(
-        word.erases != latest.erases
-        and latest.said_at is not None
-        and word.said_at is not None
-        and word.said_at > latest.said_at
-        for word in words
-    )
+    if latest.said_at is None:
+        return False
+    times = [(word.said_at, word.erases != latest.erases) for word in words if word.said_at is not None]
+    said_at, is_opposite = max(times)
+    return is_opposite and said_at > latest.said_at
 
 
 def end_of(state: StepState) -> tuple[str, int] | None:

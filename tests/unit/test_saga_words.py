@@ -452,3 +452,13 @@ def test_a_vendors_own_event_is_no_partys_word() -> None:
     world.answer("crm", "proved")
     world.callback("crm", "proved", order=None, occurred_at=world.now - DAY)
     assert "proving" == world.status("crm")
+
+
+def test_where_both_orders_end_in_the_same_word_nothing_is_disputed() -> None:
+    """Erase, refuse and erase, with their times the other way round: "erase" is the last either way."""
+    world = started()
+    say(world, "instructed", 1, said_at=30)
+    say(world, "refused", 2, said_at=20)
+    assert ["words_disputed"] == world.questions()
+    say(world, "instructed", 3, said_at=10)
+    assert ([], "locating") == (world.questions(), world.status("tenant"))
