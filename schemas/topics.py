@@ -23,3 +23,8 @@ def callbacks(kind: str) -> str:
 def dead_letters(topic: str) -> str:
     """Where records of `topic` go that nobody can read."""
     return f"{topic}.dlq"
+
+
+def is_of_dead_letters(topic: str) -> bool:
+    """Whether `dead_letters` could have named the topic: another application's may lie beside ours."""
+    return topic.startswith("erasure.") and topic.endswith(".v1.dlq")

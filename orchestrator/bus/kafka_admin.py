@@ -75,6 +75,10 @@ class Admin:
             for name, partitions in described.items()
         }
 
+    def names(self) -> list[str]:
+        """Return the names of all topics that this account may see."""
+        return list(self._client.list_topics())
+
     def missing(self, names: Collection[str]) -> set[str]:
         """Those of `names` that don't exist.
 

@@ -164,6 +164,12 @@ class Bus(Protocol):
         """
         ...
 
+    def dead_letter_topics(self) -> set[str]:
+        """Return the topics of dead letters that there are, whatever the settings name today. Raises
+        BusUnavailable.
+        """
+        ...
+
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         """Every record that these topics hold now, each partition's in order. It joins no group, and moves no
         position. Raises BusUnavailable.

@@ -39,6 +39,7 @@ from orchestrator.bus.port import (
     looked_up,
 )
 from orchestrator.bus.sharing import Line
+from schemas.topics import is_of_dead_letters
 
 PARTITION = 0
 PROBE_INTERVAL = 0.2
@@ -283,6 +284,13 @@ class SqliteBus:
     def missing(self, topics: Collection[str]) -> set[str]:
         """None: a topic is there when something is published to it."""
         return set()
+
+    def dead_letter_topics(self) -> set[str]:
+        """Return the topics of dead letters that hold any."""
+        c = _RECORDS.c
+        with _reachable(), self._shared.reading.connect() as connection:
+            names = connection.execute(sa.select(c.topic).distinct()).scalars()
+            return {name for name in names if is_of_dead_letters(name)}
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions

@@ -7,7 +7,6 @@ done. Either way it is dealt with and no longer listed; the record itself goes w
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -15,44 +14,18 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from orchestrator.bus.dead_letters import REPLAYED, headers_of_its_record
-from orchestrator.bus.port import Delivery, Headers, Record
+from orchestrator.bus.port import Headers, Record
 from orchestrator.cli.assembly import Ground, open_ground, topics_of
 from orchestrator.cli.report import iso
 from orchestrator.privacy import GenerationForgotten, SealBroken
-from orchestrator.service.orchestrator import DEAD_LETTER
+from orchestrator.service.dead_letters import DEAD_LETTER, DEALT_WITH, Letter, open_letters
 from orchestrator.store import StoredSent
-from schemas import topics
-
-DEALT_WITH = "dead-letters"
-
-
-@dataclass(frozen=True, slots=True)
-class _Letter:
-    """A dead letter and the name that commands know it by."""
-
-    delivery: Delivery
-
-    @property
-    def name(self) -> str:
-        return f"{self.delivery.topic}/{self.delivery.partition}/{self.delivery.offset}"
-
-    def said(self, header: str) -> str:
-        return (self.delivery.header(header) or b"").decode("ascii", "replace")
-
-    @property
-    def origin(self) -> str:
-        return "/".join(self.said(f"radera-{part}") for part in ("topic", "partition", "offset"))
-
-    @property
-    def attempt(self) -> int:
-        text = self.said(REPLAYED)
-        return int(text) if text.isdecimal() else 0
 
 
 def run_list(config: Path) -> int:
     """Prints the dead letters that nobody has dealt with."""
     table = Table(Column("dead letter", no_wrap=True), "code", "from", "at", "request", "replays")
-    for letter in open_letters(open_ground(config)):
+    for letter in _open_letters(open_ground(config)):
         table.add_row(
             letter.name,
             letter.said("radera-code"),
@@ -114,30 +87,25 @@ def run_discard(config: Path, name: str) -> int:
     return 0
 
 
-def open_letters(ground: Ground) -> Iterator[_Letter]:
-    """The dead letters that nobody has dealt with."""
-    dealt_with = StoredSent(ground.store, DEALT_WITH)
-    for delivery in ground.bus.browse([topics.dead_letters(topic) for topic in topics_of(ground.settings)]):
-        letter = _Letter(delivery)
-        if not dealt_with.seen(letter.name):
-            yield letter
+def _open_letters(ground: Ground) -> Iterator[Letter]:
+    return open_letters(ground.store, ground.bus)
 
 
-def _find(ground: Ground, name: str) -> _Letter | None:
-    letter = next((one for one in open_letters(ground) if one.name == name), None)
+def _find(ground: Ground, name: str) -> Letter | None:
+    letter = next((one for one in _open_letters(ground) if one.name == name), None)
     if letter is None:
         _no(f"there is no open dead letter {name}; `radera dlq list` names them")
     return letter
 
 
-def _payload(ground: Ground, letter: _Letter) -> bytes | None:
+def _payload(ground: Ground, letter: Letter) -> bytes | None:
     try:
         return _opened(ground, letter.delivery.value)
     except (SealBroken, GenerationForgotten):
         return None
 
 
-def _headers(ground: Ground, letter: _Letter) -> Headers:
+def _headers(ground: Ground, letter: Letter) -> Headers:
     """Those that the record had; it can be read without them."""
     try:
         return headers_of_its_record(letter.delivery, lambda sealed: _opened(ground, sealed))

@@ -25,8 +25,8 @@ import click
 from handlers.worker import GROUP as WORKERS
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, kinds_of, load_settings, open_ground
-from orchestrator.cli.dlq import open_letters
 from orchestrator.privacy import Exchange, Generation, Keyring
+from orchestrator.service.dead_letters import open_letters
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from orchestrator.settings import micros
 from schemas import topics
@@ -54,7 +54,9 @@ def rotate(
     try:
         if not _all_is_read(ground, patience):
             return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
-        letters = [] if lose_dead_letters else [letter.name for letter in open_letters(ground)]
+        letters = (
+            [] if lose_dead_letters else [letter.name for letter in open_letters(ground.store, ground.bus)]
+        )
     except BusUnavailable as error:
         return _kept(
             f"the bus doesn't tell what waits there that only they can open ({error}). See to the bus"

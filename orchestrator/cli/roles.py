@@ -35,10 +35,11 @@ from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY, Exchange
+from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
-from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
+from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.smtp import Mailer, SmtpMailer
 from orchestrator.store import SentMails, StoredSent, StoreError, StoreUnavailable
@@ -167,7 +168,10 @@ class Roles:
         )
         relay = Relay(store=ground.store, bus=ground.bus)
         housekeeping = Housekeeping(
-            store=ground.store, retention=ground.settings.retention, trim_bus=ground.trim_bus
+            store=ground.store,
+            bus=ground.bus,
+            retention=ground.settings.retention,
+            trim_bus=ground.trim_bus,
         )
 
         apart = ground.settings.kafka is not None

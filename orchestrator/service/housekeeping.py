@@ -2,15 +2,20 @@
 
 from collections.abc import Callable
 
+from orchestrator.bus.port import Bus, BusUnavailable
+from orchestrator.service.dead_letters import open_letters
+from orchestrator.service.orchestrator import GROUP
 from orchestrator.settings import Retention, micros
 from orchestrator.store import (
     AskedRequests,
     Store,
     destroy_orphans,
     forget_subjects,
+    orphans,
     purge_inbox,
     purge_requests,
 )
+from schemas import topics
 
 EVERY = 3600 * 1_000_000
 
@@ -19,10 +24,13 @@ READERS = ("orchestrator", "mailbox")
 #: What must be remembered for as long as a request is: links that were used, dead letters dealt with.
 LASTING = ("links", "dead-letters")
 
+_DEAD = (topics.dead_letters(topics.REQUESTS),)
+_WITH_REQUESTS = (topics.REQUESTS, *_DEAD)
+
 
 class Housekeeping:
-    """Forgets events, records, subjects and requests, each after its time, and destroys keys that belong to
-    no request. `trim_bus` is the embedded bus's own: it takes the times before which messages and dead
+    """Forgets events, records, subjects and requests, each after its time, and destroys keys whose request
+    can come no more. `trim_bus` is the embedded bus's own: it takes the times before which messages and dead
     letters go.
     """
 
@@ -30,10 +38,12 @@ class Housekeeping:
         self,
         *,
         store: Store,
+        bus: Bus,
         retention: Retention,
         trim_bus: Callable[[int, int], object] = lambda messages, dead_letters: None,
     ) -> None:
         self._store = store
+        self._bus = bus
         self._retention = retention
         self._trim_bus = trim_bus
         self._due_at = 0
@@ -47,8 +57,31 @@ class Housekeeping:
         keep = self._retention
         purge_inbox(self._store, now - micros(keep.events), READERS)
         purge_inbox(self._store, now - micros(keep.requests), LASTING)
-        destroy_orphans(self._store, now - micros(keep.events))
+        self._destroy_orphans(now - micros(keep.events))
         forget_subjects(self._store, now - micros(keep.subject_digest))
         purge_requests(self._store, now - micros(keep.requests))
         AskedRequests(self._store).purge_unpublished(now - micros(keep.events))
         self._trim_bus(now - micros(keep.messages), now - micros(keep.dead_letters))
+
+    def _destroy_orphans(self, before: int) -> None:
+        """Destroy the keys of requests that were never opened, unless they still can be: a record of theirs
+        waits in the outbox, was not read yet, or is a dead letter that nobody has dealt with. A dead letter
+        that names no request may be of any.
+        """
+        # In this order: a record leaves the outbox for the bus, and a dead letter comes after its record.
+        found = orphans(self._store, before)
+        if not found:
+            return
+        try:
+            ends = self._bus.ends(_WITH_REQUESTS)
+            named = {letter.delivery.key for letter in open_letters(self._store, self._bus, _DEAD)}
+            has_moved = self._bus.ends(_WITH_REQUESTS) != ends
+        except BusUnavailable:
+            return
+        read = self._store.positions(GROUP)
+        is_unread = any(
+            topic == topics.REQUESTS and read.get((topic, partition), 0) < end
+            for (topic, partition), end in ends.items()
+        )
+        if not (has_moved or is_unread or "" in named):
+            destroy_orphans(self._store, found - named, before)

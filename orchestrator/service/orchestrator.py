@@ -27,6 +27,7 @@ from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
+from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
 from orchestrator.service.outbound import dead_letter, outgoing
@@ -49,9 +50,6 @@ TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
 # While there are events to apply, timers are looked at no more often than this, in microseconds: the look is
 # a transaction by itself.
 _TIMERS_EVERY = 500_000
-
-#: Seals a dead letter's payload to the installation.
-DEAD_LETTER = "dead-letter"
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailab
 from orchestrator.store.housekeeping import (
     destroy_orphans,
     forget_subjects,
+    orphans,
     purge_inbox,
     purge_requests,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "file_of",
     "forget_subjects",
     "open_engine",
+    "orphans",
     "purge_inbox",
     "purge_requests",
     "watched",

@@ -26,12 +26,22 @@ def purge_inbox(store: Store, before: int, consumers: Collection[str]) -> int:
         return transaction.purge_inbox(before, consumers)
 
 
-def destroy_orphans(store: Store, before: int) -> int:
-    """Destroy keys filed before `before` for requests that no saga was opened for: nothing would ever end
-    them. Returns how many.
+def orphans(store: Store, before: int) -> set[str]:
+    """Return the requests whose keys were filed before `before`, and of which the database has neither a saga
+    nor a record that waits for the bus.
     """
     with store.begin() as transaction:
-        return transaction.destroy_orphans(before, transaction.now())
+        return transaction.orphans(before)
+
+
+def destroy_orphans(store: Store, request_ids: Collection[str], before: int) -> int:
+    """Destroy the keys of these requests, if they still are orphans: nothing would ever end them. Returns how
+    many.
+    """
+    with store.begin() as transaction:
+        ids = transaction.orphans(before).intersection(request_ids)
+        transaction.destroy_keys(ids, transaction.now())
+        return len(ids)
 
 
 def purge_requests(store: Store, before: int) -> int:

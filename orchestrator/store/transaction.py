@@ -343,16 +343,17 @@ class Transaction:
         statement = sa.delete(tables.inbox).where(c.consumer.in_(sorted(consumers)), c.seen_at < before)
         return self._connection.execute(statement).rowcount
 
-    def destroy_orphans(self, before: int, at: int) -> int:
-        """Leave tombstones in place of keys without a saga that were filed before `before`. Returns how
-        many.
+    def orphans(self, before: int) -> set[str]:
+        """The requests whose keys were filed before `before`, and of which there is neither a saga nor a
+        record in the outbox.
         """
         c, sagas = tables.subject_keys.c, tables.sagas.c
         has_saga = sa.exists().where(sagas.request_id == c.request_id)
-        orphans = sa.select(c.request_id).where(c.wrapped.is_not(None), c.created_at < before, ~has_saga)
-        ids = list(self._connection.execute(orphans).scalars())
-        self.destroy_keys(ids, at)
-        return len(ids)
+        in_outbox = c.request_id.in_(sa.select(tables.outbox.c.key))
+        orphans = sa.select(c.request_id).where(
+            c.wrapped.is_not(None), c.created_at < before, ~has_saga, ~in_outbox
+        )
+        return set(self._connection.execute(orphans).scalars())
 
     def purge_requests(self, before: int) -> int:
         """Delete requests that are finished and were last changed earlier than `before`, with their

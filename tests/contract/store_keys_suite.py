@@ -23,6 +23,7 @@ from orchestrator.store import (
     destroy_orphans,
     forget_subjects,
     open_engine,
+    orphans,
     purge_requests,
     tables,
 )
@@ -250,8 +251,9 @@ class RetentionSuite:
         for request_id in ("orphan", "open"):
             keys.insert(request_id, bytes(32))
 
-        assert 0 == destroy_orphans(store, before=clock.now)
-        assert 1 == destroy_orphans(store, before=clock.now + 1)
+        assert set() == orphans(store, before=clock.now)
+        assert {"orphan"} == orphans(store, before=clock.now + 1)
+        assert 1 == destroy_orphans(store, ["orphan", "open"], before=clock.now + 1)
         with pytest.raises(KeyDestroyed):
             keys.key_of("orphan")
         assert bytes(32) == keys.key_of("open")

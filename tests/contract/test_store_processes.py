@@ -96,6 +96,9 @@ class View:
     def missing(self, topics: Collection[str]) -> set[str]:
         return set()
 
+    def dead_letter_topics(self) -> set[str]:
+        return set()
+
     def backlog(self, group: str, topics: Collection[str]) -> int:
         return len(self._broker.partitions[self._partition]) - self._next
 

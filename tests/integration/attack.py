@@ -29,7 +29,7 @@ from orchestrator.privacy.sealing import (
     SealBroken,
     unseal,
 )
-from orchestrator.service.orchestrator import DEAD_LETTER
+from orchestrator.service.dead_letters import DEAD_LETTER
 from schemas.codec import CodecError, decode
 from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
 from tests.integration.processes import copy

@@ -29,8 +29,9 @@ from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
 from orchestrator.privacy import IDENTIFIERS, Exchange, Identifier, Identifiers, Kind, new_key, seal
 from orchestrator.saga.model import Saga
+from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.inbound import Reader
-from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
+from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.store import SentMails, dialect, engine
 from schemas import topics

@@ -264,7 +264,11 @@ def test_a_broken_document_stops_no_housekeeping(installation: Installation) -> 
     made = [installation.submit(("email", f"person-{n}@people.example")) for n in range(3)]
     installation.later(hours=13)
     break_document(installation, made[1])
-    house = Housekeeping(store=installation.ground.store, retention=installation.ground.settings.retention)
+    house = Housekeeping(
+        store=installation.ground.store,
+        bus=installation.ground.bus,
+        retention=installation.ground.settings.retention,
+    )
     installation.later(days=100)
     house.step()
     assert ["", ""] == [installation.saga(one).subject_digest for one in (made[0], made[2])]

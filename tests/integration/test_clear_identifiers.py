@@ -22,8 +22,9 @@ from orchestrator.privacy import IDENTIFIERS, Digests, Exchange, Identifiers, Ke
 from orchestrator.saga.clocks import Calendar
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules, SystemPlan
+from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.inbound import Reader
-from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
+from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.settings import load
 from orchestrator.store import Store, StoredKeys, open_engine

@@ -584,7 +584,9 @@ def test_what_was_asked_goes_with_the_request(world: World) -> None:
             return [body and body[0].body, len(connection.execute(opendsr_callbacks.select()).fetchall())]
 
     keeping = Housekeeping(
-        store=world.installation.ground.store, retention=world.installation.ground.settings.retention
+        store=world.installation.ground.store,
+        bus=world.installation.ground.bus,
+        retention=world.installation.ground.settings.retention,
     )
     assert kept()[0]
     world.clock.now += 91 * DAY

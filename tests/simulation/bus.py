@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, SubscriptionClosed, looked_up
+from schemas.topics import is_of_dead_letters
 from tests.simulation.lives import Life
 from tests.simulation.loop import SECOND, Clock
 
@@ -130,6 +131,10 @@ class ProcessBus:
     def ends(self, topics: Collection[str]) -> Positions:
         self._life.check()
         return {place: len(records) for place, records in self._bus.records.items() if place[0] in topics}
+
+    def dead_letter_topics(self) -> set[str]:
+        self._life.check()
+        return {topic for topic, _ in self._bus.records if is_of_dead_letters(topic)}
 
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         self._life.check()

@@ -23,8 +23,9 @@ from orchestrator.http import Clients
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
 from orchestrator.saga.model import Ended, Saga, Step
+from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.inbound import Reader
-from orchestrator.service.orchestrator import DEAD_LETTER, Orchestrator
+from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.store import SentMails, StoredKeys, open_engine
 from orchestrator.store import tables as store_tables

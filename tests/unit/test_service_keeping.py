@@ -36,7 +36,9 @@ ENDED = Saga(
 def kept_after(world: World, days: int) -> dict[str, bool]:
     """What is still there after so many days."""
     trimmed: list[tuple[int, int]] = []
-    house = Housekeeping(store=world.store, retention=KEPT, trim_bus=lambda *before: trimmed.append(before))
+    house = Housekeeping(
+        store=world.store, bus=world.bus, retention=KEPT, trim_bus=lambda *before: trimmed.append(before)
+    )
     register = AskedRequests(world.store)
     still_open = replace(ENDED, request_id="open", state=InProgress(until=NOW + 900 * DAY))
     with world.store.begin() as transaction:
@@ -110,7 +112,10 @@ def test_the_house_is_kept_once_an_hour(world: World) -> None:
     """Not with each step: the look is a transaction."""
     trimmed: list[int] = []
     house = Housekeeping(
-        store=world.store, retention=KEPT, trim_bus=lambda messages, _: trimmed.append(messages)
+        store=world.store,
+        bus=world.bus,
+        retention=KEPT,
+        trim_bus=lambda messages, _: trimmed.append(messages),
     )
     for later in (0, EVERY - 1, 1, EVERY):
         world.now += later

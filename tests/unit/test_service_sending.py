@@ -141,7 +141,10 @@ def test_what_is_old_is_forgotten_and_what_is_not_stays(world: World) -> None:
     """Events that were seen go after their time, once an hour and not before."""
     trimmed: list[tuple[int, int]] = []
     house = Housekeeping(
-        store=world.store, retention=Retention(), trim_bus=lambda *before: trimmed.append(before)
+        store=world.store,
+        bus=world.bus,
+        retention=Retention(),
+        trim_bus=lambda *before: trimmed.append(before),
     )
     world.publish(topics.REQUESTS, encode(world.request()))
     world.orchestrator.step(0.0)
@@ -160,7 +163,7 @@ def test_a_used_link_is_remembered_longer_than_any_link_lives(world: World) -> N
     sent = StoredSent(world.store, "links")
     sent.record("link:1")
     world.now += 400 * DAY
-    Housekeeping(store=world.store, retention=Retention()).step()
+    Housekeeping(store=world.store, bus=world.bus, retention=Retention()).step()
     assert sent.seen("link:1")
 
 
@@ -169,6 +172,6 @@ def test_what_was_not_sent_is_never_forgotten(world: World) -> None:
     world.publish(topics.REQUESTS, encode(world.request()))
     world.orchestrator.step(0.0)
     world.now += 400 * DAY
-    Housekeeping(store=world.store, retention=Retention()).step()
+    Housekeeping(store=world.store, bus=world.bus, retention=Retention()).step()
     assert 1 == count(world, outbox)
     assert 1 == world.relay.step()
