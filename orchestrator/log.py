@@ -34,6 +34,7 @@ FIELDS = frozenset(
         "end",
         "event_id",
         "failures",
+        "file",
         "generation",
         "group",
         "host",

@@ -43,7 +43,7 @@ def rotate(
     patience: float = PATIENCE,
 ) -> int:
     """Rotates; 1 if generations that should have gone had to be kept."""
-    ground = open_ground(config)
+    ground = _open(config)
     fresh = ground.keyring.rotate(ground.store.now())
     done = ground.keys.rewrap()
     if done.unreadable:
@@ -88,7 +88,7 @@ def rewrap(config: Path) -> int:
 
     For master keys that somebody else keeps, who adds the new one and takes away the old.
     """
-    ground = open_ground(config)
+    ground = _open(config)
     done = ground.keys.rewrap()
     ground.keys.shred()
     in_use = ground.keys.generations()
@@ -118,8 +118,15 @@ def create(config: Path) -> int:
 
 def public(config: Path) -> int:
     """Prints the present public key, as JSON."""
-    click.echo(Exchange(open_ground(config).keyring).public_key().to_json())
+    click.echo(Exchange(_open(config).keyring).public_key().to_json())
     return 0
+
+
+def _open(config: Path) -> Ground:
+    ground = open_ground(config)
+    for file in ground.keyring.beside:
+        click.echo(f"radera: note: {file} lies beside the key file, and is left as it is", err=True)
+    return ground
 
 
 def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:

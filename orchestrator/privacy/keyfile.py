@@ -2,11 +2,16 @@
 
 * It is readable by its owner alone. One that others can read is refused, not mended silently: the keys may
   have been taken, and somebody should know.
-* It changes as a whole: the new text goes to `<file>.new`, is forced to the disk and renamed over the old.
-  Before that the old text gets a second name, `<file>.old`, so that its bytes can be overwritten afterwards,
-  also when the process dies between the two. What a dead process left under either name is overwritten and
-  removed when the file is next opened.
+* It changes as a whole: the new text goes to a name of its own, is forced to the disk and renamed over the
+  old. Before that the old text gets a second name, so that its bytes can be overwritten afterwards, also when
+  the process dies between the two.
 * One change at a time: it holds a lock on the directory.
+* Each text carries a chain: a random revision of its own, and those of all texts that it succeeds. A text in
+  format 1 has none; its revision is a digest of it, and it becomes format 2 with its next change.
+* What a dead process left is destroyed when the file is next opened, and nothing else ever is. It has a name
+  that nobody would choose (`<file>.radera-<revision>.new` or `.replaced`), and by the chains the present text
+  is a later one, or this one was never in force. Every other file in the directory is the operator's,
+  `<file>.old` and `<file>.new` too, and is left as it is; `beside` names those that begin with its name.
 
 Overwriting reaches the old blocks on a file system that writes in place. On one that doesn't (copy on write,
 snapshots, flash), destruction is as good as the encryption of the disk below; `README.md` beside this file
@@ -16,8 +21,12 @@ says so too.
 import base64
 import binascii
 import fcntl
+import hashlib
 import json
+import logging
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +37,12 @@ from typing import Any, Final
 from orchestrator.privacy.errors import PrivacyError
 from orchestrator.privacy.sealing import KEY_BYTES
 
-_FORMAT: Final = 1
+_logger = logging.getLogger(__name__)
+
+_FORMAT: Final = 2
+_REVISION_BYTES: Final = 16
+_REVISION: Final = re.compile(r"[0-9a-f]{32}")
+_OURS: Final = re.compile(r"\.radera-[0-9a-f]{32}\.(new|replaced)")
 
 
 class KeyFileMissing(PrivacyError):
@@ -37,7 +51,8 @@ class KeyFileMissing(PrivacyError):
 
 
 class KeyFileExists(PrivacyError):
-    """There is a key file {file} already. It is not replaced; open it, or name another."""
+    """There is a key file {file} already. It is not replaced: keys that may still be needed are in it. Put
+    it where the settings name the key file, or move it into another directory."""
 
 
 class KeyFileExposed(PrivacyError):
@@ -74,25 +89,40 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """All keys of an installation. The last generation is the current one."""
+    """All keys of an installation. The last generation is the current one. `installation` is the id of the
+    installation that they belong to, once it has one.
+    """
 
     digest_key: bytes = field(repr=False)
     generations: tuple[Generation, ...]
     forgotten: tuple[Forgotten, ...] = ()
+    installation: str | None = None
 
     def is_sound(self) -> bool:
-        """Whether numbers rise, nothing is twice, and every key has its length."""
+        """Whether nothing is twice, and every number and key has its size."""
         numbers = [generation.number for generation in self.generations]
         past = {generation.number for generation in self.forgotten}
         return (
             len(self.digest_key) == KEY_BYTES
             and bool(numbers)
-            and numbers == sorted(set(numbers))
-            and 0 < numbers[0]
-            and numbers[-1] < 2**31
+            and len(numbers) == len(set(numbers))
+            and all(0 < number < 2**31 for number in numbers)
             and past.isdisjoint(numbers)
             and all(len(generation.key) == KEY_BYTES for generation in self.generations)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What a key file holds, and its place in the chain; the last of `succeeds` came right before."""
+
+    material: Material
+    revision: str
+    succeeds: tuple[str, ...] = ()
+
+    def following(self, material: Material) -> "_Text":
+        """The text that comes after this one."""
+        return _Text(material, secrets.token_hex(_REVISION_BYTES), (*self.succeeds, self.revision))
 
 
 class KeyFile:
@@ -101,29 +131,29 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         # A rename would replace a symbolic link, and leave the keys behind it as they were.
         self.path = Path(os.path.realpath(path))
-        self._new = self.path.with_name(self.path.name + ".new")
-        self._old = self.path.with_name(self.path.name + ".old")
 
     def create(self, material: Material) -> None:
-        """Write the first text of the file, or raise KeyFileExists."""
+        """Write the first text of the file. Raises KeyFileExists, also for one that was moved aside."""
         with self._changing():
-            if self.path.exists() or self._old.exists():
-                raise KeyFileExists(file=self.path)
-            self._replace(material)
+            moved = [file for file in self.beside() if _read_text(file) is not None]
+            for file in [self.path] if self.path.exists() else moved:
+                raise KeyFileExists(file=file)
+            self._replace(_Text(material, secrets.token_hex(_REVISION_BYTES)))
 
     def read(self) -> Material:
         """What the file holds."""
-        if self._new.exists() or self._old.exists():
+        if self._leftovers():
             with self._changing():
                 pass  # removes what a dead process left; a living one is waited for
-        return self._load()
+        return self._load().material
 
     def change(self, change: Callable[[Material], Material]) -> Material:
         """Replace what the file holds by what `change` makes of it, and destroy the old text."""
         with self._changing():
-            material = change(self._load())
-            self._replace(material)
-            return material
+            before = self._load()
+            after = before.following(change(before.material))
+            self._replace(after)
+            return after.material
 
     def stamp(self) -> tuple[int, int] | None:
         """Differs when the file was replaced."""
@@ -133,7 +163,19 @@ class KeyFile:
             return None
         return found.st_ino, found.st_mtime_ns
 
-    def _load(self) -> Material:
+    def beside(self) -> list[Path]:
+        """The files beside it whose names begin with its name. They are the operator's, and left alone; one
+        of them may be a key file that was moved aside.
+        """
+        with suppress(OSError):
+            return sorted(
+                found
+                for found in self.path.parent.iterdir()
+                if found.name.startswith(self.path.name) and found != self.path and found.is_file()
+            )
+        return []
+
+    def _load(self) -> _Text:
         problem: PrivacyError | None = None
         text = b""
         try:
@@ -153,29 +195,42 @@ class KeyFile:
                         problem = KeyFileExposed(file=self.path)
                     else:
                         text = file.read()
-        material = None if problem else _parse(text)
+        parsed = None if problem else _parse(text)
         del text
-        if material is None:
+        if parsed is None:
             raise problem or KeyFileBroken(file=self.path)
-        return material
+        return parsed
 
-    def _replace(self, material: Material) -> None:
-        _write(self._new, _text(material))
+    def _named(self, revision: str, kind: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.radera-{revision}.{kind}")
+
+    def _replace(self, text: _Text) -> None:
+        new = self._named(text.revision, "new")
+        _write(new, _written(text))
         if not self.path.exists():
-            self._new.replace(self.path)
+            new.replace(self.path)
             self._settle()
             return
+        replaced = self._named(text.succeeds[-1], "replaced")
         # Kept open as well as linked: some file systems have no links, and then only a death right here
         # leaves bytes.
         with self.path.open("r+b", buffering=0) as old:
+            names = os.fstat(old.fileno()).st_nlink
             with suppress(OSError):
-                self._old.hardlink_to(self.path)
+                replaced.hardlink_to(self.path)
             self._settle()
-            self._new.replace(self.path)
+            new.replace(self.path)
             self._settle()
-            _overwrite(old.fileno())
-        self._old.unlink(missing_ok=True)
+            self._overwrite(old.fileno(), names)
+        replaced.unlink(missing_ok=True)
         self._settle()
+
+    def _overwrite(self, descriptor: int, names: int) -> None:
+        """Overwrite a text, unless it has another name: then it is the operator's, too."""
+        if names > 1:
+            _logger.warning("keys_kept_under_another_name")
+            return
+        _overwrite(descriptor)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -190,15 +245,37 @@ class KeyFile:
         finally:
             os.close(directory)
 
+    def _leftovers(self) -> list[Path]:
+        """The files that have names of ours."""
+        return [found for found in self.beside() if _OURS.fullmatch(found.name.removeprefix(self.path.name))]
+
     def _remove_leftovers(self) -> None:
-        for leftover in (self._new, self._old):
-            if not leftover.exists() or (leftover == self._old and not self.path.exists()):
-                continue  # an old text without a present one is the last copy: a person took the file away
-            if not (self.path.exists() and leftover.samefile(self.path)):  # else it died before the rename
+        """Destroy what a dead process left, where it is certain that nobody needs it."""
+        present = _read_text(self.path)
+        for leftover in self._leftovers():
+            if self.path.exists() and leftover.samefile(self.path):
+                leftover.unlink()  # it died before the rename: this is the present text's second name
+            elif self._is_past(leftover, present):
                 with leftover.open("r+b", buffering=0) as file:
-                    _overwrite(file.fileno())
-            leftover.unlink()
+                    self._overwrite(file.fileno(), os.fstat(file.fileno()).st_nlink)
+                leftover.unlink()
         self._settle()
+
+    def _is_past(self, leftover: Path, present: _Text | None) -> bool:
+        """Whether the present text succeeds this one, or it never was in force.
+
+        A new text loses its name when it comes into force. So one that still has it, and that was to succeed
+        the present one or to be the first, never was.
+        """
+        if leftover.read_bytes()[:1] in (b"", b"\0"):
+            return True  # nothing was written yet, or it was being overwritten, which was decided as below
+        text = _read_text(leftover)
+        if text is None:
+            return False
+        if present is not None and text.revision in present.succeeds:
+            return True
+        before = text.succeeds[-1] if text.succeeds else None
+        return leftover.suffix == ".new" and before == (present.revision if present else None)
 
     def _settle(self) -> None:
         """Force the names in the directory to the disk."""
@@ -225,9 +302,13 @@ def _overwrite(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def _text(material: Material) -> bytes:
+def _written(text: _Text) -> bytes:
+    material = text.material
     document = {
         "format": _FORMAT,
+        "revision": text.revision,
+        "succeeds": text.succeeds,
+        "installation": material.installation,
         "digest_key": base64.b64encode(material.digest_key).decode(),
         "generations": [
             {"number": one.number, "created_at": one.created_at, "key": base64.b64encode(one.key).decode()}
@@ -238,12 +319,19 @@ def _text(material: Material) -> bytes:
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def _parse(text: bytes) -> Material | None:
+def _read_text(path: Path) -> _Text | None:
+    """The key file at a path, or None where there is none."""
+    try:
+        return _parse(path.read_bytes())
+    except OSError:
+        return None
+
+
+def _parse(text: bytes) -> _Text | None:
     """What the text says, or None. The errors of the parsers below carry the text with them, and end here."""
     try:
         document: Any = json.loads(text)
-        if document["format"] != _FORMAT:
-            return None
+        revision, succeeds = _place(document, text)
         material = Material(
             digest_key=base64.b64decode(document["digest_key"], validate=True),
             generations=tuple(
@@ -255,7 +343,26 @@ def _parse(text: bytes) -> Material | None:
             forgotten=tuple(
                 Forgotten(int(one["number"]), int(one["forgotten_at"])) for one in document["forgotten"]
             ),
+            installation=_text_or_none(document.get("installation")),
         )
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, binascii.Error):
         return None
-    return material if material.is_sound() else None
+    return _Text(material, revision, succeeds) if material.is_sound() else None
+
+
+def _text_or_none(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _place(document: Any, text: bytes) -> tuple[str, tuple[str, ...]]:
+    """The revision of a text, and those that it succeeds. Raises ValueError for an unknown format."""
+    match document["format"]:
+        case 1:
+            return hashlib.sha256(text).hexdigest()[: 2 * _REVISION_BYTES], ()
+        case 2:
+            chain = [str(one) for one in (*document["succeeds"], document["revision"])]
+            if all(_REVISION.fullmatch(one) for one in chain):
+                return chain[-1], tuple(chain[:-1])
+    raise ValueError("format")

@@ -10,6 +10,7 @@
   moment.
 * Raw callbacks come before we know whose they are, and are sealed to the installation: under a key derived
   from the current generation, whose number is in the header. They die with it.
+* Our own numbers are random, and the order is that of the file. Numbers that come from elsewhere rise.
 * The digest key is separate and stays: digests must compare over years. It opens
   nothing of a person's.
 * Keys come from a file of ours (the embedded default), or from where another system keeps and rotates them:
@@ -20,9 +21,10 @@
 
 import base64
 import binascii
+import secrets
 import struct
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -96,7 +98,7 @@ class Keyring:
     def create(cls, path: Path, now: int) -> "Keyring":
         """A new keyring in a new file. For a new installation only: see KeyFileMissing."""
         file = KeyFile(path)
-        material = Material(new_key(), (Generation(1, now, new_key()),))
+        material = Material(new_key(), (_new_generation((), now),))
         file.create(material)
         return cls(material, file)
 
@@ -135,6 +137,11 @@ class Keyring:
     def forgotten(self) -> tuple[Forgotten, ...]:
         """The generations that were destroyed from here, for the certificates."""
         return self._fresh().forgotten
+
+    @property
+    def beside(self) -> list[Path]:
+        """Files beside the key file that may be key files, too: the operator's, and left as they are."""
+        return [] if self._file is None else self._file.beside()
 
     @property
     def current(self) -> Generation:
@@ -181,11 +188,9 @@ class Keyring:
         """Add a generation and make it the current one. It is on the disk when this returns."""
 
         def add(material: Material) -> Material:
-            last = max(
-                [one.number for one in material.generations] + [one.number for one in material.forgotten]
-            )
-            fresh = Generation(last + 1, now, new_key())
-            return Material(material.digest_key, (*material.generations, fresh), material.forgotten)
+            taken = {one.number for one in material.generations} | {one.number for one in material.forgotten}
+            fresh = _new_generation(taken, now)
+            return replace(material, generations=(*material.generations, fresh))
 
         return self._change(add).generations[-1]
 
@@ -202,7 +207,7 @@ class Keyring:
                     raise GenerationUnknown(number=number)
             kept = tuple(one for one in material.generations if one.number not in generations)
             gone = tuple(Forgotten(number, now) for number in sorted(present.intersection(generations)))
-            return Material(material.digest_key, kept, (*material.forgotten, *gone))
+            return replace(material, generations=kept, forgotten=(*material.forgotten, *gone))
 
         self._change(drop)
 
@@ -245,6 +250,15 @@ class Keyring:
         return derivations[number, use]
 
 
+def _new_generation(taken: Collection[int], now: int) -> Generation:
+    """A generation with a random number: two keyrings that were one before a restore give no number to two
+    keys.
+    """
+    while (number := 1 + secrets.randbelow(2**31 - 1)) in taken:
+        pass
+    return Generation(number, now, new_key())
+
+
 def _wrapped_for(number: int, request_id: str) -> bytes:
     return b"radera/wrap/1\0" + struct.pack(">I", number) + request_id.encode()
 
@@ -258,11 +272,12 @@ def _given(master: str, digest: str, place: str, digest_place: str) -> Material:
     generations = []
     for part in master.split(","):
         number, _, key = part.strip().partition(":")
-        if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        if not (number.isascii() and number.isdecimal() and len(number) <= 10):
             raise KeysGivenBroken(place=place, problem="has a part without a number")
         generations.append(Generation(int(number), None, _key_from(key, place)))
     material = Material(_key_from(digest, digest_place), tuple(generations))
-    if not material.is_sound():
+    numbers = [one.number for one in generations]
+    if not material.is_sound() or numbers != sorted(numbers):
         raise KeysGivenBroken(place=place, problem="has numbers that don't rise")
     return material
 

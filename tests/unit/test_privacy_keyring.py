@@ -28,6 +28,7 @@ from orchestrator.privacy import (
     Wrapped,
     new_key,
 )
+from orchestrator.privacy.keyfile import Generation
 from orchestrator.secret import SecretRef, SecretUnavailable
 
 REQUEST = "3f1c7a52-9d8e-4b60-8a11-2f5e6d7c8b90"
@@ -62,7 +63,7 @@ def from_environment(environ: dict[str, str]) -> Keyring:
 def test_a_wrapped_key_is_unwrapped(path: Path) -> None:
     """By the same keyring, and by one that reads the file later."""
     wrapped = Keyring.create(path, NOW).wrap(KEY, REQUEST)
-    assert 1 == wrapped.generation
+    assert Keyring.from_file(path).current.number == wrapped.generation
     assert KEY not in wrapped.blob
     assert KEY == Keyring.from_file(path).unwrap(wrapped, REQUEST)
 
@@ -127,24 +128,26 @@ def test_rotating_keeps_the_old_generation_until_it_is_forgotten(path: Path) -> 
     """The order of a rotation: add, wrap again, forget. At each point every open request's key is there."""
     keyring = Keyring.create(path, NOW)
     old = keyring.wrap(KEY, REQUEST)
-    assert (2, NOW + 5) == (keyring.rotate(NOW + 5).number, keyring.current.created_at)
+    added = keyring.rotate(NOW + 5)
+    assert (added.number, NOW + 5) == (keyring.current.number, keyring.current.created_at)
     assert KEY == keyring.unwrap(old, REQUEST)
     new = keyring.wrap(keyring.unwrap(old, REQUEST), REQUEST)
-    keyring.forget([1], NOW + 6)
+    keyring.forget([old.generation], NOW + 6)
     assert KEY == Keyring.from_file(path).unwrap(new, REQUEST)
     for reader in (keyring, Keyring.from_file(path)):
         with pytest.raises(GenerationForgotten):
             reader.unwrap(old, REQUEST)
-        assert [(1, NOW + 6)] == [(one.number, one.forgotten_at) for one in reader.forgotten]
+        assert [(old.generation, NOW + 6)] == [(one.number, one.forgotten_at) for one in reader.forgotten]
 
 
 def test_a_forgotten_key_is_in_no_file(path: Path) -> None:
     """Neither under its old name nor in the blocks of the file that was replaced."""
     keyring = Keyring.create(path, NOW)
-    key, digest_key = base64_of(keyring.current.key), keyring.digest_key
+    first, digest_key = keyring.current, keyring.digest_key
+    key = base64_of(first.key)
     keyring.rotate(NOW)
     with path.open("rb") as replaced:
-        keyring.forget([1], NOW)
+        keyring.forget([first.number], NOW)
         assert set(replaced.read()) == {0}
     assert [path] == list(path.parent.iterdir())
     assert key not in path.read_text()
@@ -154,29 +157,56 @@ def test_a_forgotten_key_is_in_no_file(path: Path) -> None:
 def test_forgetting_twice_is_forgetting_once(path: Path) -> None:
     """A repeat after a death is safe, and the first date stays."""
     keyring = Keyring.create(path, NOW)
+    first = keyring.current.number
     keyring.rotate(NOW)
-    keyring.forget([1], NOW)
-    keyring.forget([1], NOW + 9)
-    assert [(1, NOW)] == [(one.number, one.forgotten_at) for one in keyring.forgotten]
+    keyring.forget([first], NOW)
+    keyring.forget([first], NOW + 9)
+    assert [(first, NOW)] == [(one.number, one.forgotten_at) for one in keyring.forgotten]
 
 
 def test_the_current_generation_is_not_forgotten(path: Path) -> None:
     """Nor is anything else, when one of several can't be."""
     keyring = Keyring.create(path, NOW)
-    keyring.rotate(NOW)
-    with pytest.raises(GenerationInUse, match="generation 2"):
-        keyring.forget([1, 2], NOW)
-    with pytest.raises(GenerationUnknown, match="generation 7"):
-        keyring.forget([1, 7], NOW)
-    assert [1, 2] == [one.number for one in keyring.generations]
+    first, second = keyring.current.number, keyring.rotate(NOW).number
+    with pytest.raises(GenerationInUse, match=f"generation {second}"):
+        keyring.forget([first, second], NOW)
+    with pytest.raises(GenerationUnknown, match="generation 7 "):
+        keyring.forget([first, 7], NOW)
+    assert [first, second] == [one.number for one in keyring.generations]
 
 
-def test_numbers_are_not_used_again(path: Path) -> None:
-    """A wrapped key names its generation; the number must mean one key for ever."""
+def test_numbers_are_not_used_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrapped key names its generation; the number must mean one key for ever, also of those that are
+    gone.
+    """
+    drawn = iter([4, 4, 6, 4, 6, 0])
+    monkeypatch.setattr("orchestrator.privacy.keyring.secrets.randbelow", lambda below: next(drawn))
     keyring = Keyring.create(path, NOW)
-    keyring.rotate(NOW)
-    keyring.forget([1], NOW)
-    assert 3 == keyring.rotate(NOW).number
+    assert [5, 7] == [keyring.current.number, keyring.rotate(NOW).number]
+    keyring.forget([5], NOW)
+    assert 1 == keyring.rotate(NOW).number
+
+
+def test_an_older_keyring_gives_no_number_to_another_key(path: Path) -> None:
+    """Put back and rotated, it makes a generation with a number of its own: both stay what they were."""
+    Keyring.create(path, NOW)
+    older = path.read_bytes()
+    lost = Keyring.from_file(path).rotate(NOW)
+    path.write_bytes(older)
+    made = Keyring.from_file(path).rotate(NOW)
+    assert made.number != lost.number
+    assert all(0 < one.number < 2**31 for one in (made, lost))
+
+
+def test_the_order_is_that_of_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The newest generation is current, whatever its number."""
+    drawn = iter([900, 500, 700])
+    monkeypatch.setattr("orchestrator.privacy.keyring.secrets.randbelow", lambda below: next(drawn))
+    Keyring.create(path, NOW)
+    for _ in range(2):
+        Keyring.from_file(path).rotate(NOW)
+    assert [901, 501, 701] == [one.number for one in Keyring.from_file(path).generations]
+    assert 701 == Keyring.from_file(path).wrap(KEY, REQUEST).generation
 
 
 def test_another_process_is_followed(path: Path) -> None:
@@ -184,13 +214,12 @@ def test_another_process_is_followed(path: Path) -> None:
     first = Keyring.create(path, NOW)
     second = Keyring.from_file(path)
     old = second.wrap(KEY, REQUEST)
-    first.rotate(NOW)
-    assert 2 == second.wrap(KEY, REQUEST).generation
-    first.forget([1], NOW)
+    added = first.rotate(NOW)
+    assert added.number == second.wrap(KEY, REQUEST).generation
+    first.forget([old.generation], NOW)
     with pytest.raises(GenerationForgotten):
         second.unwrap(old, REQUEST)
-    assert 3 == second.rotate(NOW).number
-    assert 3 == first.current.number
+    assert second.rotate(NOW).number == first.current.number
 
 
 # --- a death anywhere ---------------------------------------------------------------------------------------
@@ -254,9 +283,9 @@ def test_a_death_while_creating_leaves_a_whole_file_or_none(path: Path) -> None:
     """And creating can be tried again, unless it had been done."""
     for _ in deaths(lambda path: Keyring.create(path, NOW), lambda path: None, path):
         if path.exists():
-            assert 1 == Keyring.from_file(path).current.number
+            assert 1 == len(Keyring.from_file(path).generations)
         else:
-            assert 1 == Keyring.create(path, NOW).current.number
+            assert 1 == len(Keyring.create(path, NOW).generations)
         assert [path] == list(path.parent.iterdir())
 
 
@@ -270,29 +299,30 @@ def test_a_death_while_rotating_loses_no_key(path: Path) -> None:
     for _ in deaths(lambda path: Keyring.from_file(path).rotate(NOW), prepare, path):
         keyring = Keyring.from_file(path)
         assert KEY == keyring.unwrap(wrapped[0], REQUEST)
-        assert keyring.current.number in (1, 2)
+        assert wrapped[0].generation == keyring.generations[0].number
+        assert len(keyring.generations) in (1, 2)
         assert [path] == list(path.parent.iterdir())
         assert 0o600 == stat.S_IMODE(path.stat().st_mode)
 
 
 def test_a_death_while_forgetting_leaves_no_bytes_behind(path: Path) -> None:
     """Either nothing happened, or the next opening destroys what was left of the key, in the blocks too."""
-    gone: list[str] = []
+    gone: list[Generation] = []
 
     def prepare(path: Path) -> None:
         keyring = Keyring.create(path, NOW)
-        gone[:] = [base64_of(keyring.current.key)]
+        gone[:] = [keyring.current]
         keyring.rotate(NOW)
 
-    for _ in deaths(lambda path: Keyring.from_file(path).forget([1], NOW), prepare, path):
+    for _ in deaths(lambda path: Keyring.from_file(path).forget([gone[0].number], NOW), prepare, path):
         with_bytes = [name.open("rb") for name in path.parent.iterdir()]
         keyring = Keyring.from_file(path)
         assert [path] == list(path.parent.iterdir())
-        assert 2 == keyring.current.number
-        forgotten = [1] == [one.number for one in keyring.forgotten]
+        assert gone[0].number != keyring.current.number
+        forgotten = [gone[0].number] == [one.number for one in keyring.forgotten]
         for file in with_bytes:
             with file:
-                assert not forgotten or gone[0].encode() not in file.read()
+                assert not forgotten or base64_of(gone[0].key).encode() not in file.read()
 
 
 def test_a_file_system_without_links_will_do(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,9 +333,10 @@ def test_a_file_system_without_links_will_do(path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Path, "hardlink_to", no_links)
     keyring = Keyring.create(path, NOW)
+    first = keyring.current.number
     keyring.rotate(NOW)
     with path.open("rb") as replaced:
-        keyring.forget([1], NOW)
+        keyring.forget([first], NOW)
         assert set(replaced.read()) == {0}
 
 
@@ -370,9 +401,9 @@ def test_a_linked_file_is_changed_where_it_is(path: Path) -> None:
     Keyring.create(path, NOW)
     link = path.with_name("link.keys")
     link.symlink_to(path)
-    Keyring.from_file(link).rotate(NOW)
+    added = Keyring.from_file(link).rotate(NOW)
     assert link.is_symlink()
-    assert 2 == Keyring.from_file(path).current.number
+    assert added == Keyring.from_file(path).current
 
 
 def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
@@ -392,14 +423,20 @@ def damaged(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], byt
         lambda text: b"\xff" + text,
         lambda text: b"[]",
         lambda text: b"[" * 100_000,
-        damaged(lambda document: document.update(format=2)),
+        damaged(lambda document: document.update(format=3)),
         damaged(lambda document: document.pop("digest_key")),
         damaged(lambda document: document.update(digest_key="AAAA")),
         damaged(lambda document: document.update(generations=[])),
         damaged(lambda document: document.update(generations=document["generations"] * 2)),
         damaged(lambda document: document["generations"][0].update(key="?")),
         damaged(lambda document: document["generations"][0].update(number=0)),
-        damaged(lambda document: document.update(forgotten=[{"number": 1, "forgotten_at": 1}])),
+        damaged(lambda document: document["generations"][0].update(number=2**31)),
+        damaged(lambda document: document.update(revision="../radera")),
+        damaged(
+            lambda document: document.update(
+                forgotten=[{"number": document["generations"][0]["number"], "forgotten_at": 1}]
+            )
+        ),
     ],
 )
 def test_a_damaged_file_is_refused_in_silence(path: Path, damage: Callable[[bytes], bytes]) -> None:
