@@ -25,6 +25,16 @@ def dead_letters(topic: str) -> str:
     return f"{topic}.dlq"
 
 
+def is_ours(topic: str) -> bool:
+    """Whether the topic could be one of these: another application's may lie beside ours."""
+    return topic.startswith("erasure.") and topic.removesuffix(".dlq").endswith(".v1")
+
+
+def is_of_callbacks(topic: str) -> bool:
+    """Whether `callbacks` could have named the topic."""
+    return is_ours(topic) and topic.startswith("erasure.callbacks.") and not is_of_dead_letters(topic)
+
+
 def is_of_dead_letters(topic: str) -> bool:
-    """Whether `dead_letters` could have named the topic: another application's may lie beside ours."""
-    return topic.startswith("erasure.") and topic.endswith(".v1.dlq")
+    """Whether `dead_letters` could have named the topic."""
+    return is_ours(topic) and topic.endswith(".dlq")

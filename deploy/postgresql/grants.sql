@@ -12,6 +12,10 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM radera_orchestrator, radera_wo
 -- Which schema this is, and nothing more, is what every role asks when it starts.
 GRANT SELECT ON schema_version TO radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
 
+-- So is whether the master keys are this database's. What it knows of them the orchestrator writes.
+GRANT SELECT ON key_generations TO radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
+GRANT INSERT, UPDATE ON key_generations TO radera_orchestrator;
+
 -- The orchestrator writes the truth. A timeline is added to and, after its retention, thrown away; it is never
 -- changed. A key's row is never deleted: its tombstone keeps a replayed request from bringing the key back.
 GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, correlations TO radera_orchestrator;

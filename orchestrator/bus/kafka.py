@@ -27,7 +27,7 @@ from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, RecordTooLarge
 from orchestrator.bus.schema_registry import Registry
 from orchestrator.settings import Kafka
-from schemas.topics import is_of_dead_letters
+from schemas.topics import is_ours
 
 # A dead letter holds the record that it is about, so it may be larger than what other topics take.
 LARGEST_RECORD = 2 << 20
@@ -231,10 +231,10 @@ class KafkaBus:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
             return admin.missing(topics)
 
-    def dead_letter_topics(self) -> set[str]:
-        """Return the topics of dead letters that there are, as far as this account may see them."""
+    def topics(self) -> set[str]:
+        """Return those of our topics that there are, as far as this account may see them."""
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
-            return set(filter(is_of_dead_letters, admin.names()))
+            return set(filter(is_ours, admin.names()))
 
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         return browse(self._settings, topics, self._token)

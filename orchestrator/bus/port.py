@@ -164,8 +164,8 @@ class Bus(Protocol):
         """
         ...
 
-    def dead_letter_topics(self) -> set[str]:
-        """Return the topics of dead letters that there are, whatever the settings name today. Raises
+    def topics(self) -> set[str]:
+        """Return those of our topics that there are, whatever the settings name today. Raises
         BusUnavailable.
         """
         ...

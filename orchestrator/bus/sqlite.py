@@ -39,7 +39,7 @@ from orchestrator.bus.port import (
     looked_up,
 )
 from orchestrator.bus.sharing import Line
-from schemas.topics import is_of_dead_letters
+from schemas.topics import is_ours
 
 PARTITION = 0
 PROBE_INTERVAL = 0.2
@@ -285,12 +285,12 @@ class SqliteBus:
         """None: a topic is there when something is published to it."""
         return set()
 
-    def dead_letter_topics(self) -> set[str]:
-        """Return the topics of dead letters that hold any."""
+    def topics(self) -> set[str]:
+        """Return those of our topics that hold any records."""
         c = _RECORDS.c
         with _reachable(), self._shared.reading.connect() as connection:
             names = connection.execute(sa.select(c.topic).distinct()).scalars()
-            return {name for name in names if is_of_dead_letters(name)}
+            return {name for name in names if is_ours(name)}
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
         """How many records of these topics the group has not behind it, as far as its stored positions

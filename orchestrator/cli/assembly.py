@@ -21,7 +21,7 @@ from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import TENANT, rules_of
 from orchestrator.settings import ConfigError, Settings, load
-from orchestrator.store import SteadyClock, Store, StoredKeys, open_engine
+from orchestrator.store import KnownGenerations, SteadyClock, Store, StoredKeys, open_engine
 from schemas import topics
 from schemas.codec import Resolver
 from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
@@ -40,6 +40,7 @@ class Ground:
     bus: Bus
     keyring: Keyring
     keys: StoredKeys
+    generations: KnownGenerations
     digests: Digests
     links: PartyLinks
     registry: "Registry | None" = None
@@ -139,19 +140,31 @@ def open_store(config: Path) -> Store:
     return Store(open_engine(settings.database.url, password=settings.database.password))
 
 
-def open_ground(config: Path) -> Ground:
+def open_ground(config: Path, *, checked: bool = True) -> Ground:
     """Everything that the roles share."""
-    return ground_of(load_settings(config))
+    return ground_of(load_settings(config), checked=checked)
 
 
-def ground_of(settings: Settings) -> Ground:
-    """The same, from settings that were read. A new installation gets its database and its keys here."""
+def ground_of(settings: Settings, *, checked: bool = True) -> Ground:
+    """The same, from settings that were read. A new installation gets its database and its keys here.
+
+    Raises what `KnownGenerations.check` raises, unless the keyring is not to be `checked`: a keyring that is
+    not the database's seals and wraps what nobody can open.
+    """
     if settings.kafka is None and not settings.database.url.startswith("sqlite"):
         raise ConfigError(["kafka: missing; the embedded bus needs SQLite, so PostgreSQL goes with [kafka]"])
     is_new = _is_new(settings)
     keyring = _keyring(settings, create=is_new)
     engine = open_engine(settings.database.url, password=settings.database.password)
     store = Store(engine)
+    keys = StoredKeys(store, keyring)
+    generations = KnownGenerations(store, keyring, keys)
+    if checked:
+        try:
+            generations.check()
+        except BaseException:
+            engine.dispose()
+            raise
     bus, registry = _bus(settings, engine, store)
     return Ground(
         settings=settings,
@@ -160,7 +173,8 @@ def ground_of(settings: Settings) -> Ground:
         bus=bus,
         registry=registry,
         keyring=keyring,
-        keys=StoredKeys(store, keyring),
+        keys=keys,
+        generations=generations,
         digests=Digests(keyring.digest_key),
         links=PartyLinks(keyring.digest_key),
     )

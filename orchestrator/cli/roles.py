@@ -34,7 +34,7 @@ from orchestrator.intake.server import Server
 from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
-from orchestrator.privacy import CALLBACK_BODY, Exchange
+from orchestrator.privacy import CALLBACK_BODY, Exchange, PrivacyError
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
@@ -51,6 +51,8 @@ DRAIN = 6.0
 _WAIT = 0.2
 # How often housekeeping asks the database whether its hour has come, in seconds.
 _ROUND = 10.0
+# How often readiness holds the keyring against the database, in seconds.
+_LOOK_AT_KEYS = 5.0
 
 
 Role = Literal["orchestrator", "worker", "mailbox", "serve"]
@@ -126,6 +128,8 @@ class Roles:
         self._ground = ground
         self._on_fatal = on_fatal
         self._stop = threading.Event()
+        self._keys_looked_at = -_LOOK_AT_KEYS
+        self._keys_are_there = False
         self.metrics = Metrics(sorted(kinds_of(settings)), sorted(settings.systems))
         mailer = SmtpMailer(settings.smtp)
         make: Mapping[Role, Callable[[], Sequence[Loop]]] = {
@@ -318,7 +322,21 @@ class Roles:
             **{loop.name: loop.is_ready for loop in self._loops},
             **({"mutual_tls": own.is_serving} if own is not None else {}),
             "store": self._reaches_store(),
+            "keys": self._has_its_keys(),
         }
+
+    def _has_its_keys(self) -> bool:
+        """Whether the keyring is the database's, as of the last look."""
+        if time.monotonic() - self._keys_looked_at >= _LOOK_AT_KEYS:
+            try:
+                self._ground.generations.check()
+                self._keys_are_there = True
+            except (PrivacyError, StoreError) as error:
+                self._keys_are_there = False
+                if isinstance(error, PrivacyError):
+                    _logger.error("keys_not_the_databases", extra={"code": type(error).__name__})
+            self._keys_looked_at = time.monotonic()
+        return self._keys_are_there
 
     def _reaches_store(self) -> bool:
         try:

@@ -61,6 +61,8 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     occupation = Occupation() if database is None else Occupation.of(database, held)
     ground = ground_of(settings)
     still_there = watched(database) if database is not None else lambda: None
+    if "orchestrator" in names:
+        ground.generations.take()
     for file in ground.keyring.beside:
         _logger.warning("file_beside_keys", extra={"file": str(file)})
     ground.prepare()

@@ -153,6 +153,10 @@ class Keyring:
         """The key from which digests and links are made."""
         return self._material.digest_key
 
+    def digest_of(self, number: int) -> str:
+        """A digest by which a generation's key is known again. Raises as `derived` does."""
+        return self.derived(number, "digest").hex()
+
     def wrap(self, key: bytes, request_id: str) -> Wrapped:
         """The request's key, wrapped under the current generation."""
         number = self.current.number

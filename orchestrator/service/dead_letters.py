@@ -7,6 +7,7 @@ from typing import Final
 from orchestrator.bus.dead_letters import REPLAYED
 from orchestrator.bus.port import Bus, Delivery
 from orchestrator.store import Store, StoredSent
+from schemas.topics import is_of_dead_letters
 
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER: Final = "dead-letter"
@@ -43,7 +44,11 @@ def open_letters(store: Store, bus: Bus, topics: Collection[str] | None = None) 
     has, also of kinds that have left the settings. Raises BusUnavailable.
     """
     dealt_with = StoredSent(store, DEALT_WITH)
-    for delivery in bus.browse(bus.dead_letter_topics() if topics is None else topics):
+    for delivery in bus.browse(_all_topics(bus) if topics is None else topics):
         letter = Letter(delivery)
         if not dealt_with.seen(letter.name):
             yield letter
+
+
+def _all_topics(bus: Bus) -> list[str]:
+    return sorted(filter(is_of_dead_letters, bus.topics()))

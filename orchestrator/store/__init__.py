@@ -3,6 +3,14 @@
 from orchestrator.store.clock import SteadyClock
 from orchestrator.store.engine import open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
+from orchestrator.store.generations import (
+    GenerationDiffers,
+    GenerationGone,
+    GenerationMissing,
+    KeyringForeign,
+    KnownGeneration,
+    KnownGenerations,
+)
 from orchestrator.store.housekeeping import (
     destroy_orphans,
     forget_subjects,
@@ -25,6 +33,12 @@ __all__ = [
     "Correlation",
     "Figures",
     "Filed",
+    "GenerationDiffers",
+    "GenerationGone",
+    "GenerationMissing",
+    "KeyringForeign",
+    "KnownGeneration",
+    "KnownGenerations",
     "Listener",
     "Occupation",
     "Outgoing",

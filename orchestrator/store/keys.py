@@ -11,7 +11,7 @@
   it is the end of the master key's generation that makes a key unreadable: see `rewrap`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -33,6 +33,16 @@ _KEY_OF = sa.select(subject_keys.c.generation, subject_keys.c.wrapped).where(
 )
 # What is wrong with one key alone.
 _UNOPENED = (SealBroken, GenerationForgotten, GenerationUnknown)
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """How many open keys there are that can be opened, and the requests whose key no generation at hand
+    opens.
+    """
+
+    count: int
+    unreadable: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +113,44 @@ class StoredKeys:
         query = sa.select(c.generation, sa.func.count().label("number")).where(c.wrapped.is_not(None))
         with self._reading.connect() as connection:
             return {row.generation: row.number for row in connection.execute(query.group_by(c.generation))}
+
+    def open_all(self, lost: Collection[int] = ()) -> Opened:
+        """Open every open key, to see whether it can be; pass over those of the generations in `lost`."""
+        count, unreadable = 0, []
+        for request_id, wrapped in self._open_keys():
+            if wrapped.generation in lost:
+                continue
+            if self._can_open(request_id, wrapped):
+                count += 1
+            else:
+                unreadable.append(request_id)
+        return Opened(count, tuple(unreadable))
+
+    def opens_any(self, generation: int) -> bool:
+        """Whether any key that this generation is said to wrap can be opened with it."""
+        mine = subject_keys.c.generation == generation
+        return any(self._can_open(request_id, wrapped) for request_id, wrapped in self._open_keys(mine))
+
+    def _open_keys(self, *conditions: sa.ColumnElement[bool]) -> Iterator[tuple[str, Wrapped]]:
+        """Every open key, a page at a time."""
+        c, after = subject_keys.c, ""
+        query = sa.select(c.request_id, c.generation, c.wrapped).where(c.wrapped.is_not(None), *conditions)
+        while True:
+            with self._reading.connect() as connection:
+                page = query.where(c.request_id > after).order_by(c.request_id).limit(_PAGE)
+                rows = connection.execute(page).all()
+            for row in rows:
+                yield row.request_id, Wrapped(row.generation, row.wrapped)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1].request_id
+
+    def _can_open(self, request_id: str, wrapped: Wrapped) -> bool:
+        try:
+            self._keyring.unwrap(wrapped, request_id)
+        except _UNOPENED:
+            return False
+        return True
 
     def rewrap(self) -> Rewrapped:
         """Wrap every key that is not under the current generation again. Repeating it is safe."""

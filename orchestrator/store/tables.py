@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0005"
+REVISION = "0006"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -129,6 +129,25 @@ subject_keys = sa.Table(
     Column("wrapped", LargeBinary),
     Column("created_at", BigInteger, nullable=False),
     Column("destroyed_at", BigInteger),
+)
+
+Index(
+    "subject_keys_open",
+    subject_keys.c.generation,
+    sqlite_where=subject_keys.c.wrapped.is_not(None),
+    postgresql_where=subject_keys.c.wrapped.is_not(None),
+)
+
+# The generations of the master key that this database has met: see `store.generations`.
+key_generations = sa.Table(
+    "key_generations",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("digest", Text, nullable=False),
+    Column("first_seen_at", BigInteger, nullable=False),
+    Column("lost_at", BigInteger),
+    Column("lost_by", Text),
+    Column("lost_reason", Text),
 )
 
 # Keyed hashes of vendors' record ids and of parties' link tokens: which request a callback is about.

@@ -96,7 +96,7 @@ class View:
     def missing(self, topics: Collection[str]) -> set[str]:
         return set()
 
-    def dead_letter_topics(self) -> set[str]:
+    def topics(self) -> set[str]:
         return set()
 
     def backlog(self, group: str, topics: Collection[str]) -> int:

@@ -19,6 +19,7 @@ from orchestrator.store import (
     Asked,
     AskedRequests,
     Correlation,
+    KnownGenerations,
     Outgoing,
     SentMails,
     Store,
@@ -101,20 +102,24 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "inbox"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "timeline"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "schema_version"): "SELECT",
+        ("radera_orchestrator", "key_generations"): "SELECT INSERT UPDATE",
         ("radera_orchestrator", "words_taken"): "SELECT DELETE",
         ("radera_orchestrator", "opendsr_requests"): "SELECT UPDATE DELETE",
         ("radera_orchestrator", "opendsr_callbacks"): "SELECT UPDATE DELETE",
         ("radera_worker", "subject_keys"): "SELECT",
         ("radera_worker", "schema_version"): "SELECT",
+        ("radera_worker", "key_generations"): "SELECT",
         ("radera_mailbox", "subject_keys"): "SELECT",
         ("radera_mailbox", "inbox"): "SELECT INSERT",
         ("radera_mailbox", "mails_in_hand"): "SELECT INSERT DELETE",
         ("radera_mailbox", "schema_version"): "SELECT",
+        ("radera_mailbox", "key_generations"): "SELECT",
         ("radera_serve", "subject_keys"): "SELECT INSERT",
         ("radera_serve", "inbox"): "SELECT INSERT",
         ("radera_serve", "sagas"): "SELECT",
         ("radera_serve", "timeline"): "SELECT",
         ("radera_serve", "schema_version"): "SELECT",
+        ("radera_serve", "key_generations"): "SELECT",
         ("radera_serve", "words_taken"): "SELECT INSERT UPDATE",
         ("radera_serve", "opendsr_requests"): "SELECT INSERT UPDATE",
         ("radera_serve", "opendsr_callbacks"): "SELECT INSERT UPDATE",
@@ -193,6 +198,9 @@ def test_the_orchestrator(store_of: Callable[[str], Store], keyring: Keyring) ->
         tx.own_keys()
     with store.relay(10) as records:
         assert [outgoing("o")] == records
+    generations = KnownGenerations(store, keyring, keys)
+    generations.take()
+    generations.check()
     keyring.rotate(NOW)
 
     assert 1 == keys.rewrap().count
@@ -204,6 +212,22 @@ def test_the_orchestrator(store_of: Callable[[str], Store], keyring: Keyring) ->
         purge_requests(store, NOW + 1),
         purge_inbox(store, NOW + 1, ["orchestrator"]),
     ]
+
+
+@pytest.mark.parametrize("role", ["radera_worker", "radera_mailbox", "radera_serve"])
+def test_whose_the_keyring_is_everybody_may_ask(
+    store_of: Callable[[str], Store], keyring: Keyring, role: str
+) -> None:
+    """And nobody but the orchestrator says."""
+    orchestrator, store = store_of("radera_orchestrator"), store_of(role)
+    theirs = StoredKeys(orchestrator, keyring)
+    theirs.insert("r", new_key())
+    mine = KnownGenerations(store, keyring, StoredKeys(store, keyring))
+    mine.check()
+    with pytest.raises(NotAllowed):
+        mine.take()
+    KnownGenerations(orchestrator, keyring, theirs).take()
+    mine.check()
 
 
 @pytest.mark.parametrize(

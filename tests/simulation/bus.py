@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, SubscriptionClosed, looked_up
-from schemas.topics import is_of_dead_letters
+from schemas.topics import is_ours
 from tests.simulation.lives import Life
 from tests.simulation.loop import SECOND, Clock
 
@@ -132,9 +132,9 @@ class ProcessBus:
         self._life.check()
         return {place: len(records) for place, records in self._bus.records.items() if place[0] in topics}
 
-    def dead_letter_topics(self) -> set[str]:
+    def topics(self) -> set[str]:
         self._life.check()
-        return {topic for topic, _ in self._bus.records if is_of_dead_letters(topic)}
+        return {topic for topic, _ in self._bus.records if is_ours(topic)}
 
     def browse(self, topics: Collection[str]) -> Iterator[Delivery]:
         self._life.check()
