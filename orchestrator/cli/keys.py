@@ -1,17 +1,20 @@
-"""`radera keys create` and `public`, and `radera keys rotate`: a new master key, and the end of the old ones.
+"""`radera keys rotate`, and the other commands for master keys: a new one, and the end of old ones.
 
-Rotating goes in this order, so that a crash anywhere loses nothing:
+Rotating loses nothing under load, and nothing where it fails or dies:
 
-* The new generation is on the disk: from here on everything is sealed under it.
+* One rotation runs at a time.
+* Which generations it will destroy is fixed first: those that an earlier rotation replaced, and that were
+  replaced longer ago than `keep`. Never the one that it replaces itself: a process may be about to store what
+  it has just sealed under it, for as long as its database keeps it waiting.
+* Then it looks, and changes nothing yet: whether it may write, whether every open key can be opened, whether
+  something waits that only those generations open (`service/needed.py`).
+* The new generation is on the disk, and is recorded in the database. From here on everything is sealed under
+  it.
 * Every open request's key is wrapped again and committed.
-* Requests and callbacks that were sealed to the installation before are waited for: they die with their
-  generation.
-* With the database's write lock held, so that nobody is about to file a key under them, the old generations
-  are destroyed; with `keep`, those that were replaced longer ago, because producers outside may still seal
-  to the others.
+* With the database's write lock held, so that nobody is about to file a key under them, the generations that
+  were fixed are destroyed.
 
-From then on a backup of the database made before opens nothing. Whatever stands in the way, the old
-generations are kept and the command says why; running it again picks up where it was.
+From the next rotation on a backup of the database made before this one opens nothing.
 """
 
 import time
@@ -24,12 +27,11 @@ import click
 
 from handlers.worker import GROUP as WORKERS
 from orchestrator.bus.port import BusUnavailable
-from orchestrator.cli.assembly import Ground, kinds_of, load_settings, open_ground
+from orchestrator.cli.assembly import Ground, load_settings, open_ground
 from orchestrator.privacy import Exchange, Generation, Keyring
-from orchestrator.service.dead_letters import open_letters
-from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
+from orchestrator.service.needed import Needs, what_needs_keys
 from orchestrator.settings import micros
-from schemas import topics
+from orchestrator.store.alone import rotating_alone
 
 #: How long to wait, in seconds, until what waits in the outbox and on the bus is read.
 PATIENCE = 20.0
@@ -38,48 +40,73 @@ PATIENCE = 20.0
 def rotate(
     config: Path,
     *,
-    keep: timedelta = timedelta(0),
+    keep: timedelta,
     lose_dead_letters: bool = False,
     patience: float = PATIENCE,
 ) -> int:
-    """Rotates; 1 if generations that should have gone had to be kept."""
+    """Rotates; 1 if it could not, and then nothing has changed."""
     ground = _open(config)
-    fresh = ground.keyring.rotate(ground.store.now())
-    done = ground.keys.rewrap()
-    if done.unreadable:
-        return _kept(
-            f"the keys of these requests can't be read: {', '.join(done.unreadable)}. "
+    ground.keyring.check_ours()
+    with rotating_alone(ground.engine) as is_alone:
+        if not is_alone:
+            return _refused("another rotation is under way. Let it end")
+        now = ground.store.now()
+        doomed = _replaced(ground.keyring.generations, before=now - micros(keep))
+        with ground.store.begin() as transaction:
+            transaction.check_rights_to_rotate()
+        why = _hindrance(ground, doomed, lose_dead_letters, patience)
+        if why:
+            return _refused(why)
+        return _rotated(ground, doomed)
+
+
+def _hindrance(ground: Ground, doomed: Sequence[int], lose_dead_letters: bool, patience: float) -> str | None:
+    """What stands in the way of a rotation that will destroy these generations."""
+    opened = ground.keys.open_all(ground.generations.lost())
+    if opened.unreadable:
+        return (
+            f"the keys of these requests can't be read: {', '.join(opened.unreadable)}. "
             "Put back the keyring that they were made with"
         )
+    if not doomed:
+        return None
     try:
-        if not _all_is_read(ground, patience):
-            return _kept("requests or callbacks wait to be read that only they can open. Start `radera up`")
-        letters = (
-            [] if lose_dead_letters else [letter.name for letter in open_letters(ground.store, ground.bus)]
-        )
+        needs = _needs(ground, patience)
     except BusUnavailable as error:
-        return _kept(
-            f"the bus doesn't tell what waits there that only they can open ({error}). See to the bus"
+        return f"the bus doesn't tell what waits there that only they can open ({error}). See to the bus"
+    if needs.waiting:
+        return (
+            f"requests or callbacks wait to be read that only old master keys may open "
+            f"({', '.join(needs.waiting)}). Start `radera up`"
         )
-    if letters:
-        return _kept(
-            f"{len(letters)} dead letters can be opened only with them. Replay or discard them "
-            "(`radera dlq list`), or lose them with --lose-dead-letters"
+    letters = needs.letters_of(doomed)
+    if letters and not lose_dead_letters:
+        return (
+            f"{letters} dead letters can be opened only with the master keys that would be destroyed. Replay "
+            "or discard them (`radera dlq list`), or lose them with --lose-dead-letters"
         )
+    return None
+
+
+def _rotated(ground: Ground, doomed: Sequence[int]) -> int:
+    fresh = ground.keyring.rotate(ground.store.now())
+    ground.generations.record({fresh.number: ground.keyring.digest_of(fresh.number)})
+    done = ground.keys.rewrap()
     with ground.store.begin() as transaction:
         # Filing a key takes the same lock, and looks at the keyring under it.
         transaction.own_keys()
         in_use = ground.keys.generations()
-        old = _replaced(ground.keyring.generations, before=transaction.now() - micros(keep))
-        gone = [number for number in old if number not in in_use]
+        gone = [number for number in doomed if number not in in_use]
         ground.keyring.forget(gone, transaction.now())
     ground.keys.shred()
+    kept = [one.number for one in ground.keyring.generations if one.number != fresh.number]
     click.echo(
         f"generation {fresh.number} is current; {done.count} open keys wrapped again; "
-        f"destroyed: {', '.join(map(str, gone)) or 'none'}"
+        f"destroyed: {_listed(gone)}; kept until a later rotation: {_listed(kept)}"
     )
-    if len(gone) < len(old):
-        return _kept("a key was filed under one of them meanwhile")
+    if len(gone) < len(doomed):
+        click.echo("radera: open keys are left under an old master key. Rotate again.", err=True)
+        return 1
     return 0
 
 
@@ -91,15 +118,17 @@ def rewrap(config: Path) -> int:
     ground = _open(config)
     done = ground.keys.rewrap()
     ground.keys.shred()
-    in_use = ground.keys.generations()
     current = ground.keyring.current.number
-    free = [
-        one.number for one in ground.keyring.generations if one.number not in in_use and one.number != current
-    ]
+    needs = _needs(ground, PATIENCE)
+    others = [one.number for one in ground.keyring.generations if one.number != current]
+    free = [number for number in others if not needs.is_needed(number)]
     click.echo(
-        f"generation {current} is current; {done.count} open keys wrapped again; no key needs any more: "
-        f"{', '.join(map(str, free)) or 'none'}"
+        f"generation {current} is current; {done.count} open keys wrapped again; no longer needed: "
+        f"{_listed(free)}"
     )
+    for number in others:
+        if number not in free:
+            click.echo(f"radera: generation {number} is still needed: {_said(needs, number)}", err=True)
     if done.unreadable:
         click.echo(
             f"radera: the keys of these requests can't be read: {', '.join(done.unreadable)}", err=True
@@ -130,9 +159,7 @@ def _open(config: Path) -> Ground:
 
 
 def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:
-    """The generations that another one followed at `before` or earlier; where the time is not known, all
-    but the last.
-    """
+    """The generations that an earlier rotation replaced, at `before` or earlier."""
     return [
         old.number
         for old, following in pairwise(generations)
@@ -140,21 +167,25 @@ def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:
     ]
 
 
-def _all_is_read(ground: Ground, patience: float) -> bool:
-    callbacks = [topics.callbacks(kind) for kind in kinds_of(ground.settings)]
-    until = time.monotonic() + patience
-    # In the order in which they travel: what has left one place is looked for in the next.
-    while (
-        ground.store.has_unsent([topics.REQUESTS, *callbacks])
-        or ground.bus.backlog(WORKERS, callbacks)
-        or ground.bus.backlog(ORCHESTRATORS, [topics.REQUESTS])
-    ):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.2)
-    return True
+def _needs(ground: Ground, patience: float) -> Needs:
+    return what_needs_keys(
+        ground.store, ground.bus, ground.keys, workers=WORKERS, patience=patience, now=time.monotonic
+    )
 
 
-def _kept(why: str) -> int:
-    click.echo(f"radera: the old master keys were kept: {why}, and rotate again.", err=True)
+def _said(needs: Needs, number: int) -> str:
+    """Why a generation is needed."""
+    keys, letters = needs.keys_of([number]), needs.letters_of([number])
+    said = [f"unread records of {', '.join(needs.waiting)}"] if needs.waiting else []
+    said += [f"{keys} open keys"] if keys else []
+    said += [f"{letters} dead letters"] if letters else []
+    return "; ".join(said)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
+def _refused(why: str) -> int:
+    click.echo(f"radera: nothing was changed: {why}, and rotate again.", err=True)
     return 1

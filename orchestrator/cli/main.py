@@ -367,10 +367,11 @@ def keys_rewrap(config: Path) -> None:
 @click.option(
     "--keep",
     type=click.IntRange(min=0),
-    default=0,
+    default=7,
     show_default=True,
     metavar="DAYS",
-    help="Keep master keys for so long after they were replaced: producers may still seal to them.",
+    help="Keep master keys for so long after they were replaced: producers may still seal to them. The one "
+    "that is replaced now stays until the next rotation in any case.",
 )
 @click.option(
     "--lose-dead-letters", is_flag=True, help="Go on although dead letters can't be opened afterwards."

@@ -178,15 +178,20 @@ class Keyring:
 
     def unseal_installation(self, purpose: str, sealed: bytes) -> bytes:
         """What `seal_installation` was given. Raises SealBroken, GenerationForgotten or GenerationUnknown."""
-        header = sealed[:_INSTALLATION_HEADER]
-        if len(header) < _INSTALLATION_HEADER or not header.startswith(_INSTALLATION):
+        number = generation_of(sealed)
+        if number is None:
             raise SealBroken(purpose=purpose)
-        (number,) = struct.unpack(">I", header[len(_INSTALLATION) :])
+        header = sealed[:_INSTALLATION_HEADER]
         derived = self.derived(number, "installation")
         data = open_with(derived, _installed(header, purpose), sealed[_INSTALLATION_HEADER:])
         if data is None:
             raise SealBroken(purpose=purpose)
         return data
+
+    def check_ours(self) -> None:
+        """Raise KeysElsewhere unless the keys are in a file of ours, and can be changed from here."""
+        if self._file is None:
+            raise KeysElsewhere
 
     def rotate(self, now: int) -> Generation:
         """Add a generation and make it the current one. It is on the disk when this returns."""
@@ -294,6 +299,14 @@ def _key_from(text: str, place: str) -> bytes:
     if len(key) != KEY_BYTES:
         raise KeysGivenBroken(place=place, problem="has a key that is not base64 of 32 bytes")
     return key
+
+
+def generation_of(sealed: bytes) -> int | None:
+    """The generation that `seal_installation` used; None for what it did not seal."""
+    header = sealed[:_INSTALLATION_HEADER]
+    if len(header) < _INSTALLATION_HEADER or not header.startswith(_INSTALLATION):
+        return None
+    return int(struct.unpack(">I", header[len(_INSTALLATION) :])[0])
 
 
 def derive(key: bytes, use: str, length: int = KEY_BYTES) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.service.dead_letters import open_letters
-from orchestrator.service.orchestrator import GROUP
+from orchestrator.service.needed import is_read
 from orchestrator.settings import Retention, micros
 from orchestrator.store import (
     AskedRequests,
@@ -78,10 +78,5 @@ class Housekeeping:
             has_moved = self._bus.ends(_WITH_REQUESTS) != ends
         except BusUnavailable:
             return
-        read = self._store.positions(GROUP)
-        is_unread = any(
-            topic == topics.REQUESTS and read.get((topic, partition), 0) < end
-            for (topic, partition), end in ends.items()
-        )
-        if not (has_moved or is_unread or "" in named):
+        if not (has_moved or not is_read(self._store, ends) or "" in named):
             destroy_orphans(self._store, found - named, before)

@@ -211,12 +211,14 @@ class Store:
         with self.reading.connect() as connection:
             return waiting(connection, limit)
 
-    def has_unsent(self, topics: Collection[str]) -> bool:
-        """Whether the outbox holds records for any of these topics that were not sent."""
+    def unsent_topics(self, until: int) -> set[str]:
+        """Return the topics of the records that were put into the outbox at `until` or before, and were not
+        sent.
+        """
         c = tables.outbox.c
-        query = sa.select(sa.literal(1)).where(c.topic.in_(sorted(topics))).limit(1)
         with self.reading.connect() as connection:
-            return connection.execute(query).first() is not None
+            query = sa.select(c.topic).where(c.created_at <= until).distinct()
+            return set(connection.execute(query).scalars())
 
     @contextmanager
     def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[Taken]:

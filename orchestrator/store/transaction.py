@@ -305,6 +305,15 @@ class Transaction:
         """
         dialect.lock_table(self._connection, tables.subject_keys, "SHARE")
 
+    def check_rights_to_rotate(self) -> None:
+        """Ask the database whether this account may do what a rotation does; raise NotAllowed if not."""
+        self.own_keys()
+        self.keys_to_rewrap(0, "", 1)
+        known = tables.key_generations
+        nothing = sa.select(known.c.number, known.c.digest, known.c.first_seen_at).where(sa.false())
+        names = ["number", "digest", "first_seen_at"]
+        self._connection.execute(sa.insert(known).from_select(names, nothing))
+
     def keys_to_rewrap(self, current: int, after: str, limit: int) -> dict[str, Wrapped]:
         """Lock and read keys of another generation than `current`, in the order of request ids, from beyond
         `after`.

@@ -30,6 +30,7 @@ from orchestrator.store import (
     purge_inbox,
     purge_requests,
 )
+from orchestrator.store.alone import rotating_alone
 from orchestrator.store.engine import bare_engine
 from orchestrator.store.errors import NotAllowed
 from orchestrator.store.migrations import upgrade
@@ -212,6 +213,26 @@ def test_the_orchestrator(store_of: Callable[[str], Store], keyring: Keyring) ->
         purge_requests(store, NOW + 1),
         purge_inbox(store, NOW + 1, ["orchestrator"]),
     ]
+
+
+@pytest.mark.parametrize("role", ["radera_worker", "radera_mailbox", "radera_serve"])
+def test_who_may_rotate_is_asked_before(store_of: Callable[[str], Store], role: str) -> None:
+    """An account that could not end a rotation doesn't begin one; the orchestrator's does, and the question
+    changes nothing.
+    """
+    with store_of("radera_orchestrator").begin() as transaction:
+        transaction.check_rights_to_rotate()
+    with pytest.raises(NotAllowed), store_of(role).begin() as transaction:
+        transaction.check_rights_to_rotate()
+
+
+def test_rotations_exclude_each_other(store_of: Callable[[str], Store]) -> None:
+    """Over processes and machines."""
+    one, another = store_of("radera_orchestrator"), store_of("radera_orchestrator")
+    with rotating_alone(one.engine) as is_alone, rotating_alone(another.engine) as too:
+        assert (True, False) == (is_alone, too)
+    with rotating_alone(another.engine) as is_alone:
+        assert is_alone
 
 
 @pytest.mark.parametrize("role", ["radera_worker", "radera_mailbox", "radera_serve"])
