@@ -182,7 +182,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a new installation replaces the keys of the old one",
         f"{_KEYFILE}:KeyFile.create",
-        "raise KeyFileExists(file=self.path)",
+        "raise KeyFileExists(file=file)",
         "pass",
         "tests/unit/test_privacy_keyring.py::test_a_file_is_never_replaced_by_a_new_one",
     ),
