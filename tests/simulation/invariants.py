@@ -166,8 +166,8 @@ class Watch:
         if saga.status != "completed":
             return
         # What a controller says after the end is the one thing that the DPO may still be asked about.
-        asked = {one.reason for one in saga.escalations} - {"instructed_late"}
-        expect(not asked, "completion", "completed with an open question")
+        still = {one.reason for one in saga.escalations} - {"instructed_late"}
+        expect(not still, "completion", "completed with an open question")
         asked = next((one for one in self._requester.asked if one.request_id == saga.request_id), None)
         if asked is not None:
             for step in saga.steps:
