@@ -140,6 +140,19 @@ class Execution:
         with in_trace(trace, message.event_id):
             return [await self._command(message, trace)]
 
+    def too_large(self, delivery: Delivery) -> list[Record]:
+        """What stands for records that answer this one and that the bus takes in no size."""
+        try:
+            command = decode(delivery.value, Command, registry=self._schemas)
+        except CodecError:
+            return [self._dead(delivery, "answer_too_large")]
+        confirmation = self._failed(command, "answer_too_large", retryable=False)
+        _logger.error(
+            "answer_too_large",
+            extra={"request_id": command.request_id, "system": command.system, "verb": command.verb},
+        )
+        return [_record(confirmation, self._clock(), trace_of(delivery.header(HEADER)))]
+
     # --- commands
 
     async def _command(self, command: Command, trace: str | None) -> Record:

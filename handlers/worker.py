@@ -4,7 +4,8 @@ acknowledges.
 The rules:
 
 * A record is acknowledged when its answer is safely published, and not before. While the bus is away the
-  worker backs off and tries to publish again; a restart repeats the command, which handlers bear.
+  worker backs off and tries to publish again; a restart repeats the command, which handlers bear. An answer
+  that the bus takes in no size gives way to one that says so: the vendor is not asked again for its sake.
 * What is raised for a store that is away (`outages`) says nothing about a record: it is carried out again
   when the store is back. Were it answered, an attempt would be lost, and with a callback the answer of a
   party that was given a link to answer once.
@@ -32,7 +33,7 @@ from anyio.from_thread import start_blocking_portal
 
 from handlers.execution import Execution, InstallationSeal, WorkerMetrics
 from handlers.registry import Handler
-from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, Subscription
+from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, RecordTooLarge, Subscription
 from orchestrator.privacy import RequestKeys
 from schemas import topics
 from schemas.codec import Resolver
@@ -113,8 +114,8 @@ class Worker:
         try:
             async with lock:
                 records = await self._carried_out(delivery)
-                if records:
-                    await self._publish(records)
+                if records and not await self._publish(records):
+                    await self._publish_instead(self._execution.too_large(delivery))
         finally:
             waiting.remove(delivery.offset)
             if not waiting:
@@ -130,16 +131,28 @@ class Worker:
             await anyio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _publish(self, records: list[Record]) -> None:
+    async def _publish(self, records: list[Record]) -> bool:
+        """Publish the records when the bus takes them; False where it never will, for their size."""
         wait = FIRST_WAIT
         while True:
             try:
                 await self._run_blocking(lambda: self._bus.publish(records))
-                return
+                return True
+            except RecordTooLarge:
+                return False
             except BusUnavailable as error:
                 _logger.warning("publish_failed", extra={"code": error.code, "seconds": wait})
                 await anyio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _publish_instead(self, records: list[Record]) -> None:
+        """Publish what stands for an answer that was too large, until its topic takes at least that: letting
+        go of the record would lose it.
+        """
+        while True:
+            if await self._publish(records):
+                return
+            await anyio.sleep(LONGEST_WAIT)
 
     # --- one event loop for everything
 

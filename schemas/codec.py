@@ -35,6 +35,7 @@ from schemas.messages import Callback, Command, Confirmation, Decision, Message,
 __all__ = [
     "MAX_BYTES",
     "MAX_ITEMS",
+    "MAX_READ",
     "PUBLISHED",
     "RECORDS",
     "Codec",
@@ -53,7 +54,11 @@ __all__ = [
     "schema_of",
 ]
 
-MAX_BYTES: Final = 1024 * 1024  # a Kafka broker takes a little more by default (message.max.bytes)
+# A topic takes batches of up to 1,048,588 bytes. Beside the message a batch holds the record's key and
+# headers, the frames of Kafka and of a registry, and what its compression may add.
+MAX_BYTES: Final = 1024 * 1024 - 16 * 1024
+# What others wrote may be larger, and so is what we wrote when our limit was this.
+MAX_READ: Final = 1024 * 1024
 MAX_ITEMS: Final = 20_000  # of arrays and maps in one message: a megabyte can hold a million empty strings
 
 RECORDS: Final[tuple[type[Message], ...]] = (Request, Command, Confirmation, Decision, Outcome, Callback)
@@ -140,8 +145,8 @@ class Codec:
         return self._current[record.__name__].header[len(_SINGLE_OBJECT) :].hex()
 
     def _decode(self, data: bytes, expected: type[M], registry: Resolver | None) -> M | CodecError:
-        if len(data) > MAX_BYTES:
-            return MessageTooLarge(f"The limit is {MAX_BYTES} bytes.")
+        if len(data) > MAX_READ:
+            return MessageTooLarge(f"The limit is {MAX_READ} bytes.")
         if data.startswith(_SINGLE_OBJECT):
             written = self._by_header.get(data[:_SINGLE_OBJECT_HEADER])
             start = _SINGLE_OBJECT_HEADER

@@ -15,7 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
+from kafka.errors import (
+    KafkaError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+    TopicAuthorizationFailedError,
+)
 
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.kafka_browse import browse
@@ -24,7 +30,14 @@ from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_spread import SpreadAssignor
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
-from orchestrator.bus.port import BusUnavailable, Delivery, Positions, Record, RecordTooLarge
+from orchestrator.bus.port import (
+    BusUnavailable,
+    Delivery,
+    Positions,
+    Record,
+    RecordTooLarge,
+    TopicForbidden,
+)
 from orchestrator.bus.schema_registry import Registry
 from orchestrator.settings import Kafka
 from schemas.topics import is_ours
@@ -112,7 +125,7 @@ class KafkaBus:
         except Exception as error:
             why = producer.refusal or error
             self._give_up(producer)
-            if isinstance(error, MessageSizeTooLargeError):
+            if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
                 raise RecordTooLarge("the bus refused a record for its size") from None
             raise _unavailable(why) from None
 
@@ -252,6 +265,8 @@ class KafkaBus:
 
 def _unavailable(error: Exception) -> BusUnavailable:
     """The library's text may quote records; its type tells enough."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        return TopicForbidden()
     return unavailable("the bus did not take the records", error)
 
 

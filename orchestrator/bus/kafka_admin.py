@@ -1,7 +1,8 @@
 """What is asked of the brokers about topics and groups, and the making of topics."""
 
+import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +13,7 @@ from kafka.errors import (
     CoordinatorNotAvailableError,
     KafkaError,
     NotCoordinatorError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -21,6 +23,8 @@ from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.settings import Kafka
+
+_logger = logging.getLogger(__name__)
 
 _CONNECT_MS = 5_000
 # How long brokers may take to say who keeps a group's positions, in seconds.
@@ -80,13 +84,17 @@ class Admin:
         return list(self._client.list_topics())
 
     def missing(self, names: Collection[str]) -> set[str]:
-        """Those of `names` that don't exist.
+        """Those of `names` that don't exist, or to which this account may not write.
 
         Raises:
             BusUnavailable: the brokers don't say.
         """
         described = self._client.describe_topics(sorted(names))
-        return {one["name"] for one in described if not _exists(one["name"], one["error_code"])}
+        forbidden = {one["name"] for one in described if _is_forbidden(one)}
+        if forbidden:
+            _logger.error("topics_forbidden", extra={"topics": sorted(forbidden)})
+        rest = [one for one in described if one["name"] not in forbidden]
+        return forbidden | {one["name"] for one in rest if not _exists(one["name"], one["error_code"])}
 
     def make(self, topic: Topic) -> None:
         """Makes a topic and waits until it can be used.
@@ -150,6 +158,16 @@ class Admin:
             end - (at if first <= (at := stored.get(place, 0)) <= end else first)
             for place, (first, end) in self.extent(topics).items()
         )
+
+
+def _is_forbidden(described: Mapping[str, Any]) -> bool:
+    """Whether this account may not write to a topic. A broker without access rules lists every right, and one
+    that says nothing of rights is believed to give them.
+    """
+    if described["error_code"] == TopicAuthorizationFailedError.errno:
+        return True
+    rights = described.get("authorized_operations") or ["WRITE"]
+    return not described["error_code"] and "WRITE" not in rights
 
 
 def _exists(topic: str, code: int) -> bool:

@@ -58,6 +58,13 @@ class BusUnavailable(Exception):
         self.code = code
 
 
+class TopicForbidden(BusUnavailable):
+    """The bus doesn't let this account publish to one of the topics; others it may."""
+
+    def __init__(self) -> None:
+        super().__init__("this account may not write to one of the topics", code="topic_forbidden")
+
+
 class RecordTooLarge(Exception):
     """The bus takes no record of this size, now or later; nothing of the call is relied on."""
 
@@ -129,7 +136,9 @@ class Bus(Protocol):
     """Carries records between the roles."""
 
     def publish(self, records: Iterable[Record]) -> None:
-        """Make the records durable, or raise `BusUnavailable`, or `RecordTooLarge`."""
+        """Make the records durable, or raise `BusUnavailable` (`TopicForbidden` where only a right is
+        missing) or `RecordTooLarge`.
+        """
         ...
 
     def subscribe(
@@ -159,8 +168,8 @@ class Bus(Protocol):
         ...
 
     def missing(self, topics: Collection[str]) -> set[str]:
-        """Those of these topics to which nothing can be published until somebody makes them. Raises
-        BusUnavailable.
+        """Those of these topics to which nothing can be published until somebody makes them, or gives this
+        account the right to write to them. Raises BusUnavailable.
         """
         ...
 

@@ -29,6 +29,8 @@ from orchestrator.saga.decide import decide
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Decided
 from orchestrator.saga.model import Action, Saga
+from orchestrator.service.broken import OFFERED
+from orchestrator.store import BrokenDocument, Store
 from schemas import topics
 from schemas.cloudevents import headers
 from schemas.codec import encode
@@ -60,7 +62,7 @@ def run(
 ) -> int:
     """Sends the decision; 1 when it does not fit the request, 2 when it can't be read."""
     ground = open_ground(config)
-    saga = known(ground.store, request_id)
+    saga = _saga(ground.store, request_id, action)
     if saga is None:
         return 1
     if len(reason) > LONGEST_REASON or not reason.isprintable():
@@ -110,6 +112,16 @@ def run(
     about = f" on {event.escalation_id}@{event.escalation_version}" if event.escalation_id else ""
     click.echo(f"{action}{about}: recorded; a running `radera up` applies it")
     return 0
+
+
+def _saga(store: Store, request_id: str, action: str) -> Saga | None:
+    """The request; where its saved state can't be read, what is enough to cancel it."""
+    try:
+        return known(store, request_id)
+    except BrokenDocument:
+        if action not in OFFERED:
+            raise
+        return store.bare(request_id)
 
 
 def _names_subject(ground: Ground, saga: Saga, reason: str) -> bool:

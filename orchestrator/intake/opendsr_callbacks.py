@@ -26,7 +26,7 @@ from orchestrator.metrics import Metrics
 from orchestrator.privacy.signatures import Signer
 from orchestrator.saga.model import Finished, Saga
 from orchestrator.settings import OpenDsr, micros
-from orchestrator.store import Asked, Listener
+from orchestrator.store import Asked, BrokenDocument, Listener
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +87,12 @@ class Callbacks:
         due = self._listeners.due(self._clock(), _AT_ONCE)
         news: list[tuple[Listener, Standing, bytes]] = []
         for listener in due:
-            saga = self._saga(listener.asked.request_id)
+            try:
+                saga = self._saga(listener.asked.request_id)
+            except BrokenDocument:
+                # The officer was told. Others' controllers hear of theirs.
+                self._listeners.look_again(listener, self._clock() + EVERY)
+                continue
             new = next_to_tell(listener.told, standing_of(listener.asked, saga, self._clock()))
             if new is None:
                 self._listeners.look_again(listener, self._next_look(saga))

@@ -212,6 +212,7 @@ CODE: Final[Mapping[Tongue, Table]] = {
         ),
         "named_by_controller": "Only the controller knows which system it meant, and can name another one.",
         "rule_failed": "A later report could not be applied, because a rule failed on it.",
+        "broken_document": "A later report could not be applied: the request's saved state can't be read.",
         "request_id_conflict": "Another request arrived under the same id, and differs.",
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
         "located": "Records were found.",
@@ -244,6 +245,7 @@ CODE: Final[Mapping[Tongue, Table]] = {
             "Bara den personuppgiftsansvarige vet vilket system som menades, och kan nämna ett annat."
         ),
         "rule_failed": "En senare uppgift kunde inte tillämpas, eftersom en regel gick fel för den.",
+        "broken_document": "En senare uppgift kunde inte tillämpas: begärans tillstånd kan inte läsas.",
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
         "located": "Poster hittades.",
@@ -266,6 +268,19 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "The times in its signed messages contradict the order in which they reached us."
         ),
         "circuit_open": "The system has not answered for so long that it is left alone.",
+        "broken_document": (
+            "The saved state of the request can't be read: another version wrote it, or somebody changed it. "
+            "Nothing is done for the person until it is put back from a backup. If there is none, cancel and "
+            "submit the request under a new id."
+        ),
+        "answer_too_large": (
+            "The answer to the command is larger than the bus takes. What was asked of the system may be "
+            "done. The operator finds more in the log."
+        ),
+        "command_too_large": (
+            "The command is larger than the bus takes, so the system was never asked. The operator finds the "
+            "topic in the log."
+        ),
         "answer_about_less": (
             "The worker's answer doesn't say that it is about all that is known. Is an older worker running?"
         ),
@@ -288,6 +303,19 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "Tiderna i dess signerade meddelanden strider mot den ordning i vilken de nådde oss."
         ),
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
+        "broken_document": (
+            "Begärans sparade tillstånd kan inte läsas: en annan version skrev det, eller någon ändrade det. "
+            "Inget görs för personen förrän det är återställt från en säkerhetskopia. Finns ingen: välj "
+            "cancel, och lämna in begäran under ett nytt id."
+        ),
+        "answer_too_large": (
+            "Svaret på kommandot är större än bussen tar emot. Det som begärdes kan vara utfört; driften "
+            "hittar ämnet och dess gräns i loggen."
+        ),
+        "command_too_large": (
+            "Kommandot är större än bussen tar emot, så systemet tillfrågades aldrig. Driften hittar ämnet "
+            "och dess gräns i loggen."
+        ),
         "answer_about_less": "Svaret säger inte att det gäller allt som är känt. Kör en äldre worker ännu?",
         "earlier_erasure": (
             "En radering skedde tidigare än vad som var känt, så en del av posterna kan ha tillkommit senare."

@@ -22,7 +22,7 @@ EVERY = 3600 * 1_000_000
 #: Whose events come from the bus, and can't come again when its records are gone.
 READERS = ("orchestrator", "mailbox")
 #: What must be remembered for as long as a request is: links that were used, dead letters dealt with.
-LASTING = ("links", "dead-letters")
+LASTING = ("links", "dead-letters", "broken-documents")
 
 _DEAD = (topics.dead_letters(topics.REQUESTS),)
 _WITH_REQUESTS = (topics.REQUESTS, *_DEAD)

@@ -27,6 +27,7 @@ from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
+from orchestrator.service import broken
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
@@ -180,11 +181,15 @@ class Orchestrator:
         """What fails even so is kept as a dead letter, and if it is a request, as a person's all the same."""
         try:
             return self._commit([one], last, left)
-        except StoreError as error:
-            if not isinstance(error, BrokenDocument):
-                raise
-            code = "broken_document"
-            _logger.error(code, extra={"topic": one.delivery.topic})
+        except BrokenDocument as error:
+            code = broken.CODE
+            _logger.error(code, extra={"topic": one.delivery.topic, "request_id": error.request_id})
+            if isinstance(one.event, Decided) and one.event.action in broken.OFFERED:
+                return self._commit([one], last, left, without_document=True)
+            with self._store.begin() as tx:
+                broken.tell_of(tx, [error.request_id])
+        except StoreError:
+            raise
         except Exception:
             code = "event_failed"
             _logger.exception(code, extra={"topic": one.delivery.topic})
@@ -192,9 +197,17 @@ class Orchestrator:
             return self._commit([self._reader.unreadable(one.delivery, code)], last, left)
         return self._commit([replace(one, event=None, dead=code)], last, left)
 
-    def _commit(self, inbound: Sequence[Inbound], last: Set[int], left: Sequence[Inbound] = ()) -> set[int]:
+    def _commit(
+        self,
+        inbound: Sequence[Inbound],
+        last: Set[int],
+        left: Sequence[Inbound] = (),
+        *,
+        without_document: bool = False,
+    ) -> set[int]:
         """Gives the deliveries, by id, that have no request yet and wait for it; `last` wait no longer, and
-        `left` is committed after these: no position passes it.
+        `left` is committed after these: no position passes it. `without_document` applies a decision to a
+        request whose saved state can't be read.
         """
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
@@ -207,7 +220,8 @@ class Orchestrator:
                 if isinstance(one.event, RequestReceived | RequestUnreadable)
             ]
             tx.insert_missing_sagas(opening)
-            batch = _Batch(tx.load([one.event.request_id for one in found if one.event is not None]))
+            ids = [one.event.request_id for one in found if one.event is not None]
+            batch = _Batch({id_: tx.load_bare(id_) for id_ in ids} if without_document else tx.load(ids))
             self._now = now = tx.now()
             seen: set[str] = set()
             for one in found:
@@ -300,7 +314,8 @@ class Orchestrator:
         try:
             with self._store.begin() as tx:
                 self._now = self._fired_at = now = tx.now()
-                due = tx.due(now, limit)
+                unreadable: list[str] = []
+                due = tx.due(now, limit, unreadable)
                 batch = _Batch({saga.request_id: saga for saga in due})
                 for saga in due:
                     event = TimerFired(
@@ -310,6 +325,7 @@ class Orchestrator:
                     batch.handled.append(("timer", False))
                     self._keep(batch, event, decision)
                 self._write(tx, batch, now)
+                broken.tell_of(tx, unreadable)
         except StoreError:
             raise
         except Exception:

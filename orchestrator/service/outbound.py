@@ -5,17 +5,18 @@ and headers. An outcome shows the saga as it is after the decision.
 """
 
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 
 from orchestrator.bus.dead_letters import dead_letter_headers
-from orchestrator.bus.port import Delivery
+from orchestrator.bus.port import Delivery, Record
 from orchestrator.saga.decide import Decision
 from orchestrator.saga.draft import SendCommand, SendOutcome
 from orchestrator.saga.model import Action, Ended, Saga, Step, weakest
 from orchestrator.store import Outgoing
 from schemas import topics
 from schemas.cloudevents import headers
-from schemas.codec import encode
-from schemas.messages import Command, EscalationOutcome, Outcome, Place, SystemOutcome
+from schemas.codec import CodecError, decode, encode
+from schemas.messages import Command, Confirmation, EscalationOutcome, Outcome, Place, SystemOutcome
 
 SOURCE = "orchestrator"
 
@@ -139,6 +140,29 @@ def _places(step: Step) -> tuple[Place, ...]:
         Place(name=one.name, looked=one.looked, by=one.by, not_by=one.not_by, reason=one.reason)
         for one in step.places
     )
+
+
+def refused_command(row: Outgoing, code: str, at: int) -> Record | None:
+    """The answer to a command that can't be sent, in its worker's place: it failed, and to try the same again
+    is of no use. None for a record that is no command.
+    """
+    try:
+        command = decode(row.value, Command)
+    except CodecError:
+        return None
+    answer = Confirmation(
+        event_id=f"unsent:{sha256(command.event_id.encode()).hexdigest()[:32]}",
+        request_id=command.request_id,
+        system=command.system,
+        command_id=command.event_id,
+        verb=command.verb,
+        attempt=command.attempt,
+        kind="failed",
+        occurred_at=at,
+        code=code,
+    )
+    sent = headers(answer, event_id=answer.event_id, source=SOURCE, at=at)
+    return Record(topic=topics.CONFIRMATIONS, key=answer.request_id or "", value=encode(answer), headers=sent)
 
 
 def dead_letter(delivery: Delivery, code: str, seal: Callable[[bytes], bytes], key: str) -> Outgoing:

@@ -18,6 +18,8 @@ from orchestrator.store.errors import BrokenDocument
 
 _logger = logging.getLogger(__name__)
 
+FINAL_STATUSES = ("completed", "rejected", "cancelled")
+
 
 def _told_by_status(schema: Any) -> Any:
     """The schema, with each union of which the status tells the member; one that it can't tell stays."""

@@ -123,6 +123,10 @@ class BrokenDocument(StoreUnusable):
     hand.
     """
 
+    def __init__(self, *, request_id: str) -> None:
+        super().__init__(request_id=request_id)
+        self.request_id = request_id
+
 
 # PostgreSQL's conditions, by SQLSTATE or its class (the first two characters).
 _BY_STATE: dict[str, type[StoreError]] = {

@@ -11,8 +11,9 @@
   has deleted. A process takes all shards in which something waits; once it has met another one, half of them.
 * A process that is stopped in the middle loses its transaction after a while (`store.engine`), and with it
   the shards. If it wakes up, what it publishes is a repeat, and it deletes nothing.
-* **Nothing holds up the others.** Topics that nobody has made are left out when records are read. A record
-  whose headers can't be read goes without them: to its receiver it is what its value is, or a dead letter.
+* **Nothing holds up the others.** Topics that can't be written to, and records that the bus refused, are
+  left out when records are read. A record whose headers can't be read goes without them: to its receiver it
+  is what its value is, or a dead letter.
 * SQLite has one shard and no such locks: it holds nothing while records are published, since the embedded
   bus writes to the same file.
 """
@@ -47,7 +48,10 @@ _TAKE = sa.text(
     f"""
     WITH waiting AS MATERIALIZED (
         SELECT shard FROM generate_series(0, {SHARDS - 1}) AS shard
-        WHERE EXISTS (SELECT FROM outbox WHERE outbox.shard = shard.shard AND topic <> ALL (:without))
+        WHERE EXISTS (
+            SELECT FROM outbox
+            WHERE outbox.shard = shard.shard AND topic <> ALL (:without) AND event_id <> ALL (:without)
+        )
     ), wanted AS (
         SELECT CASE WHEN :shared THEN (count(*) + 1) / 2 ELSE count(*) END AS count FROM waiting
     ), taken AS (
@@ -79,8 +83,9 @@ def _of_shards() -> _Rows:
     """The oldest of each shard, the same share of each, read along the index."""
     shards = sa.func.unnest(sa.bindparam("shards", type_=ARRAY(sa.SmallInteger))).table_valued("shard")
     wanted = shards.render_derived(name="wanted")
-    known = outbox.c.topic != sa.all_(sa.bindparam("without", type_=ARRAY(sa.Text)))
-    of_each = _OLDEST.where(outbox.c.shard == wanted.c.shard, known)
+    left_out = sa.all_(sa.bindparam("without", type_=ARRAY(sa.Text)))
+    is_taken = (outbox.c.topic != left_out, outbox.c.event_id != left_out)
+    of_each = _OLDEST.where(outbox.c.shard == wanted.c.shard, *is_taken)
     found = of_each.limit(sa.bindparam("share", type_=sa.Integer)).lateral("found")
     return sa.select(*found.c).select_from(wanted.join(found, sa.true())).order_by(found.c.seq)
 
@@ -89,9 +94,10 @@ def _of_shards() -> _Rows:
 _OF_SHARDS = _of_shards()
 
 
-_OF_ONE: _Rows = _OLDEST.where(outbox.c.topic.not_in(sa.bindparam("without", expanding=True))).limit(
-    sa.bindparam("limit", type_=sa.Integer)
-)
+_OF_ONE: _Rows = _OLDEST.where(
+    outbox.c.topic.not_in(sa.bindparam("without", expanding=True)),
+    outbox.c.event_id.not_in(sa.bindparam("without", expanding=True)),
+).limit(sa.bindparam("limit", type_=sa.Integer))
 
 
 @cache
@@ -115,21 +121,24 @@ class Others:
 
 
 class Taken(list[Outgoing]):
-    """Records in hand. `is_all` says that nothing else waited, so that there is no need to look at once."""
+    """Records in hand. `is_all` says that nothing else waited, so that there is no need to look at once.
+    `kept` are the event ids of those that stay in the outbox.
+    """
 
     def __init__(self, rows: Sequence[_Row], *, is_all: bool) -> None:
         super().__init__(map(_outgoing, rows))
         self.is_all = is_all
+        self.kept: set[str] = set()
 
 
 @contextmanager
 def take(engine: sa.Engine, limit: int, others: Others, without: Collection[str] = ()) -> Iterator[Taken]:
-    """Up to `limit` records that nobody else has in hand, for other topics than `without`. They are deleted
-    at the end, unless an exception passes.
+    """Up to `limit` records that nobody else has in hand, without those whose topic or event id is among
+    `without`. Those that are not `kept` are deleted at the end, unless an exception passes.
     """
+    left_out = {"without": sorted(without)}
     if dialect.waits_for_rows(engine):
         with engine.begin() as connection:
-            left_out = {"without": sorted(without)}
             shared = others.are_near
             shards, wanted, _ = connection.execute(_TAKE, left_out | {"shared": shared}).one()
             if len(shards) < wanted:
@@ -139,16 +148,17 @@ def take(engine: sa.Engine, limit: int, others: Others, without: Collection[str]
             if shards:
                 rows = connection.execute(_OF_SHARDS, {"shards": shards, "share": share} | left_out).all()
             most = max(Counter(row.shard for row in rows).values(), default=0)
-            yield Taken(rows, is_all=not shared and len(shards) == wanted and most < share)
-            if rows:
-                _delete(connection, rows)
+            taken = Taken(rows, is_all=not shared and len(shards) == wanted and most < share)
+            yield taken
+            _delete(connection, rows, taken.kept)
         return
     with dialect.reading(engine).connect() as connection:
-        rows = connection.execute(_OF_ONE, {"without": sorted(without), "limit": limit}).all()
-    yield Taken(rows, is_all=len(rows) < limit)
+        rows = connection.execute(_OF_ONE, left_out | {"limit": limit}).all()
+    taken = Taken(rows, is_all=len(rows) < limit)
+    yield taken
     if rows:
         with engine.begin() as connection:
-            _delete(connection, rows)
+            _delete(connection, rows, taken.kept)
 
 
 def waiting(connection: sa.Connection, limit: int) -> list[Outgoing]:
@@ -156,9 +166,11 @@ def waiting(connection: sa.Connection, limit: int) -> list[Outgoing]:
     return [_outgoing(row) for row in connection.execute(_OLDEST.limit(limit))]
 
 
-def _delete(connection: sa.Connection, rows: Sequence[_Row]) -> None:
-    sent = dialect.given(connection, outbox.c.seq, [row.seq for row in rows])
-    connection.execute(_gone(connection.dialect.name), {"sent": sent})
+def _delete(connection: sa.Connection, rows: Sequence[_Row], kept: Collection[str]) -> None:
+    done = [row.seq for row in rows if row.event_id not in kept]
+    if done:
+        sent = dialect.given(connection, outbox.c.seq, done)
+        connection.execute(_gone(connection.dialect.name), {"sent": sent})
 
 
 def _outgoing(row: _Row) -> Outgoing:

@@ -14,9 +14,10 @@ import sqlalchemy as sa
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
-from orchestrator.store.documents import documents
+from orchestrator.store.bare import bare
+from orchestrator.store.documents import FINAL_STATUSES, documents
 from orchestrator.store.relay import Others, Taken, take, waiting
-from orchestrator.store.transaction import FINAL_STATUSES, Outgoing, Transaction
+from orchestrator.store.transaction import Outgoing, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +81,11 @@ class Store:
     def saga(self, request_id: str) -> Saga | None:
         with self.reading.connect() as connection:
             return _saga(connection, request_id)
+
+    def bare(self, request_id: str) -> Saga | None:
+        """What is known of a saga without its document; see `store.bare`."""
+        with self.reading.connect() as connection:
+            return bare(connection, request_id)
 
     def sagas(
         self,
@@ -222,8 +228,9 @@ class Store:
 
     @contextmanager
     def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[Taken]:
-        """Up to `limit` records of the outbox for other topics than `without`, to be published within; see
-        `store.relay`. At the end they are deleted, unless an exception passes.
+        """Up to `limit` records of the outbox, without those whose topic or event id is among `without`, to
+        be published within; see `store.relay`. At the end those are deleted that are not `kept`, unless an
+        exception passes.
         """
         with take(self.engine, limit, self._others, without) as records:
             yield records

@@ -23,7 +23,8 @@ from orchestrator.privacy.keyring import Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
 from orchestrator.store import dialect, statements, tables
-from orchestrator.store.documents import documents, read_document, write_document
+from orchestrator.store.bare import bare
+from orchestrator.store.documents import FINAL_STATUSES, documents, read_document, write_document
 from orchestrator.store.headers import headers_to_text
 
 # How long a saga that can't be read, or carried on, is left alone: an hour.
@@ -47,7 +48,6 @@ _OF_SAGA = (
 _OF_ENTRY = ("request_id", "seq", "at", "action", "data", "previous", "hash")
 _OF_RECORD = ("event_id", "shard", "topic", "key", "headers", "value", "created_at")
 
-FINAL_STATUSES = ("completed", "rejected", "cancelled")
 
 #: How the ids of outbox rows begin that were taken in from outside; the rest are the orchestrator's.
 TAKEN: Final = "taken:"
@@ -149,11 +149,18 @@ class Transaction:
             self._now = None
         return found
 
-    def due(self, now: int, limit: int) -> list[Saga]:
+    def load_bare(self, request_id: str) -> Saga | None:
+        """Lock a saga whose document can't be read, and return what is known of it without; see `bare`."""
+        values = dialect.given(self._connection, tables.sagas.c.request_id, [request_id])
+        self._connection.execute(statements.locking(self._connection.dialect.name), {"some": values})
+        return bare(self._connection, request_id)
+
+    def due(self, now: int, limit: int, broken: list[str] | None = None) -> list[Saga]:
         """Lock and read sagas whose timer has come, the longest overdue first; what others hold is passed
-        over, and so is one that can't be read: it is set aside, or it would stop the timers of all.
+        over, and so is one that can't be read: it is set aside, or it would stop the timers of all. Its id is
+        put into `broken`.
         """
-        broken: list[str] = []
+        broken = [] if broken is None else broken
         found = documents(self._connection.execute(statements.DUE, {"now": now, "limit": limit}), broken)
         for request_id in broken:
             self.set_aside(request_id, now)
@@ -166,14 +173,14 @@ class Transaction:
         self._connection.execute(change.values(quarantined=1, wake_at=now + _ASIDE))
 
     def of_subject(self, subject_digest: str) -> list[Saga]:
-        """Every saga about the same subject, oldest request first; not locked."""
+        """Every saga about the same subject that can be read, oldest request first; not locked."""
         c = tables.sagas.c
         query = (
             sa.select(c.request_id, c.document)
             .where(c.subject_digest == subject_digest)
             .order_by(c.received_at, c.request_id)
         )
-        return documents(self._connection.execute(query))
+        return documents(self._connection.execute(query), [])
 
     def save(self, sagas: Iterable[Saga]) -> None:
         """Write the sagas' new states."""

@@ -72,6 +72,9 @@ listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms={session}
 listener.name.sasl_plaintext.scram-sha-512.connections.max.reauth.ms={session}
 listener.name.sasl_ssl.oauthbearer.sasl.jaas.config=\
 org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
 """
 _LOGINS = """
 listener.name.{listener}.plain.sasl.jaas.config=\

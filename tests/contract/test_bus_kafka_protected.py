@@ -14,11 +14,19 @@ from typing import TypeVar
 import pytest
 from click.testing import CliRunner
 from kafka import KafkaAdminClient
-from kafka.admin import UserScramCredentialUpsertion
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ResourcePattern,
+    ResourceType,
+    UserScramCredentialUpsertion,
+)
 
 from orchestrator.bus import kafka_subscription
 from orchestrator.bus.kafka import KafkaBus
-from orchestrator.bus.port import BusUnavailable
+from orchestrator.bus.port import BusUnavailable, TopicForbidden
 from orchestrator.cli.main import main
 from orchestrator.settings import Kafka
 from tests.contract.bus_suite import receive, record, settle, unique, values
@@ -292,5 +300,48 @@ def change_password(protected: Protected, user: str, password: str) -> None:
             [UserScramCredentialUpsertion(user, "SCRAM-SHA-512", password)]
         )
         assert {user: None} == done
+    finally:
+        admin.close()
+
+
+def comes_true(is_so: Callable[[], bool]) -> None:
+    """Brokers take a moment to hear of a right."""
+    until = time.monotonic() + 10
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+class TestRights:
+    """What an account may not do, while everything else goes on."""
+
+    def test_a_topic_that_may_not_be_written_to(self, protected: Protected, tmp_path: Path) -> None:
+        """It is told apart before anything is published to it; publishing says that a right is missing; and
+        once the right is given both go on.
+        """
+        listener, login = WAYS["PLAIN"]
+        mine, forbidden = protected.topic(), protected.topic()
+        with opened(protected.settings(protected.at(listener) + login, tmp_path)) as bus:
+            with denied(protected, forbidden, ACLOperation.WRITE):
+                comes_true(lambda: {forbidden} == bus.missing([mine, forbidden]))
+                with pytest.raises(TopicForbidden):
+                    bus.publish([record(mine, "k", "1"), record(forbidden, "k", "1")])
+                bus.publish([record(mine, "k", "2")])
+            with denied(protected, forbidden, ACLOperation.DESCRIBE):
+                comes_true(lambda: {forbidden} == bus.missing([mine, forbidden]))
+            comes_true(lambda: set() == bus.missing([mine, forbidden]))
+            bus.publish([record(forbidden, "k", "3")])
+
+
+@contextmanager
+def denied(protected: Protected, topic: str, operation: ACLOperation) -> Iterator[None]:
+    """Take a right to a topic away from the account for a while, and leave it the others."""
+    resource = ResourcePattern(ResourceType.TOPIC, topic)
+    no = ("User:radera", "*", operation, ACLPermissionType.DENY, resource)
+    admin = KafkaAdminClient(bootstrap_servers=protected.open.address)
+    try:
+        admin.create_acls([ACL(*no), ACL("User:*", "*", ACLOperation.ALL, ACLPermissionType.ALLOW, resource)])
+        yield
+        admin.delete_acls([ACLFilter(*no)])
     finally:
         admin.close()

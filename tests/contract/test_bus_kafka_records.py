@@ -11,13 +11,19 @@ from confluent_kafka import Producer as OtherProducer
 from kafka.producer.sender import Sender
 
 from orchestrator.bus.kafka import LARGEST_RECORD, KafkaBus
-from orchestrator.bus.kafka_topics import Topic
+from orchestrator.bus.kafka_topics import Topic, wanted
 from orchestrator.bus.port import BusUnavailable, Record, RecordTooLarge
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import MAX_BYTES, encode
+from schemas.messages import Callback
 from tests.contract.bus_suite import receive, record, unique, values
 from tests.contract.kafka_bench import Factory, wall_clock
 from tests.integration.kafka_server import Server, kafka
 
 __all__ = ["kafka"]
+
+NOW = 1_788_220_800_000_000
 
 
 @pytest.fixture
@@ -197,6 +203,25 @@ class TestSizes:
         assert time.monotonic() - started < 5
         with bus.subscribe(group, [topic]) as subscription:
             assert ["after"] == values(receive(subscription, 1))
+
+    def test_the_largest_message_of_ours_fits_its_topic(self, factory: Factory) -> None:
+        """With the longest key and headers that we give a record, and nothing that could be compressed."""
+        topic = unique("t")
+        (as_applied,) = (
+            one
+            for one in wanted(factory.server.settings(replication=1), ["x"])
+            if one.name == topics.CONFIRMATIONS
+        )
+        factory.admin.make(Topic(topic, 1, 1, as_applied.config))
+        factory._made.add(topic)
+        trace = f"{'a' * 32}-01"
+        said = Callback(event_id="c" * 200, kind="k" * 80, received_at=NOW, sealed_body=b"")
+        spare = MAX_BYTES - len(encode(said.model_copy(update={"sealed_body": bytes(MAX_BYTES // 2)})))
+        body = os.urandom(MAX_BYTES // 2 + spare)
+        value = encode(said.model_copy(update={"sealed_body": body}))
+        assert MAX_BYTES == len(value)
+        sent = headers(said, event_id=said.event_id, source="s" * 80, at=NOW, trace=trace)
+        factory.open().publish([Record(topic=topic, key="d" * 64, value=value, headers=sent)])
 
 
 class TestMissingTopics:

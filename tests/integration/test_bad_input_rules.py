@@ -238,14 +238,14 @@ def test_a_mended_document_goes_on(installation: Installation) -> None:
 
 
 def test_a_request_under_the_id_of_a_broken_one_is_a_person_all_the_same(installation: Installation) -> None:
-    """It can't be told to be a repeat, so it opens a request by itself and the DPO has a mail."""
+    """It can't be told to be a repeat, so it opens a request by itself. The DPO is mailed about both."""
     [request_id] = several(installation, 1)
     break_document(installation, request_id)
     again = installation.request(("email", PERSON), request_id=request_id)
     installation.publish(topics.REQUESTS, encode(again), request_id)
     installation.settle()
     assert ["broken_document"] == [one.code for one in installation.dead_letters(topics.REQUESTS)]
-    assert 1 == sum("decision needed" in subject for subject in installation.mails_to_dpo())
+    assert 2 == sum("decision needed" in subject for subject in installation.mails_to_dpo())
 
 
 def test_a_broken_document_stops_no_list(installation: Installation) -> None:
@@ -274,7 +274,7 @@ def test_a_broken_document_stops_no_housekeeping(installation: Installation) -> 
     assert ["", ""] == [installation.saga(one).subject_digest for one in (made[0], made[2])]
 
 
-@pytest.mark.parametrize("command", [["status"], ["timeline"], ["decide", "cancel", "--reason", "x"]])
+@pytest.mark.parametrize("command", [["status"], ["timeline"], ["decide", "verify", "--reason", "x"]])
 def test_the_command_line_says_which_request_cannot_be_read(
     installation: Installation, command: list[str]
 ) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from schemas.codec import (
     MAX_BYTES,
     MAX_ITEMS,
+    MAX_READ,
     RECORDS,
     Codec,
     CodecError,
@@ -327,7 +328,17 @@ def test_a_message_that_is_too_large_is_refused_on_both_sides() -> None:
     assert MAX_BYTES == len(largest)
     assert callback(spare) == decode(largest, Callback)
     assert isinstance(failure(lambda: encode(callback(spare + 1))), MessageTooLarge)
-    assert isinstance(failure(lambda: decode(largest + b"\x00", Callback)), MessageTooLarge)
+    assert isinstance(failure(lambda: decode(largest + bytes(MAX_READ), Callback)), MessageTooLarge)
+
+
+def test_what_was_written_up_to_a_mebibyte_is_still_read() -> None:
+    """Others write as much, and so did we: it may wait on a topic."""
+    body = bytes(MAX_READ - 40)
+    named = b"".join(long(len(text)) + text for text in (b"c:1", b"hubspot"))
+    data = encode(callback(0))[:10] + named + NONE + NONE + long(1) + long(len(body)) + body + NONE
+    said = callback(0).model_copy(update={"sealed_body": body})
+    assert said == decode(data, Callback)
+    assert MAX_READ >= len(data) > MAX_BYTES
 
 
 def test_too_many_items_are_refused_on_both_sides() -> None:
