@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.planted.fault import Fault, fault
 
+_ADMIN: Final = "orchestrator.bus.kafka_admin"
 _SHELF: Final = "orchestrator.bus.kafka_shelf"
 _SPREAD: Final = "orchestrator.bus.kafka_spread"
 _SUBSCRIPTION: Final = "orchestrator.bus.kafka_subscription"
@@ -107,5 +108,26 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "follow_redirects=False",
         "follow_redirects=True",
         "tests/contract/test_schema_registry.py::test_nobody_is_followed_elsewhere_with_the_login",
+    ),
+    fault(
+        "a topic that may not be written to is taken for one that may",
+        f"{_ADMIN}:_is_forbidden",
+        '"WRITE" not in rights',
+        "False",
+        "tests/unit/test_kafka_limits.py::test_a_topic_that_may_not_be_written_to_is_as_good_as_missing",
+    ),
+    fault(
+        "a topic that may not be seen stops the relay",
+        f"{_ADMIN}:_is_forbidden",
+        'described["error_code"] == TopicAuthorizationFailedError.errno',
+        "False",
+        "tests/unit/test_kafka_limits.py::test_a_topic_that_may_not_be_written_to_is_as_good_as_missing",
+    ),
+    fault(
+        "a message fills its topic's limit",
+        "schemas.codec:MAX_BYTES",
+        "1024 * 1024 - 16 * 1024",
+        "1024 * 1024",
+        "tests/unit/test_kafka_limits.py::test_a_message_leaves_room_for_all_that_is_beside_it",
     ),
 )

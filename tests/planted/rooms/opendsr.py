@@ -293,4 +293,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         'names == {"retained"}',
         "tests/unit/test_opendsr_request.py::test_what_was_kept_in_part_is_not_told_as_kept",
     ),
+    fault(
+        "a request that can't be read keeps all controllers from hearing",
+        "orchestrator.intake.opendsr_callbacks:Callbacks.step",
+        "self._listeners.look_again(listener, self._clock() + EVERY) continue",
+        "raise",
+        "tests/integration/test_opendsr_again.py::test_a_request_that_cannot_be_read_keeps_nobody_from_hearing",
+    ),
 )

@@ -6,6 +6,7 @@ from tests.planted.fault import Fault, fault
 
 _ORCHESTRATOR: Final = "orchestrator.service.orchestrator"
 _EARLY: Final = "orchestrator.service.early"
+_BROKEN: Final = "orchestrator.service.broken"
 _RELAY: Final = "orchestrator.service.relay"
 _LOOPS: Final = "orchestrator.service.loops"
 _KEEPING: Final = "orchestrator.service.housekeeping"
@@ -251,6 +252,63 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "self._known.clear()",
         "pass",
         "tests/unit/test_service_sending.py::test_topics_are_asked_for_again_after_the_bus_was_away",
+    ),
+    fault(
+        "a record that is too large holds up all others",
+        f"{_RELAY}:Relay.step",
+        "return self._send(self._store.now())",
+        "raise",
+        "tests/unit/test_service_unsendable.py::test_a_record_that_is_too_large_holds_up_no_other",
+    ),
+    fault(
+        "a record that is too large is deleted unsent",
+        f"{_RELAY}:Relay._is_sent",
+        "if answer is None: return False",
+        "if answer is None:\n    return True",
+        "tests/unit/test_service_unsendable.py::test_a_record_that_is_too_large_holds_up_no_other",
+    ),
+    fault(
+        "a record that is too large is tried with every batch",
+        f"{_RELAY}:Relay._send",
+        "self._missing | self._aside.keys()",
+        "self._missing",
+        "tests/unit/test_service_unsendable.py::test_a_record_that_is_too_large_holds_up_no_other",
+    ),
+    fault(
+        "nobody is asked about a command that can't be sent",
+        f"{_RELAY}:Relay._is_sent",
+        "self._bus.publish([answer])",
+        "pass",
+        "tests/unit/test_service_unsendable.py"
+        "::test_a_command_that_is_too_large_puts_its_own_request_in_question",
+    ),
+    fault(
+        "a right that was taken away is not looked for",
+        f"{_RELAY}:Relay.step",
+        "self._known.clear()",
+        "pass",
+        "tests/unit/test_service_unsendable.py::test_a_right_that_is_taken_away_holds_up_its_own_topic_alone",
+    ),
+    fault(
+        "the officer is mailed whenever a broken state is looked at",
+        f"{_BROKEN}:tell_of",
+        "if tx.insert_inbox(TOLD, [event_id]):",
+        "if tx.insert_inbox(TOLD, [event_id]) or True:",
+        "tests/integration/test_broken_state.py::test_the_officer_is_mailed_once_by_a_timer",
+    ),
+    fault(
+        "the officer never hears of a broken state that only a timer met",
+        f"{_ORCHESTRATOR}:Orchestrator._fire",
+        "broken.tell_of(tx, unreadable)",
+        "pass",
+        "tests/integration/test_broken_state.py::test_the_officer_is_mailed_once_by_a_timer",
+    ),
+    fault(
+        "a broken state can't be cancelled",
+        f"{_ORCHESTRATOR}:Orchestrator._commit_alone",
+        "one.event.action in broken.OFFERED",
+        "one.event.action not in broken.OFFERED",
+        "tests/integration/test_broken_state.py::test_it_can_be_cancelled",
     ),
     fault(
         "one bad step ends the role",

@@ -211,4 +211,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "refusal = error.code\nbreak",
         "tests/unit/test_worker_bus.py::test_a_callback_that_one_system_refuses_may_be_anothers",
     ),
+    fault(
+        "an answer that is too large is asked for again and again",
+        f"{_WORKER}:Worker._publish",
+        "except RecordTooLarge: return False",
+        "except RecordTooLarge:\n                raise",
+        "tests/unit/test_worker_large.py::test_the_vendor_is_asked_once_and_the_command_has_failed",
+    ),
+    fault(
+        "a party's word whose confirmation is too large is lost",
+        f"{_EXECUTION}:Execution.too_large",
+        'return [self._dead(delivery, "answer_too_large")]',
+        "return []",
+        "tests/unit/test_worker_large.py::test_a_partys_word_whose_confirmation_is_too_large_is_kept",
+    ),
 )
