@@ -9,6 +9,8 @@ import sqlalchemy as sa
 
 from orchestrator.store.tables import sagas
 from schemas import topics
+from schemas.codec import decode
+from schemas.messages import Outcome
 from tests.integration.installation import PERSON, Installation, installed
 
 
@@ -45,6 +47,8 @@ def test_the_officer_is_mailed_once_by_a_timer(installation: Installation) -> No
     assert "can't be read: another version wrote it" in " ".join(text.split())
     assert f"radera decide {request_id} cancel --escalation e1@1" in text
     assert [] == [one for one in text.splitlines() if "retry" in one]
+    told = [decode(one.value, Outcome).event_id for one in installation.records(topics.OUTCOMES)]
+    assert [f"broken:{request_id}:1"] == told
 
 
 def test_the_officer_is_mailed_once_by_an_event(installation: Installation) -> None:
