@@ -106,7 +106,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_TRANSACTION}:Transaction.save",
         "sorted({saga.request_id: saga for saga in sagas}.items())",
         "sorted({saga.request_id: saga for saga in sagas}.items())[:1]",
-        "tests/unit/test_service.py::test_nothing_waits_for_ever",
+        "tests/contract/test_store_sqlite.py::TestStore::test_sagas_of_one_subject",
     ),
     fault(
         "a fork of the timeline's chain is let by",
