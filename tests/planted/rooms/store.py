@@ -379,7 +379,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a rejected request is an open one",
-        f"{_TRANSACTION}:FINAL_STATUSES",
+        "orchestrator.store.documents:FINAL_STATUSES",
         '("completed", "rejected", "cancelled")',
         '("completed", "cancelled")',
         "tests/contract/test_store_sqlite.py::TestUpkeep::test_an_end_is_an_end",
@@ -513,9 +513,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what is being sent is deleted before it is",
         f"{_RELAY}:take",
-        "yield Taken(rows, is_all=len(rows) < limit)",
-        "if rows:\n    with engine.begin() as connection:\n        _delete(connection, rows)\n"
-        "yield Taken(rows, is_all=len(rows) < limit)",
+        "taken = Taken(rows, is_all=len(rows) < limit)",
+        "if rows:\n    with engine.begin() as connection:\n        _delete(connection, rows, ())\n"
+        "taken = Taken(rows, is_all=len(rows) < limit)",
         "tests/unit/test_service_sending.py::test_what_is_sent_is_sent_until_the_bus_says_so",
     ),
     fault(
