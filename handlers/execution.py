@@ -51,6 +51,8 @@ from orchestrator.privacy import (
     CALLBACK_BODY,
     IDENTIFIERS,
     REFERENCES,
+    GenerationForgotten,
+    GenerationUnknown,
     Identifiers,
     IdentifiersBroken,
     KeyDestroyed,
@@ -195,7 +197,10 @@ class Execution:
             return self._failed(command, "key_unknown", retryable=True)
         except (SealBroken, IdentifiersBroken):
             return self._failed(command, "seal_broken", retryable=False)
+        except GenerationForgotten:
+            return self._failed(command, "key_lost", retryable=False)
         except PrivacyError:
+            # One that is not known yet: a change of keys reaches one process after another.
             return self._failed(command, "key_unusable", retryable=True)
         except (ValueError, TypeError):
             return self._failed(command, "references_broken", retryable=False)
@@ -303,6 +308,8 @@ class Execution:
     async def _callback(self, delivery: Delivery, callback: Callback) -> list[Record]:
         try:
             body = self._body(callback)
+        except GenerationUnknown:
+            raise  # waited for: a change of keys reaches one process after another
         except (PrivacyError, ValueError, KeyError, TypeError, AttributeError) as error:
             return [self._dead(delivery, "seal_broken" if isinstance(error, PrivacyError) else "malformed")]
         refusal = "no_handler"

@@ -159,6 +159,7 @@ def ground_of(settings: Settings, *, checked: bool = True) -> Ground:
     store = Store(engine)
     keys = StoredKeys(store, keyring)
     generations = KnownGenerations(store, keyring, keys)
+    keyring.learn_of_losses(generations.lost)
     if checked:
         try:
             generations.check()

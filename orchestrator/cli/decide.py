@@ -57,6 +57,20 @@ REFUSALS = {
 }
 
 
+def unfit(reason: str) -> str | None:
+    """Return what is wrong with a reason that stays on the record, or None."""
+    if len(reason) > LONGEST_REASON or not reason.isprintable():
+        return f"the reason is to be one line of text of at most {LONGEST_REASON} characters"
+    if reason.strip() in ("…", "..."):
+        return "the reason is still the placeholder from the mail; write why, it stays on the record"
+    if reason and looks_personal(reason):
+        return (
+            "the reason seems to hold a person's address or number, and it stays on record for years; "
+            "say it without"
+        )
+    return None
+
+
 def run(
     config: Path, request_id: str, action: str, *, escalation: str | None, reason: str, decided_by: str
 ) -> int:
@@ -65,16 +79,8 @@ def run(
     saga = _saga(ground.store, request_id, action)
     if saga is None:
         return 1
-    if len(reason) > LONGEST_REASON or not reason.isprintable():
-        return _no(f"the reason is to be one line of text of at most {LONGEST_REASON} characters", 2)
-    if reason.strip() in ("…", "..."):
-        return _no("the reason is still the placeholder from the mail; write why, it stays on the record", 2)
-    if reason and looks_personal(reason):
-        return _no(
-            "the reason seems to hold a person's address or number, and it stays on record for years; "
-            "say it without",
-            2,
-        )
+    if problem := unfit(reason):
+        return _no(problem, 2)
     if reason and _names_subject(ground, saga, reason):
         return _no("the reason names the person, and it stays on record for years; say it without", 2)
     if action not in get_args(Action):

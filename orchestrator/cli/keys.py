@@ -28,6 +28,8 @@ import click
 from handlers.worker import GROUP as WORKERS
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, load_settings, open_ground
+from orchestrator.cli.decide import unfit
+from orchestrator.cli.report import iso
 from orchestrator.privacy import Exchange, Generation, Keyring
 from orchestrator.service.needed import Needs, what_needs_keys
 from orchestrator.settings import micros
@@ -91,7 +93,7 @@ def _hindrance(ground: Ground, doomed: Sequence[int], lose_dead_letters: bool, p
 def _rotated(ground: Ground, doomed: Sequence[int]) -> int:
     fresh = ground.keyring.rotate(ground.store.now())
     ground.generations.record({fresh.number: ground.keyring.digest_of(fresh.number)})
-    done = ground.keys.rewrap()
+    done = ground.keys.rewrap(ground.generations.lost())
     with ground.store.begin() as transaction:
         # Filing a key takes the same lock, and looks at the keyring under it.
         transaction.own_keys()
@@ -116,7 +118,7 @@ def rewrap(config: Path) -> int:
     For master keys that somebody else keeps, who adds the new one and takes away the old.
     """
     ground = _open(config)
-    done = ground.keys.rewrap()
+    done = ground.keys.rewrap(ground.generations.lost())
     ground.keys.shred()
     current = ground.keyring.current.number
     needs = _needs(ground, PATIENCE)
@@ -134,6 +136,32 @@ def rewrap(config: Path) -> int:
             f"radera: the keys of these requests can't be read: {', '.join(done.unreadable)}", err=True
         )
         return 1
+    return 0
+
+
+def lost(config: Path, generation: int, *, reason: str, declared_by: str) -> int:
+    """Declares a generation lost; 1 if it is not, 2 if the reason can't stay on the record.
+
+    Runs with any keyring: it is for when nothing else starts.
+    """
+    problem = unfit(reason) or (None if reason.strip() else "say why with --reason; it stays on the record")
+    if problem is not None:
+        click.echo(f"radera: {problem}", err=True)
+        return 2
+    ground = open_ground(config, checked=False)
+    needed = ground.keys.generations().get(generation, 0)
+    known = ground.generations.all().get(generation)
+    if known is None and not needed:
+        return _no(f"this database knows no generation {generation}, and no open key needs it")
+    if known is not None and known.lost_at is not None:
+        return _no(f"generation {generation} was declared lost on {iso(known.lost_at)}, by {known.lost_by}")
+    if ground.keys.opens_any(generation) or ground.generations.holds(generation):
+        return _no(f"generation {generation} is in the keyring, and is not lost")
+    ground.generations.declare_lost(generation, by=declared_by, reason=reason)
+    click.echo(
+        f"generation {generation} is declared lost; {needed} open keys are concerned; the orchestrator asks "
+        "the DPO about each open request among them"
+    )
     return 0
 
 
@@ -184,6 +212,11 @@ def _said(needs: Needs, number: int) -> str:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers)) or "none"
+
+
+def _no(why: str) -> int:
+    click.echo(f"radera: {why}", err=True)
+    return 1
 
 
 def _refused(why: str) -> int:

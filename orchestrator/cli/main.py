@@ -352,6 +352,26 @@ def keys_public(config: Path) -> None:
     sys.exit(public(config))
 
 
+@keys.command("lost")
+@CONFIG
+@click.argument("generation", type=click.IntRange(min=1, max=2**31 - 1))
+@click.option("--reason", default="", help="Why; it stays on the record, so it must not name anybody.")
+@click.option(
+    "--by",
+    "declared_by",
+    callback=_short_name,
+    default="dpo",
+    show_default=True,
+    help="Who declares it (a short name).",
+)
+def keys_lost(config: Path, generation: int, reason: str, declared_by: str) -> None:
+    """Declares a master key lost that can't be put back; the DPO is asked about each request concerned."""
+    with loading():
+        from orchestrator.cli.keys import lost
+
+    sys.exit(lost(config, generation, reason=reason, declared_by=declared_by))
+
+
 @keys.command("rewrap")
 @CONFIG
 def keys_rewrap(config: Path) -> None:

@@ -34,7 +34,7 @@ from orchestrator.intake.server import Server
 from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
-from orchestrator.privacy import CALLBACK_BODY, Exchange, PrivacyError
+from orchestrator.privacy import CALLBACK_BODY, Exchange, GenerationUnknown, PrivacyError
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
@@ -196,6 +196,7 @@ class Roles:
             if time.monotonic() - looked_at >= _ROUND:
                 looked_at = time.monotonic()
                 housekeeping.step()
+                orchestrator.ask_about_lost_keys()
 
         def send() -> None:
             # Before the look: what is committed during it is looked for at once.
@@ -224,7 +225,7 @@ class Roles:
                 drain=DRAIN,
                 metrics=self.metrics,
                 schemas=ground.resolver,
-                outages=(StoreUnavailable,),
+                outages=(StoreUnavailable, GenerationUnknown),
             )
             worker.run(self._stop)
 

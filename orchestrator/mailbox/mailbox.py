@@ -33,6 +33,7 @@ from orchestrator.mailbox import dpo, notice
 from orchestrator.mailbox.places import Titles
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.identifiers import Identifiers, IdentifiersBroken
+from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown, RequestKeys
 from orchestrator.privacy.sealing import IDENTIFIERS, SealBroken, unseal
 from orchestrator.settings import Settings, micros
@@ -352,9 +353,9 @@ class Mailbox:
             )
         except KeyDestroyed:
             return "key_destroyed"
-        except KeyUnknown:
+        except (KeyUnknown, GenerationUnknown):
             raise _Later("key_unknown") from None
-        except (SealBroken, IdentifiersBroken):
+        except (SealBroken, IdentifiersBroken, GenerationForgotten):
             return "unreadable_identifiers"
         match identifiers.notice_addresses:
             case ():

@@ -23,6 +23,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
     "en": {
         "identity_unverified": "Is the person who they say they are? Nobody has verified it yet.",
         "unreadable_request": "A request arrived that can't be read. Find out who sent it: a period may run.",
+        "key_lost": (
+            "The request's key is lost, as was declared. Nobody can read whom the request is about, nor what "
+            "was found. Have the person, or whoever handed it in, hand it in anew under another id, and then "
+            "cancel this one and say so. If the key has been found and put back, waive."
+        ),
         "no_usable_identifier": "The request names nobody that could be looked for.",
         "empty_scope": "No configured system is in the request's scope.",
         "received_in_future": "The time of receipt lay in the future; the clock runs from now.",
@@ -104,6 +109,11 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "identity_unverified": "Är personen den som uppges? Ingen har kontrollerat det ännu.",
         "unreadable_request": (
             "En begäran kom som inte kan läsas. Ta reda på vem som sände den: en frist kan löpa."
+        ),
+        "key_lost": (
+            "Begärans nyckel är förlorad, enligt vad som förklarats. Ingen kan läsa vem begäran gäller eller "
+            "vad som hittats. Låt personen, eller den som lämnade in den, lämna in den på nytt med ett annat "
+            "id, avbryt sedan den här och ange det. Om nyckeln har hittats och lagts tillbaka, avstå."
         ),
         "no_usable_identifier": "Begäran nämner ingen som går att söka efter.",
         "empty_scope": "Inget konfigurerat system omfattas av begäran.",

@@ -24,6 +24,7 @@ from orchestrator.privacy.keyfile import (
 from orchestrator.privacy.keyring import (
     GenerationForgotten,
     GenerationInUse,
+    GenerationLost,
     GenerationUnknown,
     Keyring,
     KeysElsewhere,
@@ -54,6 +55,7 @@ __all__ = [
     "Generation",
     "GenerationForgotten",
     "GenerationInUse",
+    "GenerationLost",
     "GenerationUnknown",
     "Identifier",
     "Identifiers",

@@ -72,6 +72,11 @@ class GenerationForgotten(PrivacyError):
     anew."""
 
 
+class GenerationLost(GenerationForgotten):
+    """Master key generation {number} was declared lost. What was sealed under it can't be read by anybody,
+    unless the keyring that has it is found and put back."""
+
+
 class GenerationInUse(PrivacyError):
     """Master key generation {number} is the current one. Rotate, wrap the open requests' keys again, then
     forget it."""
@@ -92,6 +97,7 @@ class Keyring:
         self._file = file
         self._stamp: tuple[int, int] | None = _UNREAD
         self._lock = Lock()
+        self._lost: Callable[[], Collection[int]] = tuple
         self._hold(material)
 
     @classmethod
@@ -152,6 +158,20 @@ class Keyring:
     def digest_key(self) -> bytes:
         """The key from which digests and links are made."""
         return self._material.digest_key
+
+    def is_settled(self, number: int) -> bool:
+        """Whether a generation's key is there, or is known never to come."""
+        try:
+            self.derived(number, "digest")
+        except GenerationUnknown:
+            return False
+        except GenerationForgotten:
+            return True
+        return True
+
+    def learn_of_losses(self, lost: Callable[[], Collection[int]]) -> None:
+        """Ask `lost`, each time that a generation is not there, which ones were declared lost."""
+        self._lost = lost
 
     def digest_of(self, number: int) -> str:
         """A digest by which a generation's key is known again. Raises as `derived` does."""
@@ -245,7 +265,9 @@ class Keyring:
         self._derivations: dict[tuple[int, str], bytes] = {}
 
     def derived(self, number: int, use: str) -> bytes:
-        """The key of a generation for one use. Raises GenerationForgotten or GenerationUnknown."""
+        """The key of a generation for one use. Raises GenerationForgotten, GenerationLost or
+        GenerationUnknown: the first two say that nobody will ever have it, the last that it may come yet.
+        """
         material = self._fresh()
         derivations = self._derivations
         if (number, use) not in derivations:
@@ -254,8 +276,9 @@ class Keyring:
                     derivations[number, use] = derive(generation.key, f"radera/{use}/1")
                     break
             else:
-                past = {one.number for one in material.forgotten}
-                raise (GenerationForgotten if number in past else GenerationUnknown)(number=number)
+                if number in {one.number for one in material.forgotten}:
+                    raise GenerationForgotten(number=number)
+                raise (GenerationLost if number in self._lost() else GenerationUnknown)(number=number)
         return derivations[number, use]
 
 

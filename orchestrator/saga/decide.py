@@ -14,7 +14,15 @@ from orchestrator.saga.clocks import due_at
 from orchestrator.saga.contradictions import contradicts
 from orchestrator.saga.decisions import apply_decision
 from orchestrator.saga.draft import Draft, Message, SendOutcome, expect
-from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.events import (
+    Confirmed,
+    Decided,
+    Event,
+    KeyLost,
+    RequestReceived,
+    RequestUnreadable,
+    TimerFired,
+)
 from orchestrator.saga.model import (
     Action,
     AwaitingDecision,
@@ -222,6 +230,8 @@ def _apply(draft: Draft, event: Event) -> None:
             _apply_repeat(draft, event)
         case RequestUnreadable():
             _apply_unreadable_repeat(draft, event)
+        case KeyLost():
+            _apply_lost_key(draft, event)
         case Confirmed(system=None):
             _apply_notice(draft, event)
         case Confirmed():
@@ -264,6 +274,12 @@ def _apply_unreadable_repeat(draft: Draft, event: RequestUnreadable) -> None:
         draft.note("duplicate")
     else:
         _conflict(draft, event.code)
+
+
+def _apply_lost_key(draft: Draft, event: KeyLost) -> None:
+    """Ask the DPO, unless nothing is to be carried out any more: then nothing needs the key."""
+    if isinstance(draft.saga.state, AwaitingVerification | InProgress):
+        draft.escalate("key_lost", code=str(event.generation))
 
 
 def _conflict(draft: Draft, code: str) -> None:

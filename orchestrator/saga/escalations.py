@@ -32,6 +32,10 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("reject", "cancel"),
         "A request arrived that can't be read; find out who sent it.",
     ),
+    "key_lost": (
+        ("waive", "reject", "cancel"),
+        "The request's key is lost; have it handed in anew under another id, and end this one.",
+    ),
     "no_usable_identifier": (("reject", "cancel"), "The request names nobody that could be looked for."),
     "empty_scope": (("reject", "cancel"), "No configured system is in the request's scope."),
     "received_in_future": (
@@ -178,7 +182,9 @@ AFTER_END = frozenset({"instructed_late"})
 NEWS = frozenset({"refused_late", "refused_unread", "unasked_confirmation", *AFTER_END})
 
 #: Must be settled before any system is touched.
-BEFORE_START = frozenset({"identity_unverified", "unreadable_request", "no_usable_identifier", "empty_scope"})
+BEFORE_START = frozenset(
+    {"identity_unverified", "unreadable_request", "key_lost", "no_usable_identifier", "empty_scope"}
+)
 
 #: Decisions that the record must give a reason for.
 NEEDS_REASON: frozenset[Action] = frozenset({"waive", "extend", "reject", "cancel"})

@@ -54,6 +54,15 @@ class RequestUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyLost(Event):
+    """The master key that the request's key was wrapped by is lost, as somebody has declared: nobody can read
+    any more whom the request is about.
+    """
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed(Event):
     """A handler's or party's word on one system, or (system None) the mailbox's on a notice.
 

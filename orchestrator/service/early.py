@@ -11,6 +11,9 @@ once more, perhaps to another process.
   partition that nobody can read; the marker of a foreign transaction, which no reader gets past), it waits no
   longer, however much goes on elsewhere. Its last try may make it a dead letter: kept, not noted as seen, and
   to be sent again.
+* A request whose master key is not known here yet waits for it, and for nothing else: until the key is there,
+  or was declared lost. If only its producer says that there is such a key, it waits for `KEY_PATIENCE`: a
+  change of keys reaches one process after another, but anybody can name a wrong number.
 * The position on its partition does not pass it before its last try is committed. What went to another
   process comes from there.
 """
@@ -26,21 +29,33 @@ from orchestrator.service.inbound import Inbound
 #: an election and a restart together.
 PATIENCE: Final = 10 * 60 * 1_000_000
 
+#: How long a request waits for a master key of which only its producer speaks.
+KEY_PATIENCE: Final = 24 * 3600 * 1_000_000
+
 _Places = dict[tuple[str, int], int]
 
 
 @dataclass(slots=True)
 class _Waiting:
     inbound: Inbound
+    since: int
     ends: Positions | None = None
 
 
 class Early:
-    """One process's share of them. `ends` are those of the requests topic, `positions` the database's."""
+    """One process's share of them. `ends` are those of the requests topic, `positions` the database's;
+    `is_settled` says of a generation whether its key is there, or is known never to come.
+    """
 
     def __init__(
-        self, *, ends: Callable[[], Positions], positions: Callable[[], Positions], clock: Callable[[], int]
+        self,
+        *,
+        ends: Callable[[], Positions],
+        positions: Callable[[], Positions],
+        clock: Callable[[], int],
+        is_settled: Callable[[int], bool] = lambda generation: False,
     ) -> None:
+        self._is_settled = is_settled
         self._ends = ends
         self._positions = positions
         self._clock = clock
@@ -67,22 +82,43 @@ class Early:
         # What was lost with its partition comes again, from where it waited.
         here = {_place(one.inbound) for one in self._waiting}
         self._reached = {place: at for place, at in self._reached.items() if place in here}
-        if any(one.ends is None for one in self._waiting):
+        now = self._clock()
+        keyed = [one for one in self._waiting if one.inbound.generation is not None]
+        ripe = [one.inbound for one in keyed if self._has_its_key(one, now)]
+        others = [one for one in self._waiting if one.inbound.generation is None]
+        if others:
+            ripe += self._ripe(others, now)
+        return ripe[:limit]
+
+    def _has_its_key(self, one: _Waiting, now: int) -> bool:
+        number = one.inbound.generation
+        is_over = not one.inbound.is_ours and now - one.since >= KEY_PATIENCE
+        return number is None or is_over or self._is_settled(number)
+
+    def is_over(self, inbound: Inbound) -> bool:
+        """Whether a request has waited for its key for as long as it may."""
+        return any(
+            not inbound.is_ours and self._clock() - one.since >= KEY_PATIENCE
+            for one in self._waiting
+            if one.inbound.delivery is inbound.delivery
+        )
+
+    def _ripe(self, waiting: Sequence[_Waiting], now: int) -> list[Inbound]:
+        """Those that wait for their requests no longer."""
+        if any(one.ends is None for one in waiting):
             ends = self._ends()
-            for one in self._waiting:
+            for one in waiting:
                 one.ends = ends if one.ends is None else one.ends
         # After the ends, and before the transactions: what they say is done, those will see.
         seen = self._positions()
-        now = self._clock()
-        ahead = [_ahead(one.ends or {}, seen) for one in self._waiting]
+        ahead = [_ahead(one.ends or {}, seen) for one in waiting]
         before, self._stands = self._stands, {}
         for place in set().union(*ahead):
             at = seen.get(place, 0)
             stood = before.get(place)
             self._stands[place] = (at, now) if stood is None or stood[0] != at else stood
         stuck = {place for place, (_, since) in self._stands.items() if now - since >= PATIENCE}
-        ripe = [one.inbound for one, places in zip(self._waiting, ahead, strict=True) if places <= stuck]
-        return ripe[:limit]
+        return [one.inbound for one, places in zip(waiting, ahead, strict=True) if places <= stuck]
 
     def places(
         self, inbound: Sequence[Inbound], early: Sequence[Inbound], left: Sequence[Inbound] = ()
@@ -103,7 +139,10 @@ class Early:
 
     def keep(self, inbound: Sequence[Inbound], early: Sequence[Inbound], reached: _Places) -> None:
         """The transaction with `inbound` is committed. It has left out `early`, which waits from now on."""
-        self._waiting = [*self._without(inbound), *(_Waiting(one) for one in early)]
+        since = {id(one.inbound.delivery): one.since for one in self._waiting}
+        now = self._clock() if early else 0
+        still = [_Waiting(one, since.get(id(one.delivery), now)) for one in early]
+        self._waiting = [*self._without(inbound), *still]
         self._reached = reached
 
     def _without(self, inbound: Sequence[Inbound]) -> list[_Waiting]:

@@ -41,8 +41,8 @@ _LONGEST_NAME = 70
 #: The first day of the year 9999: no calendar of ours goes further.
 _LATEST = 253_370_764_800_000_000
 
-#: Why identifiers can't be read, now or ever. What is wrong with the keyring as a whole is not among them:
-#: that is mended and waited for, and must not cost a single request.
+#: Why identifiers can't be read, now or ever. A master key that is not in the keyring is not among them: it
+#: may come yet, and is waited for.
 _CLOSED = (KeyUnknown, GenerationForgotten, SealBroken, IdentifiersBroken)
 
 
@@ -53,7 +53,10 @@ class Inbound:
     `event` is what it means for a saga; its request may still have to be found by `correlation`. `dead` is
     the code under which the record is dead-lettered instead, or (with an event) as well. `request` and
     `identifiers` stay with a request, to tell a supplement from a conflict. `key` is the request's, read here
-    because a transaction must not ask for another connection; None where it can't be had.
+    because a transaction must not ask for another connection; None where it can't be had. `generation` is
+    that of a master key which a request needs and which is not in the keyring yet: it waits for it, for ever
+    if `is_ours`, since then this installation has filed the key; else it is the producer's word. `event` is
+    then what it means if it waits no longer.
     """
 
     delivery: Delivery
@@ -65,6 +68,8 @@ class Inbound:
     request: Request | None = field(default=None, repr=False)
     identifiers: Identifiers | None = field(default=None, repr=False)
     key: bytes | None = field(default=None, repr=False)
+    generation: int | None = None
+    is_ours: bool = False
 
 
 class FiledKeys(RequestKeys, Protocol):
@@ -79,6 +84,11 @@ class FiledKeys(RequestKeys, Protocol):
 
 class ClearIdentifiers(Exception):
     """The request names the person in clear, which the settings don't allow."""
+
+
+class _GenerationSaid(GenerationUnknown):
+    """The request's producer says that master key generation {number} wraps its key, and it is not in the
+    keyring."""
 
 
 class Reader:
@@ -120,7 +130,7 @@ class Reader:
             self._at_hand = {}
 
     def read(self, delivery: Delivery) -> Inbound:
-        """Never raises for what the record holds; only for a store that can't be reached, or for master keys
+        """Never raises for what the record holds; only for a store that can't be reached, or for a keyring
         that can't be read.
         """
         inbound = self._understood(delivery)
@@ -156,9 +166,13 @@ class Reader:
         except KeyDestroyed:
             # The request under this id has ended; whoever sent this one believes it is new.
             identifiers = Identifiers(())
-        except (ClearIdentifiers, *_CLOSED) as error:
+        except (ClearIdentifiers, GenerationUnknown, *_CLOSED) as error:
             # Not under the event's own id: mended and sent again, it must not pass for a repeat.
-            return self.unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
+            closed = self.unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
+            if not isinstance(error, GenerationUnknown):
+                return closed
+            number = int(str(error.details["number"]))
+            return replace(closed, generation=number, is_ours=not isinstance(error, _GenerationSaid))
         event = RequestReceived(
             event_id=request.event_id,
             request_id=request.request_id,
@@ -246,8 +260,8 @@ class Reader:
         try:
             return self._exchange.unwrap(request.wrapped_key, request.key_generation, request.request_id)
         except GenerationUnknown:
-            # The number is the producer's word: a wrong one is this request's trouble, not the keyring's.
-            raise SealBroken(purpose="key") from None
+            pass
+        raise _GenerationSaid(number=request.key_generation)
 
     def _filed_key(self, request_id: str) -> bytes | None:
         try:
@@ -358,7 +372,7 @@ class Reader:
         )
         try:
             key = self._key_of(decision.request_id)
-        except (KeyDestroyed, *_CLOSED):
+        except (KeyDestroyed, GenerationUnknown, *_CLOSED):
             key = None
         return Inbound(delivery=delivery, type="decision", event=event, key=key)
 
@@ -413,6 +427,9 @@ def _code_of(error: Exception) -> str:
     return {
         "KeyUnknown": "key_unknown",
         "GenerationForgotten": "generation_forgotten",
+        "GenerationLost": "generation_lost",
+        "GenerationUnknown": "generation_unknown",
+        "_GenerationSaid": "generation_unknown",
         "SealBroken": "seal_broken",
         "IdentifiersBroken": "identifiers_broken",
         "ClearIdentifiers": "clear_identifiers",

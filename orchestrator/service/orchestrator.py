@@ -24,7 +24,15 @@ from orchestrator.metrics import Metrics
 from orchestrator.privacy.keyring import Keyring
 from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
 from orchestrator.saga.draft import SendOutcome
-from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.events import (
+    Confirmed,
+    Decided,
+    Event,
+    KeyLost,
+    RequestReceived,
+    RequestUnreadable,
+    TimerFired,
+)
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
 from orchestrator.service import broken
@@ -33,6 +41,7 @@ from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.store import (
+    KEY_LOST,
     BrokenDocument,
     Correlation,
     Outgoing,
@@ -102,6 +111,7 @@ class Orchestrator:
             ends=lambda: bus.ends([topics.REQUESTS]),
             positions=lambda: store.positions(GROUP),
             clock=store.now,
+            is_settled=keyring.is_settled,
         )
 
     def step(self, timeout: float) -> int:
@@ -148,13 +158,13 @@ class Orchestrator:
 
     def _consume(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
         """Applies what came, and what has waited; gives what is done with."""
-        ripe = self._early.ripe(self._holds, self._batch)
+        ripe = [self._with_its_key(one) for one in self._early.ripe(self._holds, self._batch)]
         inbound = ripe + (self._reader.read_all(deliveries) if deliveries else [])
         if not inbound:
             return []
         # Requests first: what else is in the batch may be about them.
         inbound.sort(key=lambda one: one.type != "request")
-        last = {id(one.delivery) for one in ripe}
+        last = {id(one.delivery) for one in ripe if one.generation is None}
         waiting: set[int] = set()
         try:
             waiting = self._commit(inbound, last)
@@ -166,6 +176,13 @@ class Orchestrator:
             _logger.exception("batch_failed", extra={"count": len(inbound)})
             waiting = self._commit_each(inbound, last)
         return [one.delivery for one in inbound if id(one.delivery) not in waiting]
+
+    def _with_its_key(self, one: Inbound) -> Inbound:
+        """Read a request again that has waited for its master key; give up one that has waited too long."""
+        if one.generation is None:
+            return one
+        again = self._reader.read(one.delivery)
+        return replace(again, generation=None) if self._early.is_over(one) else again
 
     def _holds(self, delivery: Delivery) -> bool:
         return self._subscription is not None and self._subscription.holds(delivery)
@@ -211,7 +228,7 @@ class Orchestrator:
         """
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
-            found = [_find(one, resolved) for one in inbound]
+            found = [_find(one, resolved) for one in inbound if one.generation is None]
             # What has no request yet is not noted as seen: when it is repeated, it may have one.
             new = tx.insert_inbox(GROUP, [one.event.event_id for one in found if one.event is not None])
             opening = [
@@ -226,7 +243,8 @@ class Orchestrator:
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)
-            waiting = {id(one.delivery) for one in batch.early} - last
+            without_key = {id(one.delivery) for one in inbound if one.generation is not None}
+            waiting = without_key | ({id(one.delivery) for one in batch.early} - last)
             batch.dead += [(one, "unknown_request") for one in batch.early if id(one.delivery) not in waiting]
             tx.forget_inbox(GROUP, [one.event.event_id for one in batch.early if one.event is not None])
             # As they came, since a correlation is resolved anew each time.
@@ -302,6 +320,30 @@ class Orchestrator:
                 for message in decision.messages
                 if isinstance(message, SendOutcome) and message.kind == "decision_refused"
             ]
+
+    def ask_about_lost_keys(self) -> int:
+        """Ask the DPO about open requests whose master key was declared lost since the last look; gives how
+        many.
+        """
+        with self._store.begin() as tx:
+            self._now = now = tx.now()
+            concerned = tx.with_lost_keys(GROUP, self._batch)
+            events = [
+                KeyLost(
+                    event_id=f"{KEY_LOST}{request_id}/{generation}",
+                    request_id=request_id,
+                    generation=generation,
+                )
+                for request_id, generation in concerned.items()
+            ]
+            tx.insert_inbox(GROUP, [event.event_id for event in events])
+            batch = _Batch(tx.load(concerned))
+            for event in events:
+                saga = batch.sagas[event.request_id]
+                self._keep(batch, event, self._decide(batch, saga, event, now, "key_lost"))
+            self._write(tx, batch, now)
+        self._count(batch)
+        return len(events)
 
     # --- timers ---
 

@@ -23,9 +23,10 @@ from orchestrator.store.opendsr import Asked, AskedRequests, Listener
 from orchestrator.store.place import Occupation, file_of, watched
 from orchestrator.store.sent import SentMails, StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
-from orchestrator.store.transaction import TAKEN, Correlation, Filed, Outgoing, Transaction
+from orchestrator.store.transaction import KEY_LOST, TAKEN, Correlation, Filed, Outgoing, Transaction
 
 __all__ = [
+    "KEY_LOST",
     "TAKEN",
     "Asked",
     "AskedRequests",

@@ -119,6 +119,23 @@ class KnownGenerations:
         for number in fresh:
             _logger.info("generation_recorded", extra={"generation": number, "count": opened.count})
 
+    def holds(self, number: int) -> bool:
+        """Whether the keyring has this generation, and with the key that the database knows."""
+        known = self.all().get(number)
+        present = {one.number for one in self._keyring.generations}
+        return number in present and known is not None and self._keyring.digest_of(number) == known.digest
+
+    def declare_lost(self, number: int, *, by: str, reason: str) -> None:
+        """Declare a generation lost: nobody waits for it any more, and the DPO is asked about what it takes
+        along. One that is not known is recorded without a digest.
+        """
+        now = self._store.now()
+        change = sa.update(key_generations).where(key_generations.c.number == number)
+        with self._store.engine.begin() as connection:
+            names = ("number", "digest", "first_seen_at")
+            dialect.put(connection, key_generations, names, [(number, "", now)], _unless_known)
+            connection.execute(change.values(lost_at=now, lost_by=by, lost_reason=reason))
+
     def record(self, digests: Mapping[int, str]) -> None:
         """Record generations, by number, unless they are known."""
         now = self._store.now()

@@ -17,7 +17,12 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from orchestrator.privacy.keyring import GenerationForgotten, GenerationUnknown, Keyring, Wrapped
+from orchestrator.privacy.keyring import (
+    GenerationForgotten,
+    GenerationUnknown,
+    Keyring,
+    Wrapped,
+)
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
 from orchestrator.privacy.sealing import SealBroken
 from orchestrator.store import dialect
@@ -152,22 +157,26 @@ class StoredKeys:
             return False
         return True
 
-    def rewrap(self) -> Rewrapped:
-        """Wrap every key that is not under the current generation again. Repeating it is safe."""
+    def rewrap(self, lost: Collection[int] = ()) -> Rewrapped:
+        """Wrap every key that is not under the current generation again; pass over those of the generations
+        in `lost`. Repeating it is safe.
+        """
         count, unreadable, after = 0, [], ""
+        present = {one.number for one in self._keyring.generations}
         while True:
             with self._store.begin() as transaction:
                 transaction.share_keys()
                 page = transaction.keys_to_rewrap(self._keyring.current.number, after, _PAGE)
                 fresh: dict[str, Wrapped] = {}
                 for request_id, wrapped in page.items():
-                    try:
-                        key = self._keyring.unwrap(wrapped, request_id)
-                    except _UNOPENED:
-                        # One that can't be opened must not keep the rest under a key that is about to go.
+                    if wrapped.generation in lost:
+                        continue
+                    # One that can't be opened must not keep the rest under a key that is about to go.
+                    if wrapped.generation not in present or not self._can_open(request_id, wrapped):
                         unreadable.append(request_id)
-                    else:
-                        fresh[request_id] = self._keyring.wrap(key, request_id)
+                        continue
+                    key = self._keyring.unwrap(wrapped, request_id)
+                    fresh[request_id] = self._keyring.wrap(key, request_id)
                 transaction.replace_wrapping(fresh)
             count += len(fresh)
             if len(page) < _PAGE:

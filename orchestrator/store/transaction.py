@@ -52,6 +52,9 @@ _OF_RECORD = ("event_id", "shard", "topic", "key", "headers", "value", "created_
 #: How the ids of outbox rows begin that were taken in from outside; the rest are the orchestrator's.
 TAKEN: Final = "taken:"
 
+#: How the ids of events begin that tell a request of its lost key.
+KEY_LOST: Final = "key-lost/"
+
 #: What became of a key that was to be filed: it is the request's now ("new"), or it isn't, since the
 #: request has one ("known") or had one ("destroyed").
 Filed = Literal["new", "known", "destroyed"]
@@ -311,6 +314,29 @@ class Transaction:
         master key that wraps none may go now.
         """
         dialect.lock_table(self._connection, tables.subject_keys, "SHARE")
+
+    def with_lost_keys(self, consumer: str, limit: int) -> dict[str, int]:
+        """Return up to `limit` open requests whose key is under a generation that was declared lost, with the
+        generation, if `consumer` has not seen an event of that.
+        """
+        c, known, sagas = tables.subject_keys.c, tables.key_generations.c, tables.sagas.c
+        seen = tables.inbox.c
+        event_id = sa.literal(KEY_LOST) + c.request_id + "/" + sa.cast(c.generation, sa.Text)
+        query = (
+            sa.select(c.request_id, c.generation)
+            .join_from(tables.subject_keys, tables.key_generations, known.number == c.generation)
+            .join(tables.sagas, sagas.request_id == c.request_id)
+            .where(
+                c.wrapped.is_not(None),
+                known.lost_at.is_not(None),
+                sagas.document.is_not(None),
+                sagas.status.not_in(FINAL_STATUSES),
+                ~sa.exists().where(seen.consumer == consumer, seen.event_id == event_id),
+            )
+            .order_by(c.request_id)
+            .limit(limit)
+        )
+        return {row.request_id: row.generation for row in self._connection.execute(query)}
 
     def check_rights_to_rotate(self) -> None:
         """Ask the database whether this account may do what a rotation does; raise NotAllowed if not."""

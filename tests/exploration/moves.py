@@ -3,7 +3,15 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.events import (
+    Confirmed,
+    Decided,
+    Event,
+    KeyLost,
+    RequestReceived,
+    RequestUnreadable,
+    TimerFired,
+)
 from orchestrator.saga.model import NoticePending, Saga, waits
 from orchestrator.saga.rules import Rules
 from tests.exploration.space import Node, Out
@@ -210,6 +218,7 @@ class Moves:
                 event_id=_id(node), request_id=REQUEST, received_at=now, code="malformed"
             )
             yield "an unreadable request", unreadable, now
+            yield "its key is lost", KeyLost(event_id=_id(node), request_id=REQUEST, generation=1), now
         if self.may(node, "breaks"):
             yield BREAKS, request(saga, now, saga.identifiers, digest=saga.content_digest), now
 

@@ -1,6 +1,6 @@
 """Makes a failing life short, and prints it."""
 
-from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable
+from orchestrator.saga.events import Confirmed, Decided, Event, KeyLost, RequestReceived, RequestUnreadable
 from tests.oracle.life import Life, Script
 from tests.oracle.violations import AWAITED, Violated
 from tests.oracle.world import START
@@ -62,6 +62,8 @@ def _said(event: Event) -> str:
             )
         case RequestUnreadable():
             return "unreadable request"
+        case KeyLost():
+            return f"master key {event.generation} is lost"
         case Confirmed(system=None):
             return f"mailbox: {event.kind} of {event.command_id}"
         case Confirmed():

@@ -304,4 +304,4 @@ def test_a_key_for_another_generation_is_the_requests_trouble(keyring: Keyring, 
     inbound = arrive(keyring, keys, made)
 
     assert isinstance(inbound.event, RequestUnreadable)
-    assert "seal_broken" == inbound.dead
+    assert ("generation_unknown", 99) == (inbound.dead, inbound.generation)

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.escalations import AFTER_END, NEEDS_REASON, REASONS
-from orchestrator.saga.events import Confirmed
+from orchestrator.saga.events import Confirmed, KeyLost
 from orchestrator.saga.model import Action
 from orchestrator.saga.rules import HOUR, Retry, SystemPlan, Waits
 from orchestrator.saga.words import HELD
@@ -33,6 +33,12 @@ def identity_unverified() -> World:
 def unreadable_request() -> World:
     world = World(CRM)
     world.unreadable()
+    return world
+
+
+def key_lost() -> World:
+    world = started(CRM)
+    world.feed(KeyLost(event_id="key-lost/1", request_id=REQUEST, generation=7))
     return world
 
 
@@ -262,6 +268,7 @@ RAISED: dict[str, Callable[[], World]] = {
 #: What the request or the step becomes, for each decision that fits.
 BECOMES: dict[tuple[str, Action], str] = {
     ("identity_unverified", "verify"): "in_progress",
+    ("key_lost", "waive"): "in_progress",
     ("received_in_future", "waive"): "in_progress",
     ("request_id_conflict", "waive"): "in_progress",
     ("nothing_identifiable", "waive"): "in_progress",

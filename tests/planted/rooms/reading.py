@@ -145,9 +145,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a wrong generation's number stops the orchestrator",
-        f"{_READER}:Reader._senders_key",
-        "except GenerationUnknown:",
-        "except GenerationForgotten:",
+        f"{_READER}:Reader._request",
+        "except (ClearIdentifiers, GenerationUnknown, *_CLOSED) as error:",
+        "except (ClearIdentifiers, *_CLOSED) as error:",
         "tests/unit/test_service_reading.py::test_a_master_key_that_is_not_there_stops_a_producers_request_alone",
     ),
     fault(
