@@ -34,7 +34,7 @@ from anyio.from_thread import start_blocking_portal
 from handlers.execution import Execution, InstallationSeal, WorkerMetrics
 from handlers.registry import Handler
 from orchestrator.bus.port import Bus, BusUnavailable, Delivery, Record, RecordTooLarge, Subscription
-from orchestrator.privacy import RequestKeys
+from orchestrator.privacy import GenerationUnknown, RequestKeys
 from schemas import topics
 from schemas.codec import Resolver
 
@@ -128,6 +128,11 @@ class Worker:
                 return await self._execution.carry_out(delivery)
             except self._outages as error:
                 _logger.warning("store_unavailable", extra={"type": type(error).__name__, "seconds": wait})
+            except GenerationUnknown as error:
+                # A change of keys reaches one process after another.
+                _logger.warning(
+                    "master_key_not_there", extra={"generation": error.details["number"], "seconds": wait}
+                )
             await anyio.sleep(wait)
             wait = min(wait * 2, LONGEST_WAIT)
 

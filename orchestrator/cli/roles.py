@@ -34,7 +34,7 @@ from orchestrator.intake.server import Server
 from orchestrator.intake.tls import Tls
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
-from orchestrator.privacy import CALLBACK_BODY, Exchange, GenerationUnknown, PrivacyError
+from orchestrator.privacy import CALLBACK_BODY, Exchange, PrivacyError
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
@@ -225,7 +225,7 @@ class Roles:
                 drain=DRAIN,
                 metrics=self.metrics,
                 schemas=ground.resolver,
-                outages=(StoreUnavailable, GenerationUnknown),
+                outages=(StoreUnavailable,),
             )
             worker.run(self._stop)
 

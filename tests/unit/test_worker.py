@@ -26,6 +26,9 @@ from orchestrator.http import Clients
 from orchestrator.privacy import (
     IDENTIFIERS,
     REFERENCES,
+    GenerationForgotten,
+    GenerationLost,
+    GenerationUnknown,
     Identifier,
     Identifiers,
     KeyDestroyed,
@@ -189,6 +192,9 @@ async def test_a_command_for_a_system_that_nobody_serves_is_a_failure(bench: Ben
     [
         (KeyDestroyed(REQUEST), "expired", "key_destroyed", False),
         (KeyUnknown(REQUEST), "failed", "key_unknown", True),
+        (GenerationUnknown(number=7), "failed", "key_unusable", True),
+        (GenerationForgotten(number=7), "failed", "key_lost", False),
+        (GenerationLost(number=7), "failed", "key_lost", False),
     ],
 )
 async def test_without_its_key_a_command_has_no_effect(

@@ -25,6 +25,7 @@ from orchestrator.privacy import (
     Keyring,
     seal,
 )
+from orchestrator.privacy.keyfile import Generation, Material
 from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import encode
@@ -333,3 +334,36 @@ async def test_a_callback_not_sealed_by_us_is_set_aside(bench: Bench) -> None:
     await step(bench)
     (dead,) = bench.read(topics.dead_letters(topics.callbacks("hubspot")))
     assert b"seal_broken" == dead.header("radera-code")
+
+
+async def test_a_callback_waits_for_a_master_key_that_is_not_known_yet(bench: Bench) -> None:
+    """Another process has sealed it under a key that this one has not yet: it is no dead letter."""
+    later = Keyring(Material(b"d" * 32, (Generation(7, None, b"m" * 32),)))
+    mine, bench.keyring = bench.keyring, later
+    bench.call_back(b"said")
+    bench.keyring = mine
+    worker = bench.worker()
+    with worker.subscribe() as subscription, anyio.move_on_after(0.3):
+        await worker.step(subscription)
+    assert [] == bench.read(topics.dead_letters(topics.callbacks("hubspot")))
+    assert [] == bench.handler.received
+
+    bench.keyring = later
+    worker = bench.worker()
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    assert 1 == len(bench.handler.received)
+
+
+async def test_a_callback_under_a_lost_master_key_is_kept(bench: Bench) -> None:
+    """It waits no longer and holds up nobody; a keyring that is found may open it yet."""
+    later = Keyring(Material(b"d" * 32, (Generation(7, None, b"m" * 32),)))
+    mine, bench.keyring = bench.keyring, later
+    bench.call_back(b"said")
+    bench.keyring = mine
+    mine.learn_of_losses(lambda: {7})
+    worker = bench.worker()
+    with worker.subscribe() as subscription:
+        await worker.step(subscription)
+    [letter] = bench.read(topics.dead_letters(topics.callbacks("hubspot")))
+    assert b"seal_broken" == letter.header("radera-code")
