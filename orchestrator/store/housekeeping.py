@@ -10,6 +10,7 @@ from contextlib import closing
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from orchestrator.store.errors import StoreError
 from orchestrator.store.store import Store
 
 # While a checkpoint waits for a reader it keeps writers out, so it waits briefly and more than once.
@@ -76,7 +77,7 @@ def empty_log(engine: sa.Engine) -> bool:
                 return _truncate(cursor)
             finally:
                 cursor.execute(f"PRAGMA busy_timeout={usual}")
-    except sqlite3.OperationalError:
+    except (sqlite3.OperationalError, StoreError):
         return False
 
 

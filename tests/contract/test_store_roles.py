@@ -16,6 +16,7 @@ from orchestrator.privacy.keyring import Keyring
 from orchestrator.privacy.sealing import new_key
 from orchestrator.saga.timeline import GENESIS, append
 from orchestrator.store import (
+    KEY_LOST,
     Asked,
     AskedRequests,
     Correlation,
@@ -233,6 +234,31 @@ def test_rotations_exclude_each_other(store_of: Callable[[str], Store]) -> None:
         assert (True, False) == (is_alone, too)
     with rotating_alone(another.engine) as is_alone:
         assert is_alone
+
+
+def test_a_loss_is_the_orchestrators_to_declare(store_of: Callable[[str], Store], keyring: Keyring) -> None:
+    """Everybody learns of it; the open requests concerned are found once."""
+    store, worker = store_of("radera_orchestrator"), store_of("radera_worker")
+    keys = StoredKeys(store, keyring)
+    with store.begin() as tx:
+        tx.save([saga("r"), finished("old")])
+        keys.insert_within(tx, {"r": new_key(), "old": new_key(), "unopened": new_key()})
+    number = keyring.current.number
+    known = KnownGenerations(store, keyring, keys)
+    theirs = KnownGenerations(worker, keyring, StoredKeys(worker, keyring))
+    with pytest.raises(NotAllowed):
+        theirs.declare_lost(number, by="dpo", reason="why")
+    for _ in range(2):
+        with store.begin() as tx:
+            assert {} == tx.with_lost_keys("orchestrator", 10)
+        known.take()
+    known.declare_lost(number, by="dpo", reason="why")
+
+    assert {number} == theirs.lost()
+    with store.begin() as tx:
+        assert {"r": number} == tx.with_lost_keys("orchestrator", 10)
+        tx.insert_inbox("orchestrator", [f"{KEY_LOST}r/{number}"])
+        assert {} == tx.with_lost_keys("orchestrator", 10)
 
 
 @pytest.mark.parametrize("role", ["radera_worker", "radera_mailbox", "radera_serve"])

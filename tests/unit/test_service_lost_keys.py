@@ -191,6 +191,7 @@ def test_a_lost_key_is_asked_about_once(world: World) -> None:
     request = submitted(world, _OLD, _NEW)
     world.publish(topics.REQUESTS, encode(request))
     step(world)
+    KnownGenerations(world.store, world.keyring, world.keys).take()
     restarted(world, _OLD)
     other = world.request()
     world.publish(topics.REQUESTS, encode(other))

@@ -192,7 +192,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "an early event waits for no request",
-        f"{_EARLY}:Early.ripe",
+        f"{_EARLY}:Early._ripe",
         "if places <= stuck",
         "",
         "tests/unit/test_service.py::test_a_confirmation_waits_for_a_request_that_another_process_reads",
@@ -206,14 +206,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "an early event waits for ever for a partition that stands",
-        f"{_EARLY}:Early.ripe",
+        f"{_EARLY}:Early._ripe",
         "now - since >= PATIENCE",
         "False",
         "tests/unit/test_service.py::test_nothing_waits_for_ever",
     ),
     fault(
         "a partition that moves counts as standing",
-        f"{_EARLY}:Early.ripe",
+        f"{_EARLY}:Early._ripe",
         "stood is None or stood[0] != at",
         "stood is None",
         "tests/unit/test_service.py::test_nothing_waits_for_ever",

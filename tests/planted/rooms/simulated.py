@@ -17,10 +17,10 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "in a life: events are acknowledged before they are committed",
         f"{_ORCHESTRATOR}:Orchestrator._consume",
-        "ripe = self._early.ripe(self._holds, self._batch)",
+        "ripe = [self._with_its_key(one) for one in self._early.ripe(self._holds, self._batch)]",
         "with self._store.begin() as tx:\n"
         "    tx.set_positions(GROUP, {(one.topic, one.partition): one.offset + 1 for one in deliveries})\n"
-        "ripe = self._early.ripe(self._holds, self._batch)",
+        "ripe = [self._with_its_key(one) for one in self._early.ripe(self._holds, self._batch)]",
         schedules("lost", crashes=0.3, within=40),
     ),
     fault(
