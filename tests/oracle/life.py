@@ -14,7 +14,15 @@ from typing import Any
 
 from orchestrator.saga.decide import Decision, decide, quarantine
 from orchestrator.saga.draft import SendCommand
-from orchestrator.saga.events import Confirmed, Decided, Event, RequestReceived, RequestUnreadable, TimerFired
+from orchestrator.saga.events import (
+    Confirmed,
+    Decided,
+    Event,
+    KeyLost,
+    RequestReceived,
+    RequestUnreadable,
+    TimerFired,
+)
 from orchestrator.saga.model import Action, NoticePending, Saga
 from tests.oracle.judge import Judge
 from tests.oracle.truth import DAY, HOUR, NOT_ASKED, SECOND, Agency, Calm, Dice, Fields, Order, Tenant
@@ -444,8 +452,13 @@ class Life:
         self.feed(self._request(known, identifiers=self.open.identifiers, content_digest=digest))
 
     def other_request(self, dice: Dice) -> None:
-        """Another person's request under the same id, or bytes that nobody can read."""
+        """Another person's request under the same id, or bytes that nobody can read; or a master key is lost,
+        so that nobody can read this request either.
+        """
         if dice.chance(3):
+            if len(self.history) % 3 == 0:
+                self.feed(KeyLost(event_id=self._id(), request_id=REQUEST, generation=1))
+                return
             self.feed(
                 RequestUnreadable(
                     event_id=self._id(), request_id=REQUEST, received_at=self.now, code="malformed"

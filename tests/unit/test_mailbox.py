@@ -13,7 +13,6 @@ from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.mailbox import Mailbox, dpo
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.identifiers import Identifier, Identifiers, Kind
-from orchestrator.privacy.keyring import GenerationLost, GenerationUnknown
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
 from orchestrator.privacy.sealing import IDENTIFIERS, new_key, seal
 from orchestrator.settings import Dpo, Installation, Notices, Settings, Smtp, System
@@ -55,11 +54,8 @@ class Keys:
     def __init__(self) -> None:
         self.of: dict[str, bytes] = {REQUEST: new_key()}
         self.destroyed: set[str] = set()
-        self.error: Exception | None = None
 
     def key_of(self, request_id: str) -> bytes:
-        if self.error is not None:
-            raise self.error
         if request_id in self.destroyed:
             raise KeyDestroyed(request_id)
         if request_id not in self.of:
@@ -427,24 +423,6 @@ def test_a_notice_that_can_never_be_sent_is_confirmed_as_failed(
     assert ("notice_failed", code, False) == (confirmation.kind, confirmation.code, confirmation.retryable)
     assert [] == world.postman.sent
     assert 0 == world.unread()
-
-
-@pytest.mark.parametrize("lost", [False, True])
-def test_a_notice_waits_for_a_key_that_is_not_known_yet_and_for_no_lost_one(lost: bool) -> None:
-    """All other mails go on meanwhile; of a lost one the DPO hears that the person can't be told by mail."""
-    world = World()
-    world.publish(notice(world))
-    world.keys.error = GenerationLost(number=7) if lost else GenerationUnknown(number=7)
-    world.step()
-    assert [] == world.postman.sent
-    said = [(one.kind, one.code) for one in world.confirmations()]
-    assert said == ([("notice_failed", "unreadable_identifiers")] if lost else [])
-    if lost:
-        return
-    world.keys.error = None
-    world.now += 3_600_000_000
-    world.step()
-    assert 1 == len(world.postman.sent)
 
 
 def test_a_notice_whose_key_is_destroyed_is_confirmed_as_failed() -> None:
