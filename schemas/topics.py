@@ -8,6 +8,8 @@ REQUESTS = "erasure.requests.v1"
 CONFIRMATIONS = "erasure.confirmations.v1"
 DECISIONS = "erasure.decisions.v1"
 OUTCOMES = "erasure.outcomes.v1"
+#: One record, which says whose installation this Kafka is.
+INSTALLATION = "erasure.installation.v1"
 
 
 def commands(kind: str) -> str:

@@ -1,7 +1,8 @@
 """The topics that an installation needs, and how far those that exist are what it needs.
 
-* **A time to live for everything.** Requests, which carry their key, are kept for days only; the rest as
-  long as `retention` says; dead letters longer, since a person has to find the time for them.
+* **A time to live for everything** but the one record that says whose Kafka this is. Requests, which carry
+  their key, are kept for days only; the rest as long as `retention` says; dead letters longer, since a person
+  has to find the time for them.
 * **The broker dates the records.** A producer's clock that is wrong would otherwise keep records for ever,
   or delete them at once, and would date the statutory period of an unreadable request.
 * **Segments are rolled at least daily**, because nothing is deleted before its segment is: without it a
@@ -43,7 +44,15 @@ def wanted(settings: Kafka, kinds: Collection[str]) -> list[Topic]:
         found.append(_topic(settings, name, settings.partitions, kept, _LARGEST))
         dead = topics.dead_letters(name)
         found.append(_topic(settings, dead, 1, settings.retention_dead_letters, _LARGEST_DEAD))
-    return found
+    return [*found, _kept_for_good(settings, topics.INSTALLATION)]
+
+
+def _kept_for_good(settings: Kafka, name: str) -> Topic:
+    config = {
+        "cleanup.policy": "compact",
+        "min.insync.replicas": str(max(1, settings.replication - 1)),
+    }
+    return Topic(name, 1, settings.replication, config)
 
 
 def _topic(settings: Kafka, name: str, partitions: int, kept: timedelta, largest: int) -> Topic:

@@ -21,7 +21,16 @@ from orchestrator.privacy import Digests, KeyFileMissing, Keyring, PartyLinks
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import TENANT, rules_of
 from orchestrator.settings import ConfigError, Settings, load
-from orchestrator.store import KnownGenerations, SteadyClock, Store, StoredKeys, open_engine
+from orchestrator.store import (
+    DatabaseGone,
+    Installations,
+    KnownGenerations,
+    SteadyClock,
+    Store,
+    StoredKeys,
+    database_name,
+    open_engine,
+)
 from schemas import topics
 from schemas.codec import Resolver
 from schemas.messages import Callback, Command, Confirmation, Decision, Message, Outcome, Request
@@ -41,6 +50,7 @@ class Ground:
     keyring: Keyring
     keys: StoredKeys
     generations: KnownGenerations
+    installations: Installations
     digests: Digests
     links: PartyLinks
     registry: "Registry | None" = None
@@ -148,20 +158,25 @@ def open_ground(config: Path, *, checked: bool = True) -> Ground:
 def ground_of(settings: Settings, *, checked: bool = True) -> Ground:
     """The same, from settings that were read. A new installation gets its database and its keys here.
 
-    Raises what `KnownGenerations.check` raises, unless the keyring is not to be `checked`: a keyring that is
-    not the database's seals and wraps what nobody can open.
+    Raises what `Installations.check` and `KnownGenerations.check` raise, unless the keyring is not to be
+    `checked`: a keyring that is not the database's seals and wraps what nobody can open.
     """
     if settings.kafka is None and not settings.database.url.startswith("sqlite"):
         raise ConfigError(["kafka: missing; the embedded bus needs SQLite, so PostgreSQL goes with [kafka]"])
     is_new = _is_new(settings)
     keyring = _keyring(settings, create=is_new)
+    name = database_name(make_url(settings.database.url))
+    if is_new and keyring.installation is not None:
+        raise DatabaseGone(keys=keyring.name, database=name)
     engine = open_engine(settings.database.url, password=settings.database.password)
     store = Store(engine)
     keys = StoredKeys(store, keyring)
     generations = KnownGenerations(store, keyring, keys)
     keyring.learn_of_losses(generations.lost)
+    installations = Installations(store, keyring, name)
     if checked:
         try:
+            installations.check()
             generations.check()
         except BaseException:
             engine.dispose()
@@ -176,6 +191,7 @@ def ground_of(settings: Settings, *, checked: bool = True) -> Ground:
         keyring=keyring,
         keys=keys,
         generations=generations,
+        installations=installations,
         digests=Digests(keyring.digest_key),
         links=PartyLinks(keyring.digest_key),
     )

@@ -18,6 +18,7 @@ def problem(error: Exception) -> tuple[list[str], int]:
     # A command loads what it needs, and its errors with that; most end without one.
     from sqlalchemy.exc import SQLAlchemyError
 
+    from orchestrator.bus.kafka_owner import BusOfAnother, BusUnclaimed
     from orchestrator.bus.port import BusUnavailable
     from orchestrator.intake.errors import CannotListen
     from orchestrator.privacy.errors import PrivacyError
@@ -32,7 +33,7 @@ def problem(error: Exception) -> tuple[list[str], int]:
             return [str(cause)], 1
         case PrivacyError() | StoreError() | BusUnavailable() | CannotListen() | SecretUnavailable():
             return [str(error)], 1
-        case NoInstallation():
+        case NoInstallation() | BusOfAnother() | BusUnclaimed():
             return [str(error)], 1
         case SQLAlchemyError():
             kind = type(error).__name__

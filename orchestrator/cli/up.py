@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Collection
 from pathlib import Path
 from types import FrameType
@@ -13,7 +14,8 @@ import click
 from sqlalchemy.engine import make_url
 
 from orchestrator import log
-from orchestrator.cli.assembly import ground_of, load_settings
+from orchestrator.bus.kafka_owner import BusOfAnother, BusUnclaimed, claim, owner
+from orchestrator.cli.assembly import Ground, ground_of, load_settings
 from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.cli.roles import ALL, Role, Roles
 from orchestrator.cli.secrets import unavailable
@@ -25,6 +27,8 @@ _logger = logging.getLogger(__name__)
 # New objects before the collector of cycles looks among them. A batch makes tens of thousands of values, next
 # to none of them in cycles; the default is 700.
 _COLLECT_EVERY = 50_000
+# How long the other roles wait for the orchestrator's first start, in seconds.
+_CLAIMED_WITHIN = 60.0
 
 
 class BusStuck(Exception):
@@ -63,6 +67,9 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     still_there = watched(database) if database is not None else lambda: None
     if "orchestrator" in names:
         ground.generations.take()
+        _claim(ground)
+    elif settings.kafka is not None and names != ("serve",):
+        _await_claim(ground, stop)
     for file in ground.keyring.beside:
         _logger.warning("file_beside_keys", extra={"file": str(file)})
     ground.prepare()
@@ -97,6 +104,30 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     sys.stderr.flush()
     # Cut short or not, it was asked for: what did not end is on the disk, and comes again.
     return 1 if fatal else 0
+
+
+def _claim(ground: Ground) -> None:
+    """Has database, key file and Kafka say whose they are. Raises BusOfAnother, BusUnclaimed."""
+    own = ground.installations.settle()
+    if ground.settings.kafka is not None:
+        claim(ground.bus, own)
+
+
+def _await_claim(ground: Ground, stop: threading.Event) -> None:
+    """Waits until the orchestrator has had Kafka belong to this installation: whoever reads before reads
+    another's requests. Raises BusOfAnother, BusUnclaimed.
+    """
+    until = time.monotonic() + _CLAIMED_WITHIN
+    while not stop.is_set():
+        own = ground.installations.id()
+        whose = None if own is None else owner(ground.bus)
+        if whose is not None:
+            if whose != own:
+                raise BusOfAnother
+            return
+        if time.monotonic() > until:
+            raise BusUnclaimed
+        stop.wait(1.0)
 
 
 def _held(settings: Settings, names: Collection[Role], systems: Collection[str] | None) -> list[str]:

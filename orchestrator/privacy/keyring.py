@@ -155,6 +155,21 @@ class Keyring:
         return self._fresh().generations[-1]
 
     @property
+    def name(self) -> str:
+        """What errors call it: the file, or where the keys come from."""
+        return "(the keys that were given)" if self._file is None else str(self._file.path)
+
+    @property
+    def installation(self) -> str | None:
+        """The id of the installation that the key file belongs to, if it knows."""
+        return self._fresh().installation
+
+    def belong_to(self, installation: str) -> None:
+        """Remember the installation in the key file. Keys that come from elsewhere remember nothing."""
+        if self._file is not None and self.installation != installation:
+            self._change(lambda material: replace(material, installation=installation))
+
+    @property
     def digest_key(self) -> bytes:
         """The key from which digests and links are made."""
         return self._material.digest_key

@@ -1,7 +1,7 @@
 """The store: one SQL database that holds the truth."""
 
 from orchestrator.store.clock import SteadyClock
-from orchestrator.store.engine import open_engine
+from orchestrator.store.engine import database_name, open_engine
 from orchestrator.store.errors import BrokenDocument, StoreError, StoreUnavailable, StoreUnusable
 from orchestrator.store.generations import (
     GenerationDiffers,
@@ -18,6 +18,7 @@ from orchestrator.store.housekeeping import (
     purge_inbox,
     purge_requests,
 )
+from orchestrator.store.installation import DatabaseGone, Installations
 from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.opendsr import Asked, AskedRequests, Listener
 from orchestrator.store.place import Occupation, file_of, watched
@@ -32,11 +33,13 @@ __all__ = [
     "AskedRequests",
     "BrokenDocument",
     "Correlation",
+    "DatabaseGone",
     "Figures",
     "Filed",
     "GenerationDiffers",
     "GenerationGone",
     "GenerationMissing",
+    "Installations",
     "KeyringForeign",
     "KnownGeneration",
     "KnownGenerations",
@@ -54,6 +57,7 @@ __all__ = [
     "StoredSent",
     "TimelineCheck",
     "Transaction",
+    "database_name",
     "destroy_orphans",
     "file_of",
     "forget_subjects",

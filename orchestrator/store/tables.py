@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0006"
+REVISION = "0007"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -136,6 +136,15 @@ Index(
     subject_keys.c.generation,
     sqlite_where=subject_keys.c.wrapped.is_not(None),
     postgresql_where=subject_keys.c.wrapped.is_not(None),
+)
+
+# One row: which installation this database is of. See `store.installation`.
+installation = sa.Table(
+    "installation",
+    metadata,
+    Column("number", SmallInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("made_at", BigInteger, nullable=False),
 )
 
 # The generations of the master key that this database has met: see `store.generations`.

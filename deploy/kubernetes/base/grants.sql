@@ -16,6 +16,10 @@ GRANT SELECT ON schema_version TO radera_orchestrator, radera_worker, radera_mai
 GRANT SELECT ON key_generations TO radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
 GRANT INSERT, UPDATE ON key_generations TO radera_orchestrator;
 
+-- And whose database this is, which the orchestrator's first start says.
+GRANT SELECT ON installation TO radera_orchestrator, radera_worker, radera_mailbox, radera_serve;
+GRANT INSERT ON installation TO radera_orchestrator;
+
 -- The orchestrator writes the truth. A timeline is added to and, after its retention, thrown away; it is never
 -- changed. A key's row is never deleted: its tombstone keeps a replayed request from bringing the key back.
 GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, correlations TO radera_orchestrator;
