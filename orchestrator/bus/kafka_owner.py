@@ -10,8 +10,8 @@ from schemas import topics
 
 class BusOfAnother(Exception):
     """This Kafka belongs to another installation of Radera. Two on one Kafka read each other's requests, and
-    neither can open them: give this one a Kafka of its own. If the other one is gone for good, delete the topic
-    erasure.installation.v1, run `radera topics apply`, and start the orchestrator."""
+    neither can open them: give this one a Kafka of its own. If the other one is gone for good, delete the
+    topic erasure.installation.v1, run `radera topics apply`, and start the orchestrator."""
 
     def __str__(self) -> str:
         return " ".join((self.__doc__ or "").split())

@@ -40,7 +40,7 @@ Command = Callable[..., Result]
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
     """Topics of this test alone: their names are fixed, and the broker is shared."""
     mark = uuid4().hex
-    for name in ("REQUESTS", "CONFIRMATIONS", "DECISIONS", "OUTCOMES"):
+    for name in ("REQUESTS", "CONFIRMATIONS", "DECISIONS", "OUTCOMES", "INSTALLATION"):
         monkeypatch.setattr(topics, name, f"{mark}.{getattr(topics, name)}")
 
 
@@ -74,7 +74,7 @@ def test_what_is_missing_is_told_and_made(radera: Command, admin: Admin) -> None
 
     made = radera("apply")
     assert 0 == made.exit_code
-    assert 8 == made.output.count(": made\n")
+    assert 9 == made.output.count(": made\n")
     again = radera("apply")
     assert (0, "") == (again.exit_code, again.output)
     assert (0, "") == ((done := radera("check")).exit_code, done.output)
