@@ -164,6 +164,7 @@ def fill(url: str, wrapped: Wrapped) -> None:
             {"request_id": "r", "generation": wrapped.generation, "wrapped": wrapped.blob, "created_at": NOW},
             {"request_id": "ended", "created_at": NOW, "destroyed_at": NOW},
         ],
+        "installation": [{"number": 1, "id": "own", "made_at": NOW}],
         "key_generations": [{"number": wrapped.generation, "digest": "d", "first_seen_at": NOW}],
         "correlations": [{"digest": "d", "request_id": "r", "system": "crm", "created_at": NOW}],
         "opendsr_requests": [

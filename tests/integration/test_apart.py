@@ -92,6 +92,7 @@ class Apart:
     broker: Path
     authority: Authority
     watched: Prometheus | None
+    server: URL
 
     def outcomes(self) -> list[Outcome]:
         """Every outcome that was published, each event once."""
@@ -151,7 +152,7 @@ def apart(tmp_path: Path, postgresql_server: URL) -> Iterator[Apart]:
             eventually(f"{process.name} is ready", _is_ready(process), within=90, every=0.2)
         unused = Radera(config_of["radera_orchestrator"], tmp_path / "unused.log")
         world = World(0, tmp_path / "radera", served, unused, ground, port)
-        yield Apart(world, processes, database, tmp_path / "broker", authority, watched)
+        yield Apart(world, processes, database, tmp_path / "broker", authority, watched, postgresql_server)
 
 
 def _is_ready(process: Process) -> Callable[[], bool]:
@@ -301,6 +302,7 @@ def test_every_role_apart(apart: Apart) -> None:
         _check_the_dashboard(apart.watched, world.config.with_name("radera_serve.toml"), aviary)
     # Not before: each is an alert.
     _check_dead_letters(apart)
+    _check_another_installation(apart)
     for process in apart.processes.values():
         assert process.running is not None
         process.running.terminate()
@@ -353,6 +355,32 @@ def _check_the_dashboard(watched: Prometheus, config: Path, aviary: Aviary) -> N
     assert kinds == watched.label_values("kind", "radera_commands_total")
     assert [] == watched.query('ALERTS{alertstate="firing"}')
     assert [] == watched.query('{__name__=~"radera_.+_created"}')
+
+
+def _check_another_installation(apart: Apart) -> None:
+    """It is refused on this Kafka: each would read the other's requests, and could open none of them."""
+    with new_database(apart.server) as other:
+        home = apart.world.config.parent / "other"
+        home.mkdir()
+        text = apart.world.config.read_text().replace(
+            _as(apart.database, "radera_orchestrator").render_as_string(hide_password=False),
+            make_url(other).render_as_string(hide_password=False),
+        )
+        config = home / "radera.toml"
+        config.write_text(text)
+        _told(config, "keys", "create")
+        _told(config, "db", "upgrade")
+        for role in ("orchestrator", "mailbox"):
+            done = subprocess.run(
+                [RADERA, role, "--config", str(config)],
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment(),
+                timeout=60,
+            )
+            assert 1 == done.returncode
+            assert "This Kafka belongs to another installation of Radera" in done.stderr
 
 
 def _check_dead_letters(apart: Apart) -> None:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
@@ -170,13 +171,13 @@ def test_a_keyring_that_is_exchanged_under_a_process_makes_it_unready(
 ) -> None:
     """Readiness looks again."""
     monkeypatch.setattr("orchestrator.cli.roles._LOOK_AT_KEYS", 0.0)
+    monkeypatch.setattr("orchestrator.cli.roles.Server", Mock())  # nobody asks over HTTP here
     waiting(installation)
     started(installation)
     roles = Roles(installation.ground, ["mailbox"], on_fatal=lambda error: None)
     assert roles.readiness()["keys"]
     foreign(keyring_of(installation))
     assert not roles.readiness()["keys"]
-    assert roles.stop()
 
 
 @pytest.mark.parametrize(("names", "takes"), [(("orchestrator",), True), (("worker", "mailbox"), False)])

@@ -15,8 +15,44 @@ _PLACE: Final = "orchestrator.store.place"
 _ENGINE: Final = "orchestrator.store.engine"
 
 _LIES: Final = "tests/unit/test_store_place.py"
+_WHOSE: Final = "tests/integration/test_installation_id.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "an empty database takes the place of one that a key file knows",
+        "orchestrator.cli.assembly:ground_of",
+        "if is_new and keyring.installation is not None:",
+        "if False:",
+        f"{_WHOSE}::test_no_empty_database_takes_the_place_of_one_that_ran",
+    ),
+    fault(
+        "a database with tables and nothing in it passes for the one that ran",
+        "orchestrator.store.installation:Installations.check",
+        "if not self._was_used():",
+        "if False:",
+        f"{_WHOSE}::test_an_empty_database_is_not_the_one_that_ran",
+    ),
+    fault(
+        "another installation's database is worked on",
+        "orchestrator.store.installation:Installations.check",
+        "if known is not None:",
+        "if False:",
+        f"{_WHOSE}::test_another_installations_database_is_refused",
+    ),
+    fault(
+        "a database that was put back becomes another installation",
+        "orchestrator.store.installation:Installations.settle",
+        "self._keyring.installation or str(uuid.uuid4())",
+        "str(uuid.uuid4())",
+        f"{_WHOSE}::test_a_database_from_before_it_had_an_id_gets_its_own",
+    ),
+    fault(
+        "two installations share a bus",
+        "orchestrator.bus.kafka_owner:claim",
+        "if owner(bus) != installation:",
+        "if owner(bus) is None:",
+        f"{_WHOSE}::test_a_bus_belongs_to_who_claims_it_first",
+    ),
     fault(
         "work goes on in a database file that was replaced",
         f"{_PLACE}:watched",
