@@ -41,6 +41,8 @@ class Figures:
     open_escalations: int | None = None
     outbox_age: float | None = None
     quarantined: int | None = None
+    unopened: int = 0
+    unopened_age: float | None = None
 
 
 class Metrics:
@@ -204,6 +206,12 @@ class _StoreCollector(Collector):
             ("open_escalations", "Questions that wait for the DPO.", figures.open_escalations),
             ("outbox_records", "Messages that wait to be published.", figures.outbox_size),
             ("outbox_oldest_seconds", "Age of the oldest such message.", figures.outbox_age),
+            ("unopened_requests", "Requests that were accepted and not opened yet.", figures.unopened),
+            (
+                "unopened_oldest_seconds",
+                "Age of the oldest such request; 0 for none.",
+                figures.unopened_age or 0,
+            ),
             ("quarantined_requests", "Sagas set aside until the DPO has seen to them.", figures.quarantined),
         ):
             if value is not None:

@@ -41,6 +41,7 @@ from orchestrator.service.inbound import Reader
 from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
+from orchestrator.service.unopened import Unopened
 from orchestrator.smtp import Mailer, SmtpMailer
 from orchestrator.store import SentMails, StoredSent, StoreError, StoreUnavailable
 
@@ -101,6 +102,8 @@ def figures_of(ground: Ground) -> Figures:
         outbox_size=seen.unsent,
         outbox_age=_seconds(now, seen.oldest_unsent_at),
         quarantined=seen.quarantined,
+        unopened=seen.unopened,
+        unopened_age=_seconds(now, seen.oldest_unopened_at),
     )
 
 
@@ -178,6 +181,7 @@ class Roles:
             trim_bus=ground.trim_bus,
         )
 
+        unopened = Unopened(ground.store)
         apart = ground.settings.kafka is not None
         committed = threading.Event()
         looked_at = -_ROUND
@@ -196,6 +200,7 @@ class Roles:
             if time.monotonic() - looked_at >= _ROUND:
                 looked_at = time.monotonic()
                 housekeeping.step()
+                unopened.step()
                 orchestrator.ask_about_lost_keys()
 
         def send() -> None:

@@ -43,6 +43,8 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
     sagas = store.sagas(None if everything else OPEN, also_waiting=True, limit=1000, broken=broken)
     for one in broken:
         click.echo(f"radera: {BrokenDocument(request_id=one)}", err=True)
+    for unopened, since in sorted(store.unopened().items()):
+        click.echo(f"radera: {unopened}: accepted on {iso(since)}, not yet opened", err=True)
     if as_json:
         click.echo(json.dumps([report(saga, store.now(), configured) for saga in sagas], indent=2))
         return 1 if broken else 0

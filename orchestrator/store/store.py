@@ -8,6 +8,7 @@ thread is open: in memory there is one connection.
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -18,6 +19,7 @@ from orchestrator.store.bare import bare
 from orchestrator.store.documents import FINAL_STATUSES, documents
 from orchestrator.store.relay import Others, Taken, take, waiting
 from orchestrator.store.transaction import Outgoing, Transaction
+from schemas import topics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class Figures:
     quarantined: int
     unsent: int
     oldest_unsent_at: int | None
+    unopened: int
+    oldest_unopened_at: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +149,20 @@ class Store:
         with self.reading.connect() as connection:
             return connection.execute(sa.select(sa.func.min(tables.sagas.c.wake_at))).scalar()
 
+    def unopened(self) -> dict[str, int]:
+        """The requests that were accepted and have no state yet, and since when: their key is filed, or their
+        record waits for the bus.
+        """
+        k, o = tables.subject_keys.c, tables.outbox.c
+        keys = sa.select(k.request_id, k.created_at).where(k.wrapped.is_not(None), ~_opened(k.request_id))
+        records = sa.select(o.key, o.created_at).where(o.topic == topics.REQUESTS, ~_opened(o.key))
+        found: dict[str, int] = {}
+        with self.reading.connect() as connection:
+            for query in (keys, records):
+                for request_id, at in connection.execute(query):
+                    found[request_id] = min(at, found.get(request_id, at))
+        return found
+
     def figures(self) -> Figures:
         s, o = tables.sagas.c, tables.outbox.c
         open_sagas = sa.select(
@@ -165,7 +183,10 @@ class Store:
             ).one()
             escalations = connection.execute(questions).scalar_one()
             waiting, oldest_unsent_at = connection.execute(unsent).one()
+        unopened = self.unopened()
         return Figures(
+            unopened=len(unopened),
+            oldest_unopened_at=min(unopened.values(), default=None),
             open_requests=open_requests,
             oldest_received_at=oldest,
             next_due_at=next_due_at,
@@ -250,3 +271,8 @@ def _timeline(connection: sa.Connection, request_id: str) -> list[Entry]:
         .order_by(c.seq)
     )
     return [Entry(*row) for row in connection.execute(query)]
+
+
+def _opened(request_id: sa.Column[Any]) -> sa.Exists:
+    c = tables.sagas.c
+    return sa.exists().where(c.request_id == request_id, c.document.is_not(None))

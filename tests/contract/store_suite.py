@@ -458,6 +458,8 @@ class StoreSuite:
             quarantined=0,
             unsent=0,
             oldest_unsent_at=None,
+            unopened=0,
+            oldest_unopened_at=None,
         )
         assert nothing == store.figures()
 
@@ -482,6 +484,8 @@ class StoreSuite:
             quarantined=1,
             unsent=2,
             oldest_unsent_at=NOW,
+            unopened=0,
+            oldest_unopened_at=None,
         )
         assert expected == store.figures()
 

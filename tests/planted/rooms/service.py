@@ -16,6 +16,20 @@ _DAYS: Final = "tests/unit/test_public_holidays.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
+        "a request whose record was lost is not missed",
+        "orchestrator.store.store:Store.unopened",
+        "for query in (keys, records):",
+        "for query in (records,):",
+        "tests/integration/test_unopened.py::test_a_request_that_is_not_opened_is_named",
+    ),
+    fault(
+        "a request that nobody opens is said every minute",
+        "orchestrator.service.unopened:Unopened.step",
+        "late.keys() - self._said",
+        "late.keys()",
+        "tests/integration/test_unopened.py::test_a_request_that_is_not_opened_is_named",
+    ),
+    fault(
         "a dead letter's payload lies in clear",
         f"{_ORCHESTRATOR}:Orchestrator._sealed",
         "self._keyring.seal_installation(DEAD_LETTER, data)",
