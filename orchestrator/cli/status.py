@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -20,6 +21,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.service.outbound import system_outcome
 from orchestrator.settings import Settings
 from orchestrator.store import BrokenDocument, Store
+from orchestrator.store.errors import NotAllowed
 from schemas.messages import SystemOutcome
 
 OPEN = ("awaiting_verification", "in_progress", "closing")
@@ -43,7 +45,7 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
     sagas = store.sagas(None if everything else OPEN, also_waiting=True, limit=1000, broken=broken)
     for one in broken:
         click.echo(f"radera: {BrokenDocument(request_id=one)}", err=True)
-    for unopened, since in sorted(store.unopened().items()):
+    for unopened, since in sorted(_unopened(store).items()):
         click.echo(f"radera: {unopened}: accepted on {iso(since)}, not yet opened", err=True)
     if as_json:
         click.echo(json.dumps([report(saga, store.now(), configured) for saga in sagas], indent=2))
@@ -58,6 +60,14 @@ def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool
         )
     _console().print(table)
     return 1 if broken else 0
+
+
+def _unopened(store: Store) -> dict[str, int]:
+    """Requests that were accepted and not opened, as far as this account may see them."""
+    for in_outbox in (True, False):
+        with suppress(NotAllowed):
+            return store.unopened(in_outbox=in_outbox)
+    return {}
 
 
 def run_timeline(config: Path, request_id: str) -> int:

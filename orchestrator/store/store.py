@@ -149,16 +149,16 @@ class Store:
         with self.reading.connect() as connection:
             return connection.execute(sa.select(sa.func.min(tables.sagas.c.wake_at))).scalar()
 
-    def unopened(self) -> dict[str, int]:
+    def unopened(self, *, in_outbox: bool = True) -> dict[str, int]:
         """The requests that were accepted and have no state yet, and since when: their key is filed, or their
-        record waits for the bus.
+        record waits for the bus, which serve's account may not see.
         """
         k, o = tables.subject_keys.c, tables.outbox.c
         keys = sa.select(k.request_id, k.created_at).where(k.wrapped.is_not(None), ~_opened(k.request_id))
         records = sa.select(o.key, o.created_at).where(o.topic == topics.REQUESTS, ~_opened(o.key))
         found: dict[str, int] = {}
         with self.reading.connect() as connection:
-            for query in (keys, records):
+            for query in (keys, records) if in_outbox else (keys,):
                 for request_id, at in connection.execute(query):
                     found[request_id] = min(at, found.get(request_id, at))
         return found
