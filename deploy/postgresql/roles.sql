@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     FOREACH name IN ARRAY ARRAY[
         'radera_owner',         -- the tables; for `radera db upgrade` and grants.sql, never for a process that stays
-        'radera_orchestrator',  -- radera orchestrator, radera keys rotate
+        'radera_orchestrator',  -- radera orchestrator, radera keys rotate, rewrap, lost
         'radera_worker',        -- radera worker
         'radera_mailbox',       -- radera mailbox
         'radera_serve'          -- radera serve, radera submit, status, timeline, decide, dlq

@@ -148,7 +148,7 @@ def lost(config: Path, generation: int, *, reason: str, declared_by: str) -> int
     if problem is not None:
         click.echo(f"radera: {problem}", err=True)
         return 2
-    ground = open_ground(config, checked=False)
+    ground = _open(config, checked=False)
     needed = ground.keys.generations().get(generation, 0)
     known = ground.generations.all().get(generation)
     if known is None and not needed:
@@ -179,8 +179,8 @@ def public(config: Path) -> int:
     return 0
 
 
-def _open(config: Path) -> Ground:
-    ground = open_ground(config)
+def _open(config: Path, *, checked: bool = True) -> Ground:
+    ground = open_ground(config, checked=checked)
     for file in ground.keyring.beside:
         click.echo(f"radera: note: {file} lies beside the key file, and is left as it is", err=True)
     return ground

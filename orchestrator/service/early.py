@@ -84,24 +84,27 @@ class Early:
         self._reached = {place: at for place, at in self._reached.items() if place in here}
         now = self._clock()
         keyed = [one for one in self._waiting if one.inbound.generation is not None]
-        ripe = [one.inbound for one in keyed if self._has_its_key(one, now)]
+        settled = {
+            number
+            for number in {one.inbound.generation for one in keyed}
+            if number is not None and self._is_settled(number)
+        }
+        ripe = [
+            one.inbound for one in keyed if one.inbound.generation in settled or self._has_waited(one, now)
+        ]
         others = [one for one in self._waiting if one.inbound.generation is None]
         if others:
             ripe += self._ripe(others, now)
         return ripe[:limit]
 
-    def _has_its_key(self, one: _Waiting, now: int) -> bool:
-        number = one.inbound.generation
-        is_over = not one.inbound.is_ours and now - one.since >= KEY_PATIENCE
-        return number is None or is_over or self._is_settled(number)
+    def _has_waited(self, one: _Waiting, now: int) -> bool:
+        return not one.inbound.is_ours and now - one.since >= KEY_PATIENCE
 
     def is_over(self, inbound: Inbound) -> bool:
         """Whether a request has waited for its key for as long as it may."""
-        return any(
-            not inbound.is_ours and self._clock() - one.since >= KEY_PATIENCE
-            for one in self._waiting
-            if one.inbound.delivery is inbound.delivery
-        )
+        now = self._clock()
+        mine = [one for one in self._waiting if one.inbound.delivery is inbound.delivery]
+        return any(self._has_waited(one, now) for one in mine)
 
     def _ripe(self, waiting: Sequence[_Waiting], now: int) -> list[Inbound]:
         """Those that wait for their requests no longer."""

@@ -151,6 +151,9 @@ class StoredKeys:
             after = rows[-1].request_id
 
     def _can_open(self, request_id: str, wrapped: Wrapped) -> bool:
+        # Whether one that is not there was declared lost would be a question to the store for each key.
+        if wrapped.generation not in {one.number for one in self._keyring.generations}:
+            return False
         try:
             self._keyring.unwrap(wrapped, request_id)
         except _UNOPENED:
@@ -162,7 +165,6 @@ class StoredKeys:
         in `lost`. Repeating it is safe.
         """
         count, unreadable, after = 0, [], ""
-        present = {one.number for one in self._keyring.generations}
         while True:
             with self._store.begin() as transaction:
                 transaction.share_keys()
@@ -172,7 +174,7 @@ class StoredKeys:
                     if wrapped.generation in lost:
                         continue
                     # One that can't be opened must not keep the rest under a key that is about to go.
-                    if wrapped.generation not in present or not self._can_open(request_id, wrapped):
+                    if not self._can_open(request_id, wrapped):
                         unreadable.append(request_id)
                         continue
                     key = self._keyring.unwrap(wrapped, request_id)

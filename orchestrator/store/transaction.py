@@ -319,16 +319,19 @@ class Transaction:
         """Return up to `limit` open requests whose key is under a generation that was declared lost, with the
         generation, if `consumer` has not seen an event of that.
         """
-        c, known, sagas = tables.subject_keys.c, tables.key_generations.c, tables.sagas.c
-        seen = tables.inbox.c
+        known = tables.key_generations.c
+        lost = self._connection.execute(sa.select(known.number).where(known.lost_at.is_not(None)))
+        numbers = list(lost.scalars())
+        if not numbers:
+            return {}
+        c, sagas, seen = tables.subject_keys.c, tables.sagas.c, tables.inbox.c
         event_id = sa.literal(KEY_LOST) + c.request_id + "/" + sa.cast(c.generation, sa.Text)
         query = (
             sa.select(c.request_id, c.generation)
-            .join_from(tables.subject_keys, tables.key_generations, known.number == c.generation)
-            .join(tables.sagas, sagas.request_id == c.request_id)
+            .join_from(tables.subject_keys, tables.sagas, sagas.request_id == c.request_id)
             .where(
                 c.wrapped.is_not(None),
-                known.lost_at.is_not(None),
+                c.generation.in_(numbers),
                 sagas.document.is_not(None),
                 sagas.status.not_in(FINAL_STATUSES),
                 ~sa.exists().where(seen.consumer == consumer, seen.event_id == event_id),

@@ -174,7 +174,7 @@ def test_a_keyring_that_is_exchanged_under_a_process_makes_it_unready(
     monkeypatch.setattr("orchestrator.cli.roles.Server", Mock())  # nobody asks over HTTP here
     waiting(installation)
     started(installation)
-    roles = Roles(installation.ground, ["mailbox"], on_fatal=lambda error: None)
+    roles = Roles(installation.ground, ["serve"], on_fatal=lambda error: None)
     assert roles.readiness()["keys"]
     foreign(keyring_of(installation))
     assert not roles.readiness()["keys"]

@@ -148,8 +148,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a lost key is asked about of requests that do not need it",
         "orchestrator.store.transaction:Transaction.with_lost_keys",
-        "known.lost_at.is_not(None),",
-        "",
+        "where(known.lost_at.is_not(None))",
+        "where(known.number > 0)",
         "tests/unit/test_service_lost_keys.py::test_a_lost_key_is_asked_about_once",
     ),
     fault(
