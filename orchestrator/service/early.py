@@ -18,7 +18,7 @@ once more, perhaps to another process.
   process comes from there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -94,7 +94,7 @@ class Early:
         ]
         others = [one for one in self._waiting if one.inbound.generation is None]
         if others:
-            ripe += self._ripe(others, now)
+            ripe += self._ripe(others, now, held={_place(one.inbound) for one in keyed})
         return ripe[:limit]
 
     def _has_waited(self, one: _Waiting, now: int) -> bool:
@@ -106,8 +106,10 @@ class Early:
         mine = [one for one in self._waiting if one.inbound.delivery is inbound.delivery]
         return any(self._has_waited(one, now) for one in mine)
 
-    def _ripe(self, waiting: Sequence[_Waiting], now: int) -> list[Inbound]:
-        """Those that wait for their requests no longer."""
+    def _ripe(self, waiting: Sequence[_Waiting], now: int, held: Set[tuple[str, int]]) -> list[Inbound]:
+        """Those that wait for their requests no longer. Where a request waits for its key, in the partitions
+        `held`, there is something to wait for.
+        """
         if any(one.ends is None for one in waiting):
             ends = self._ends()
             for one in waiting:
@@ -120,7 +122,7 @@ class Early:
             at = seen.get(place, 0)
             stood = before.get(place)
             self._stands[place] = (at, now) if stood is None or stood[0] != at else stood
-        stuck = {place for place, (_, since) in self._stands.items() if now - since >= PATIENCE}
+        stuck = {place for place, (_, since) in self._stands.items() if now - since >= PATIENCE} - held
         return [one.inbound for one, places in zip(waiting, ahead, strict=True) if places <= stuck]
 
     def places(

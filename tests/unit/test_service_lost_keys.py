@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from orchestrator.privacy import Digests, Exchange, Keyring
 from orchestrator.privacy.keyfile import Generation, Material
 from orchestrator.saga.model import Action, InProgress
-from orchestrator.service.early import KEY_PATIENCE
+from orchestrator.service.early import KEY_PATIENCE, PATIENCE
 from orchestrator.service.inbound import Reader
 from orchestrator.store import KnownGenerations, StoredKeys, tables
 from schemas import topics
@@ -100,6 +100,23 @@ def test_a_request_waits_for_a_key_that_is_not_known_yet(world: World, made: Cal
     step(world)
     assert is_opened(world, request)
     assert 2 == len(world.store.sagas())
+
+
+def test_what_is_said_of_a_request_that_waits_for_its_key_waits_with_it(world: World) -> None:
+    """After a restore an answer may come before its request does; it is no dead letter meanwhile."""
+    request = submitted(world, _OLD, _NEW)
+    restarted(world, _OLD)
+    world.publish(topics.REQUESTS, encode(request))
+    world.publish(topics.CONFIRMATIONS, world.located(request.request_id, "command"))
+    step(world)
+    for _ in range(3):
+        world.now += PATIENCE
+        step(world)
+    assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
+    restarted(world, _OLD, _NEW)
+    step(world)
+    assert is_opened(world, request)
+    assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
 
 
 def test_the_same_process_goes_on_when_it_gets_the_key(world: World) -> None:

@@ -125,6 +125,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_service_lost_keys.py::test_a_key_that_is_filed_here_is_waited_for_without_an_end",
     ),
     fault(
+        "what is said of a request that waits for its key does not wait with it",
+        "orchestrator.service.early:Early._ripe",
+        "if now - since >= PATIENCE} - held",
+        "if now - since >= PATIENCE}",
+        "tests/unit/test_service_lost_keys.py::test_what_is_said_of_a_request_that_waits_for_its_key_waits_with_it",
+    ),
+    fault(
         "a lost key is waited for",
         "orchestrator.privacy.keyring:Keyring.derived",
         "GenerationLost if number in self._lost() else GenerationUnknown",
