@@ -18,7 +18,7 @@ from orchestrator.bus.port import Headers, Record
 from orchestrator.cli.assembly import Ground, open_ground, topics_of
 from orchestrator.cli.report import iso
 from orchestrator.privacy import GenerationForgotten, SealBroken
-from orchestrator.service.dead_letters import DEAD_LETTER, DEALT_WITH, Letter, open_letters
+from orchestrator.service.dead_letters import DEAD_LETTER, DEALT_WITH, Letter, letter_topics, open_letters
 from orchestrator.store import StoredSent
 
 
@@ -88,7 +88,8 @@ def run_discard(config: Path, name: str) -> int:
 
 
 def _open_letters(ground: Ground) -> Iterator[Letter]:
-    return open_letters(ground.store, ground.bus)
+    named = letter_topics(ground.bus, topics_of(ground.settings))
+    return open_letters(ground.store, ground.bus, named)
 
 
 def _find(ground: Ground, name: str) -> Letter | None:

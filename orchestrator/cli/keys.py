@@ -27,7 +27,7 @@ import click
 
 from handlers.worker import GROUP as WORKERS
 from orchestrator.bus.port import BusUnavailable
-from orchestrator.cli.assembly import Ground, load_settings, open_ground
+from orchestrator.cli.assembly import Ground, load_settings, open_ground, topics_of
 from orchestrator.cli.decide import unfit
 from orchestrator.cli.report import iso
 from orchestrator.privacy import Exchange, Generation, Keyring
@@ -197,7 +197,13 @@ def _replaced(generations: Sequence[Generation], *, before: int) -> list[int]:
 
 def _needs(ground: Ground, patience: float) -> Needs:
     return what_needs_keys(
-        ground.store, ground.bus, ground.keys, workers=WORKERS, patience=patience, now=time.monotonic
+        ground.store,
+        ground.bus,
+        ground.keys,
+        named=topics_of(ground.settings),
+        workers=WORKERS,
+        patience=patience,
+        now=time.monotonic,
     )
 
 

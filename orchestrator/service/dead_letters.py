@@ -7,7 +7,7 @@ from typing import Final
 from orchestrator.bus.dead_letters import REPLAYED
 from orchestrator.bus.port import Bus, Delivery
 from orchestrator.store import Store, StoredSent
-from schemas.topics import is_of_dead_letters
+from schemas.topics import dead_letters, is_of_dead_letters
 
 #: Seals a dead letter's payload to the installation.
 DEAD_LETTER: Final = "dead-letter"
@@ -39,16 +39,18 @@ class Letter:
         return int(text) if text.isdecimal() else 0
 
 
-def open_letters(store: Store, bus: Bus, topics: Collection[str] | None = None) -> Iterator[Letter]:
-    """Yield the dead letters that nobody has dealt with: those of `topics`, or of every topic that the bus
-    has, also of kinds that have left the settings. Raises BusUnavailable.
-    """
+def open_letters(store: Store, bus: Bus, topics: Collection[str]) -> Iterator[Letter]:
+    """Yield the dead letters on these topics that nobody has dealt with. Raises BusUnavailable."""
     dealt_with = StoredSent(store, DEALT_WITH)
-    for delivery in bus.browse(_all_topics(bus) if topics is None else topics):
+    for delivery in bus.browse(topics):
         letter = Letter(delivery)
         if not dealt_with.seen(letter.name):
             yield letter
 
 
-def _all_topics(bus: Bus) -> list[str]:
-    return sorted(filter(is_of_dead_letters, bus.topics()))
+def letter_topics(bus: Bus, named: Collection[str]) -> list[str]:
+    """Return the topics of dead letters: those of the topics that are `named`, which the bus must not pass
+    over in silence where this account may not see them, and every other one that it has, also of kinds that
+    have left the settings. Raises BusUnavailable.
+    """
+    return sorted({*map(dead_letters, named), *filter(is_of_dead_letters, bus.topics())})

@@ -14,12 +14,12 @@ generation.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.bus.port import Bus, Positions
 from orchestrator.privacy.keyring import generation_of
-from orchestrator.service.dead_letters import open_letters
+from orchestrator.service.dead_letters import Letter, letter_topics, open_letters
 from orchestrator.service.orchestrator import GROUP
 from orchestrator.store import Store, StoredKeys
 from schemas.topics import REQUESTS, is_of_callbacks, is_of_dead_letters
@@ -51,10 +51,18 @@ class Needs:
 
 
 def what_needs_keys(
-    store: Store, bus: Bus, keys: StoredKeys, *, workers: str, patience: float, now: Callable[[], float]
+    store: Store,
+    bus: Bus,
+    keys: StoredKeys,
+    *,
+    named: Collection[str],
+    workers: str,
+    patience: float,
+    now: Callable[[], float],
 ) -> Needs:
     """Return what needs master keys, after waiting up to `patience` seconds until all is read that was there
-    at the beginning. `workers` is the workers' group; `now` is a steady clock. Raises BusUnavailable.
+    at the beginning. `named` are the topics of the settings, which are looked at besides those that the bus
+    has; `workers` is the workers' group; `now` is a steady clock. Raises BusUnavailable.
     """
     until = now() + patience
     # In the order in which records travel: what has left one place is looked for in the next.
@@ -64,7 +72,7 @@ def what_needs_keys(
             break
         time.sleep(_POLL)
     ends = bus.ends([REQUESTS])
-    callbacks = sorted(filter(is_of_callbacks, bus.topics()))
+    callbacks = sorted(filter(is_of_callbacks, {*named, *bus.topics()}))
     while not waiting:
         unread = [topic for topic in callbacks if bus.backlog(workers, [topic])]
         if not is_read(store, ends):
@@ -75,8 +83,12 @@ def what_needs_keys(
             waiting = unread
         else:
             time.sleep(_POLL)
-    letters = Counter(generation_of(letter.delivery.value) for letter in open_letters(store, bus))
+    letters = Counter(generation_of(letter.delivery.value) for letter in _letters(store, bus, named))
     return Needs(keys.generations(), tuple(waiting), dict(letters))
+
+
+def _letters(store: Store, bus: Bus, named: Collection[str]) -> Iterator[Letter]:
+    return open_letters(store, bus, letter_topics(bus, named))
 
 
 def is_read(store: Store, ends: Positions) -> bool:

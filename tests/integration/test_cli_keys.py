@@ -305,6 +305,18 @@ def test_a_bus_that_does_not_tell_what_waits_stops_the_rotation(
             assert "the bus doesn't tell what waits" in refused(installation)
 
 
+def test_topics_that_the_account_may_not_see_are_asked_for(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker leaves them out of its list. Asked by name, it says that it doesn't say."""
+    sealed = installation.ground.keyring.seal_installation(DEAD_LETTER, b"rubbish")
+    installation.publish(topics.dead_letters(topics.commands("hubspot")), sealed)
+    rotated(installation)
+    later(installation)
+    monkeypatch.setattr(SqliteBus, "topics", lambda _: set())
+    assert "1 dead letters can be opened only with" in refused(installation)
+
+
 def test_rewrapping_says_which_keys_are_needed_no_more(
     installation: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

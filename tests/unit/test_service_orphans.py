@@ -76,7 +76,7 @@ def test_a_dead_letter_keeps_its_requests_key(world: World, key: str) -> None:
     keep_house(world)
     assert bytes(32) == world.keys.key_of(request_id)
 
-    [letter] = open_letters(world.store, world.bus)
+    [letter] = open_letters(world.store, world.bus, [topics.dead_letters(topics.REQUESTS)])
     StoredSent(world.store, DEALT_WITH).record(letter.name)
     keep_house(world)
     with pytest.raises(KeyDestroyed):
