@@ -30,7 +30,12 @@ UNOPENED: Final = 86_400_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _GONE: Final = frozenset({"erased", "anonymised", "absent"})
 #: Questions that concern the clocks or the identity and not what became of the data.
-_NO_FAILURE: Final = SELF_RESOLVING | {"identity_unverified", "received_in_future", "deadline_near"}
+_NO_FAILURE: Final = SELF_RESOLVING | {
+    "identity_unverified",
+    "received_in_future",
+    "receipt_in_doubt",
+    "deadline_near",
+}
 
 
 @dataclass(frozen=True, slots=True)

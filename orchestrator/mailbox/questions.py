@@ -31,6 +31,12 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "no_usable_identifier": "The request names nobody that could be looked for.",
         "empty_scope": "No configured system is in the request's scope.",
         "received_in_future": "The time of receipt lay in the future; the clock runs from now.",
+        "receipt_in_doubt": (
+            "The clock was wrong when the request was received, so two days of receipt are possible: the one "
+            "recorded above, and the one in the code of this question. The earlier one counts for the alarms "
+            "until you decide. Verify takes the day in the code, and the due date moves with it; waive keeps "
+            "the recorded one. The log of the mail or form that the request came by knows which is right."
+        ),
         "request_id_conflict": "Another request arrived under the same id, and differs.",
         "nothing_identifiable": "No system could identify the person (Art. 11). May it end so?",
         "deadline_near": "The statutory period is about to run out.",
@@ -118,6 +124,12 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "no_usable_identifier": "Begäran nämner ingen som går att söka efter.",
         "empty_scope": "Inget konfigurerat system omfattas av begäran.",
         "received_in_future": "Tidpunkten för mottagandet låg i framtiden; fristen löper från nu.",
+        "receipt_in_doubt": (
+            "Klockan gick fel när begäran togs emot, så två mottagningsdagar är möjliga: den som är "
+            "registrerad ovan, och den i frågans kod. Den tidigare gäller för larmen tills du bestämmer. "
+            "Verify väljer dagen i koden, och förfallodagen flyttas med den; waive behåller den registrerade. "
+            "Loggen över e-posten eller formuläret som begäran kom genom vet vilken som är rätt."
+        ),
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
         "nothing_identifiable": "Inget system kunde identifiera personen (art. 11). Får det sluta så?",
         "deadline_near": "Den lagstadgade fristen går snart ut.",

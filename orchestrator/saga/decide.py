@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.saga import escalations, hearing, request, steps, table, words
+from orchestrator.saga import escalations, hearing, receipt, request, setback, steps, table, words
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.contradictions import contradicts
 from orchestrator.saga.decisions import apply_decision
@@ -82,6 +82,7 @@ def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
         draft = _opened(event, now, rules)
     else:
         draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
+        setback.put_right(draft)
         _apply(draft, event)
     if draft.saga.quarantined:
         request.stand_still(draft, event)
@@ -100,6 +101,7 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
         return replace(decide(None, opening, now, rules), parks_event="rule_failed")
     draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
     draft.parks_event = "rule_failed"
+    setback.put_right(draft)
     if saga.is_finished:
         draft.note("parked", trigger=_what(event))
         draft.say("corrected", code="rule_failed")
@@ -180,6 +182,7 @@ def _opened(event: Event, now: int, rules: Rules) -> Draft:
         draft.escalate("empty_scope")
     if event.received_at > now + CLOCK_TOLERANCE:
         draft.escalate("received_in_future")
+    receipt.doubt(draft, event.received_or)
     return draft
 
 
@@ -196,6 +199,7 @@ def _opened_unreadable(event: RequestUnreadable, now: int, rules: Rules) -> Draf
     draft = Draft(saga, now, rules, event.event_id, event.random)
     draft.note("received", source="unreadable", code=event.code, due_at=saga.due_at)
     draft.escalate("unreadable_request", code=event.code)
+    receipt.doubt(draft, event.received_or)
     return draft
 
 

@@ -6,7 +6,7 @@ refused, and the refusal is an outcome that the DPO sees. Rejecting, cancelling 
 whole request and need no open question.
 """
 
-from orchestrator.saga import escalations, hearing, request, table
+from orchestrator.saga import escalations, hearing, receipt, request, table
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Decided
 from orchestrator.saga.model import (
@@ -94,9 +94,12 @@ def _answer(draft: Draft, event: Decided, one: Escalation) -> None:
         case "quarantined", "retry":
             draft.close(one, by=event.decided_by)
             _release(draft, event)
+        case "receipt_in_doubt", _:
+            draft.close(one, by=event.decided_by)
+            receipt.settle(draft, is_other=event.action == "verify")
         case (("deadline_near" | "overdue"), "waive"):
             draft.close(one, by=event.decided_by)
-            draft.settle(one.reason, code=str(draft.saga.due_at))
+            draft.settle(one.reason, code=str(draft.saga.alarmed_by))
         case _:
             draft.close(one, by=event.decided_by)
             draft.settle(one.reason, one.system, one.code)

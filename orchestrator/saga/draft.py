@@ -137,7 +137,7 @@ class Draft:
 
     def written(self) -> Saga:
         """The saga as it becomes, with its timeline's head, which no rule looks at."""
-        return replace(self.saga, head=self._head, seq=self._seq)
+        return replace(self.saga, head=self._head, seq=self._seq, as_of=self.now)
 
     def put(self, step: Step) -> None:
         """Replaces the step of the same system."""
@@ -179,7 +179,8 @@ class Draft:
         if verb == "prove" and step.erased_at is None:
             # Nobody knows of an erasure, so all that was created since the person asked may be new consent;
             # but for the records that were found to be erased.
-            step = replace(step, erased_at=self.saga.received_at, created_by=())
+            received_at = min(self.saga.received_at, self.saga.received_or or self.now)
+            step = replace(step, erased_at=received_at, created_by=())
         number = step.attempt + 1
         not_after = self.now + self.rules.waits.command_lifetime
         command_id = self._next_id()

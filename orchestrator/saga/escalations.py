@@ -42,6 +42,10 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("waive", "reject", "cancel"),
         "The time of receipt lies in the future; it runs from now.",
     ),
+    "receipt_in_doubt": (
+        ("verify", "waive", "reject", "cancel"),
+        "The clock was wrong at the receipt; verify takes the day in the code, waive keeps the recorded one.",
+    ),
     "request_id_conflict": (
         ("waive", "reject", "cancel"),
         "Another request arrived under the same id, and differs.",

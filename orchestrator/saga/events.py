@@ -24,8 +24,9 @@ class Event:
 class RequestReceived(Event):
     """A request that could be read. No kinds of identifiers means that none was usable.
 
-    `supplements` says that a request of this id is known and that this one repeats its identifiers and adds
-    more; `only_where_told` that it adds nothing but the address that the person is told at. `trace` is the
+    `received_or` is when it was received if the clock that `received_at` was set by was wrong. `supplements`
+    says that a request of this id is known and that this one repeats its identifiers and adds more;
+    `only_where_told` that it adds nothing but the address that the person is told at. `trace` is the
     producer's trace that it belongs to.
     """
 
@@ -42,6 +43,7 @@ class RequestReceived(Event):
     subject_digest: str = field(repr=False)
     supplements: bool = False
     only_where_told: bool = False
+    received_or: int | None = None
     trace: str | None = None
 
 
@@ -51,6 +53,7 @@ class RequestUnreadable(Event):
 
     received_at: int
     code: str
+    received_or: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

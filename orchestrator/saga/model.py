@@ -406,7 +406,8 @@ class Saga:
     """The state of one request. `version` rises with every event that was applied. `reason` is the DPO's, for
     rejecting, cancelling or extending it. `trace` is carried on to all that is sent about it.
     `notice_identifiers` are the `identifiers` with the address that the person is told at, where it was added
-    later: commands go on with what they were about.
+    later: commands go on with what they were about. `received_or` is when else it may have been received, if
+    the clock was wrong, and `due_or` when it is due then. `as_of` is the latest event's time.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -437,6 +438,14 @@ class Saga:
     trace: str | None = None
     head: str = "0" * 64
     seq: int = 0
+    received_or: int | None = None
+    due_or: int | None = None
+    as_of: int = 0
+
+    @property
+    def alarmed_by(self) -> int:
+        """When it is due; where its receipt is in doubt, by the earlier day."""
+        return self.due_at if self.due_or is None else min(self.due_at, self.due_or)
 
     @property
     def status(self) -> RequestStatus:

@@ -5,7 +5,7 @@ has ended with evidence, no question is open, every outstanding attempt has answ
 only then is the key destroyed.
 """
 
-from orchestrator.saga import escalations, table
+from orchestrator.saga import escalations, receipt, table
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Confirmed, Event
@@ -153,6 +153,7 @@ def notice_given(draft: Draft, notice: Notice, at: int, how: str) -> None:
         if at <= draft.saga.due_at:
             extended = due_at(draft.saga.received_at, draft.rules.calendar, months=3)
             draft.saga = replace(draft.saga, due_at=extended, extended=True)
+            receipt.reckon_other(draft)
             draft.note("extended", due_at=extended)
             draft.resolve(*escalations.ALARMS, by="extension")
         else:
@@ -198,7 +199,7 @@ def _next_alarm(draft: Draft) -> int:
     review = draft.now + waits.review
     if not _is_waited_for(draft):
         return review
-    moments = (saga.due_at - waits.deadline_warning, saga.due_at + 1)
+    moments = (saga.alarmed_by - waits.deadline_warning, saga.alarmed_by + 1)
     return min([at for at in moments if at > draft.now] + [review])
 
 
@@ -208,12 +209,12 @@ def alarm(draft: Draft) -> None:
     if isinstance(saga.state, Finished):
         return
     if _is_waited_for(draft):
-        due = str(saga.due_at)
-        if draft.now > saga.due_at:
+        due = str(saga.alarmed_by)
+        if draft.now > saga.alarmed_by:
             draft.resolve("deadline_near", by="overdue")
             if not draft.is_settled("overdue", code=due):
                 draft.escalate("overdue")
-        elif draft.now >= saga.due_at - draft.rules.waits.deadline_warning and not draft.is_settled(
+        elif draft.now >= saga.alarmed_by - draft.rules.waits.deadline_warning and not draft.is_settled(
             "deadline_near", code=due
         ):
             draft.escalate("deadline_near")

@@ -194,7 +194,7 @@ class Transaction:
                 saga.version,
                 saga.status,
                 saga.received_at,
-                saga.due_at,
+                saga.alarmed_by,
                 saga.wake_at,
                 saga.acted_at,
                 len(saga.escalations),

@@ -13,7 +13,7 @@ from tests.exploration.moves import BREAKS, IDENTIFIERS, Moves, request
 from tests.exploration.space import Key, Node, Out, Word, key
 from tests.oracle.clocks import check_dates, check_timers
 from tests.oracle.questions import check_accepted, check_answerable, offered
-from tests.oracle.truth import Sealed
+from tests.oracle.truth import DAY, Sealed
 from tests.oracle.violations import AWAITED, Violated, unless
 from tests.oracle.world import CALENDAR, START, TENANT
 
@@ -29,7 +29,8 @@ class Space:
     """What is searched: one or two systems, for whom, and which `troubles` happen, once each.
 
     Troubles are `supplements`, `conflicts` (another person's request under the same id), `breaks` (a rule
-    fails, and the request is set aside), `extensions` and `lateness` (timers fire only when an alarm is due).
+    fails, and the request is set aside), `extensions`, `lateness` (timers fire only when an alarm is due) and
+    `doubts` (the clock was wrong when the request was received).
     """
 
     plans: tuple[SystemPlan, ...]
@@ -45,6 +46,7 @@ SPACES: dict[str, Space] = {
     "automatic": Space((AUTOMATIC,)),
     "automatic-set-aside": Space((AUTOMATIC,), ("breaks",)),
     "automatic-extended": Space((AUTOMATIC,), ("extensions", "lateness")),
+    "automatic-doubted": Space((AUTOMATIC,), ("doubts", "lateness")),
     "automatic-conflicts": Space((AUTOMATIC,), ("conflicts",), notify=False),
     "automatic-everything": Space((AUTOMATIC,), _ALL),
     "agency": Space((AGENCY,)),
@@ -119,6 +121,7 @@ class Search:
             verified=False,
             capacity="processor" if space.is_processor else "controller",
             tenant=TENANT,
+            received_or=START - 9 * DAY if "doubts" in space.troubles else None,
         )
         decision = decide(None, event, START, self._rules)
         node = self._child(None, "the request", event, decision, START)

@@ -95,7 +95,8 @@ def key(node: Node, rules: Rules) -> Key:
         )
         for system, out in sorted(node.latest.items())
     )
-    alarms = saga.due_at - now > rules.waits.deadline_warning, saga.due_at >= now
+    dates = [saga.due_at] if saga.due_or is None else [saga.due_at, saga.due_or]
+    alarms = tuple((due - now > rules.waits.deadline_warning, due >= now) for due in dates)
     return _abstract(saga, now), commands, tuple(sorted(node.spent.items())), alarms
 
 
@@ -165,7 +166,7 @@ def _text(value: str, now: int) -> str:
 _IGNORED = frozenset(
     {"request_id", "version", "raised", "head", "seq", "trace", "identifiers", "content_digest"}
     | {"subject_digest", "received_at", "due_at", "source", "tenant", "language", "command_id", "earlier"}
-    | {"acted_at", "at", "attempt"}
+    | {"acted_at", "at", "attempt", "as_of", "received_or", "due_or"}
 )
 _IN_A_STEP = frozenset(
     {

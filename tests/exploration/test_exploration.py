@@ -32,6 +32,7 @@ def test_every_state_near_the_beginning_holds(name: str) -> None:
         ("question_forgotten", "automatic", "no_question"),
         ("everything_is_offered", "automatic", "offer_refused"),
         ("extension_counts_untold", "automatic-extended", "dates"),
+        ("receipt_settled_with_the_old_due_date", "automatic-doubted", "dates"),
         ("rule_that_raises", "tenant", "raises"),
     ],
 )

@@ -58,7 +58,9 @@ def check_timers(event: Event, after: Saga, now: int, broken: Broken) -> None:
 
 
 def check_dates(before: Saga | None, event: Event, after: Saga, broken: Broken) -> None:
-    """The due date is as the regulation says, and moves only when the person was told of it in time."""
+    """The due date is as the regulation says. It moves only when the person was told of it in time, and by the
+    DPO's word on a day of receipt that was in doubt.
+    """
     if before is None:
         if after.due_at != last_moment(after.received_at, 1):
             broken("dates", "the first due date is wrong")
@@ -66,11 +68,31 @@ def check_dates(before: Saga | None, event: Event, after: Saga, broken: Broken) 
     if (after.due_at, after.received_at) == (before.due_at, before.received_at):
         return
     told = after.notice("extended")
+    if _is_dated(before, event):
+        months = 3 if after.extended else 1
+        if after.received_at != before.received_or or after.due_at != last_moment(after.received_at, months):
+            broken("dates", "the DPO's word on the day of receipt moved the dates to others")
+        return
     if told is None or not isinstance(told.state, NoticeGiven) or after.received_at != before.received_at:
         broken("dates", f"the due date moved, and nobody was told ({type(event).__name__})")
         return
     if told.state.at > before.due_at or after.due_at != last_moment(after.received_at, 3):
         broken("dates", "an extension that was told too late, or to another date")
+
+
+def _is_dated(before: Saga, event: Event) -> bool:
+    """Whether the DPO says that the other day of receipt holds."""
+    if not isinstance(event, Decided) or event.action != "verify":
+        return False
+    question = before.escalation(event.escalation_id)
+    return question is not None and question.reason == "receipt_in_doubt"
+
+
+def alarmed_by(saga: Saga) -> int:
+    """Return when the person has to have been told: by the earlier day, where two are possible."""
+    if saga.received_or is None:
+        return saga.due_at
+    return min(saga.due_at, last_moment(saga.received_or, 3 if saga.extended else 1))
 
 
 class Clocks:
@@ -142,7 +164,7 @@ class Clocks:
             return
         question: Escalation | None = before.escalation(event.escalation_id)
         if question is not None and any(entry.action == "decided" for entry in decision.entries):
-            self._acknowledged.add((question.reason, before.due_at))
+            self._acknowledged.add((question.reason, alarmed_by(before)))
 
     def _needs_alarm(self, saga: Saga) -> bool:
         if isinstance(saga.state, Closing):
@@ -153,7 +175,8 @@ class Clocks:
         """The warning and the overdue alarm come within an hour of their time, and something wakes us."""
         if not self._needs_alarm(after):
             return
-        due, warn = after.due_at, after.due_at - self._waits.deadline_warning
+        due = alarmed_by(after)
+        warn = due - self._waits.deadline_warning
         if now > due:
             self._alarmed("overdue", after, now, due)
             return
@@ -166,7 +189,7 @@ class Clocks:
 
     def _alarmed(self, reason: str, after: Saga, now: int, since: int) -> None:
         is_open = any(question.reason == reason for question in after.escalations)
-        if is_open or (reason, after.due_at) in self._acknowledged or now <= since + HOUR:
+        if is_open or (reason, alarmed_by(after)) in self._acknowledged or now <= since + HOUR:
             return
         where = f"{after.status}{', quarantined' if after.quarantined else ''}"
         self._broken("alarms", f"{reason} is not alarmed in {where}")

@@ -15,6 +15,7 @@ from orchestrator.saga import (
     decisions,
     escalations,
     parties,
+    receipt,
     records,
     request,
     steps,
@@ -24,7 +25,7 @@ from orchestrator.saga import (
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.draft import Draft, SendCommand
 from orchestrator.saga.events import Confirmed, Decided, Event
-from orchestrator.saga.model import Closing, Ended, Finished, Notice, Step
+from orchestrator.saga.model import Closing, Ended, Finished, Notice, Saga, Step
 from orchestrator.saga.replacing import replace
 
 Patch = pytest.MonkeyPatch
@@ -39,6 +40,21 @@ def _row(patch: Patch, status: Any, trigger: str, rule: table.Rule) -> None:
 
 def unverified_supplement_joins(patch: Patch) -> None:
     patch.setattr(decide, "_may_supplement", lambda draft, event: bool(event.identifier_kinds))
+
+
+def later_receipt_counts_for_the_alarms(patch: Patch) -> None:
+    patch.setattr(Saga, "alarmed_by", property(lambda saga: max(saga.due_at, saga.due_or or 0)))
+
+
+def receipt_settled_with_the_old_due_date(patch: Patch) -> None:
+    real = receipt.settle
+
+    def settle(draft: Draft, *, is_other: bool) -> None:
+        due = draft.saga.due_at
+        real(draft, is_other=is_other)
+        draft.saga = replace(draft.saga, due_at=due)
+
+    patch.setattr(receipt, "settle", settle)
 
 
 def key_goes_while_attempts_are_out(patch: Patch) -> None:
@@ -292,6 +308,8 @@ FAULTS: dict[str, Fault] = {
         (parties_are_parked_in_quarantine, "parked"),
         (timeline_without_words, "unrecorded"),
         (unverified_supplement_joins, "unverified"),
+        (later_receipt_counts_for_the_alarms, "alarms"),
+        (receipt_settled_with_the_old_due_date, "dates"),
         (newer_records_are_erased, "consent"),
         (answer_of_the_dpo_is_taken_along, "counted"),
         (question_keeps_its_version, "stale_decision"),

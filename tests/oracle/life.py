@@ -115,7 +115,11 @@ class Life:
 
     def _open(self) -> None:
         world = self.world
-        self.feed(self._request(world.first, verified=world.verified, received_at=world.received_at))
+        # In some lives the clock was wrong at the receipt, by days in either direction.
+        days = {3: -9, 7: 5}.get(self.seed % 16)
+        other = None if days is None else world.received_at + days * DAY
+        known: Fields = {"verified": world.verified, "received_at": world.received_at, "received_or": other}
+        self.feed(self._request(world.first, **known))
 
     def _request(self, known: frozenset[str], /, **fields: Any) -> RequestReceived:
         world = self.world

@@ -60,6 +60,12 @@ def received_in_future() -> World:
     return world
 
 
+def receipt_in_doubt() -> World:
+    world = World(CRM)
+    world.request(received_or=world.now - DAY)
+    return world
+
+
 def request_id_conflict() -> World:
     world = started(CRM)
     world.request(content_digest="f" * 64, tenant="acme")
@@ -270,6 +276,8 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("identity_unverified", "verify"): "in_progress",
     ("key_lost", "waive"): "in_progress",
     ("received_in_future", "waive"): "in_progress",
+    ("receipt_in_doubt", "verify"): "in_progress",
+    ("receipt_in_doubt", "waive"): "in_progress",
     ("request_id_conflict", "waive"): "in_progress",
     ("nothing_identifiable", "waive"): "in_progress",
     ("deadline_near", "waive"): "in_progress",
