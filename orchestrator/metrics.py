@@ -81,6 +81,17 @@ class Metrics:
         )
         self._asked = self._counter("opendsr_requests", "What controllers asked over OpenDSR.", "result")
         self._told = self._counter("opendsr_callbacks", "Tries at telling a controller.", "result")
+        self._jumps = self._counter("clock_jumps", "Jumps of the database's clock, forward or back.")
+        self._ahead = Gauge(
+            "radera_clock_ahead_seconds",
+            "By how much the clock is ahead of the time that was last believed; below 0 behind it.",
+            registry=self.registry,
+        )
+        self._plausible = Gauge(
+            "radera_clock_plausible",
+            "1 if the time has run evenly for long enough to throw anything away by it.",
+            registry=self.registry,
+        )
         ProcessCollector(registry=self.registry)
         self._begin_at_zero()
 
@@ -127,6 +138,14 @@ class Metrics:
 
     def saga_quarantined(self) -> None:
         self._quarantined.inc()
+
+    def clock_jumped(self) -> None:
+        self._jumps.inc()
+
+    def clock(self, ahead: float, *, plausible: bool) -> None:
+        """By how many seconds the clock is ahead, and whether anything may be thrown away by it."""
+        self._ahead.set(ahead)
+        self._plausible.set(plausible)
 
     # --- mailbox ---
 

@@ -38,12 +38,15 @@ from orchestrator.privacy import CALLBACK_BODY, Exchange, PrivacyError
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
+from orchestrator.service.jumps import boottime
 from orchestrator.service.loops import Loop
 from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
+from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.service.unopened import Unopened
+from orchestrator.settings import micros
 from orchestrator.smtp import Mailer, SmtpMailer
-from orchestrator.store import SentMails, StoredSent, StoreError, StoreUnavailable
+from orchestrator.store import SeenTimes, SentMails, StoredSent, StoreError, StoreUnavailable
 
 _logger = logging.getLogger(__name__)
 
@@ -155,6 +158,14 @@ class Roles:
 
     def _orchestrator(self) -> list[Loop]:
         ground = self._ground
+        keep = ground.settings.retention
+        timekeeper = Timekeeper(
+            SeenTimes(ground.store),
+            steady=boottime,
+            patience=micros(keep.plausible_after),
+            longest=micros(keep.plausible_after_jump),
+            metrics=self.metrics,
+        )
         orchestrator = Orchestrator(
             store=ground.store,
             bus=ground.bus,
@@ -172,6 +183,8 @@ class Roles:
             rules=ground.rules,
             metrics=self.metrics,
             random=random.random,
+            timekeeper=timekeeper,
+            steady=boottime,
         )
         relay = Relay(store=ground.store, bus=ground.bus)
         housekeeping = Housekeeping(
@@ -179,6 +192,7 @@ class Roles:
             bus=ground.bus,
             retention=ground.settings.retention,
             trim_bus=ground.trim_bus,
+            is_plausible=lambda: timekeeper.is_plausible,
         )
 
         unopened = Unopened(ground.store)
@@ -188,6 +202,10 @@ class Roles:
 
         def turn() -> None:
             nonlocal looked_at
+            is_round = time.monotonic() - looked_at >= _ROUND
+            if is_round:
+                looked_at = time.monotonic()
+                timekeeper.keep()
             try:
                 # What is committed goes out whatever happens next, since a turn begins with the relay.
                 sent = 0 if apart else relay.step()
@@ -197,8 +215,7 @@ class Roles:
                 # The clocks go on; what they send waits in the outbox.
                 orchestrator.fire_timers()
                 raise
-            if time.monotonic() - looked_at >= _ROUND:
-                looked_at = time.monotonic()
+            if is_round:
                 housekeeping.step()
                 unopened.step()
                 orchestrator.ask_about_lost_keys()
@@ -218,7 +235,7 @@ class Roles:
 
         def run() -> None:
             # Anew for each life: connections and locks belong to the event loop that they were made in.
-            clients = Clients(clock=ground.clock, on_circuit=self.metrics.circuit)
+            clients = Clients(clock=ground.clock, steady=boottime, on_circuit=self.metrics.circuit)
             worker = Worker(
                 bus=ground.bus,
                 keys=ground.keys,
@@ -246,6 +263,7 @@ class Roles:
             seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
             settings=ground.settings,
             clock=ground.store.now,
+            steady=boottime,
             metrics=self.metrics,
             schemas=ground.resolver,
             titles=place_titles(),

@@ -39,10 +39,13 @@ class Clients:
         self,
         *,
         clock: Callable[[], int],
+        steady: Callable[[], int] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         on_circuit: OnCircuit | None = None,
     ) -> None:
         self._clock = clock
+        # How long a system is left alone: no clock that is set concerns it.
+        self._steady = steady or clock
         self._transport = transport
         self._on_circuit = on_circuit
         self._shared = _Shared()
@@ -50,7 +53,12 @@ class Clients:
 
     def of(self, system: str) -> "Clients":
         """The same, for one system's handler."""
-        own = Clients(clock=self._clock, transport=self._transport, on_circuit=self._on_circuit)
+        own = Clients(
+            clock=self._clock,
+            steady=self._steady,
+            transport=self._transport,
+            on_circuit=self._on_circuit,
+        )
         own._shared, own._system = self._shared, system
         if self._on_circuit is not None:
             self._on_circuit(system, self._worst(system))
@@ -126,7 +134,7 @@ class Clients:
                 if self._on_circuit is not None:
                     self._on_circuit(system, self._worst(system))
 
-            self._shared.breakers[key] = Breaker(self._clock, changed=changed)
+            self._shared.breakers[key] = Breaker(self._steady, changed=changed)
         return self._shared.breakers[key]
 
     def _worst(self, system: str) -> State:

@@ -45,7 +45,7 @@ _HELD: Final = 30 * SECOND
 class Listeners(Protocol):
     """The addresses, and what they were told."""
 
-    def due(self, now: int, limit: int) -> list[Listener]: ...
+    def due(self, now: int, limit: int, longest: int) -> list[Listener]: ...
 
     def claim(self, listener: Listener, until: int) -> Listener | None: ...
 
@@ -84,7 +84,8 @@ class Callbacks:
 
     def step(self) -> int:
         """Looks at what is due and tells what is new; gives how many addresses it looked at."""
-        due = self._listeners.due(self._clock(), _AT_ONCE)
+        longest = 2 * max(DAY, micros(self._settings.retry_cap))
+        due = self._listeners.due(self._clock(), _AT_ONCE, longest)
         news: list[tuple[Listener, Standing, bytes]] = []
         for listener in due:
             try:

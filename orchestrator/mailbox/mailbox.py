@@ -96,7 +96,7 @@ class _Held:
 
 class Mailbox:
     """One role, driven by `step`, which is called by one thread. `seal` seals what nobody could read;
-    `titles` say what the places are called where the handlers look.
+    `titles` say what the places are called where the handlers look. `steady` is a clock that nobody sets.
     """
 
     def __init__(
@@ -109,6 +109,7 @@ class Mailbox:
         seal: Callable[[bytes], bytes],
         settings: Settings,
         clock: Callable[[], int],
+        steady: Callable[[], int] | None = None,
         metrics: Metrics | None = None,
         most_held: int = MOST_HELD,
         schemas: Resolver | None = None,
@@ -123,6 +124,8 @@ class Mailbox:
         self._seal = seal
         self._settings = settings
         self._clock = clock
+        # Only this process waits by it, so that it needs no clock that others share, and that may be set.
+        self._steady = steady or clock
         self._hand_over = ANSWERS * micros(settings.smtp.timeout)
         self._metrics = Metrics() if metrics is None else metrics
         self._most_held = most_held
@@ -136,16 +139,18 @@ class Mailbox:
         """Waits up to `timeout` seconds for outcomes, then tries what is due, for a turn; gives how many are
         done.
         """
+        # Raises while the database is away: nothing is tried then.
+        self._clock()
         # Polled first, which tells what of it is still ours. With its hands full it takes nothing, but a
         # reader that asks for nothing falls out of its group.
         room = max(0, self._most_held - len(self._held))
         for delivery in self._subscribed().poll(0.0 if self._due() or not room else timeout, room):
             self._take(delivery)
         self._let_go()
-        done, until = 0, self._clock() + TURN
+        done, until = 0, self._steady() + TURN
         for held in self._due():
             done += self._try(held)
-            if self._clock() >= until:
+            if self._steady() >= until:
                 break
         self._metrics.mails_waiting(len(self._held))
         return done
@@ -154,7 +159,7 @@ class Mailbox:
         """One that comes once more, after its partition was away, is the same outcome; but only the delivery
         that came last can be acknowledged.
         """
-        held = self._held.setdefault((delivery.partition, delivery.offset), _Held(delivery, self._clock()))
+        held = self._held.setdefault((delivery.partition, delivery.offset), _Held(delivery, self._steady()))
         held.delivery = delivery
 
     def _let_go(self) -> None:
@@ -194,7 +199,7 @@ class Mailbox:
         return self._subscription
 
     def _due(self) -> list[_Held]:
-        now = self._clock()
+        now = self._steady()
         due = sorted((held for held in self._held.values() if held.at <= now), key=lambda held: held.at)
         return due if now >= self._away_until else []
 
@@ -202,7 +207,7 @@ class Mailbox:
 
     def _try(self, held: _Held) -> bool:
         """Whether the outcome is done with, and acknowledged."""
-        now = self._clock()
+        now = self._steady()
         if now < self._away_until:
             held.at = self._away_until
             return False
@@ -233,7 +238,7 @@ class Mailbox:
         wait = later.wait
         if wait is None:
             wait = min(micros(smtp.retry_cap), micros(smtp.retry_first) * 2 ** min(held.tries - 1, 30))
-        held.at = self._clock() + wait
+        held.at = self._steady() + wait
         if later.whole:
             self._away_until = held.at
         _logger.warning(

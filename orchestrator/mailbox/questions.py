@@ -127,8 +127,9 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "receipt_in_doubt": (
             "Klockan gick fel när begäran togs emot, så två mottagningsdagar är möjliga: den som är "
             "registrerad ovan, och den i frågans kod. Den tidigare gäller för larmen tills du bestämmer. "
-            "Verify väljer dagen i koden, och förfallodagen flyttas med den; waive behåller den registrerade. "
-            "Loggen över e-posten eller formuläret som begäran kom genom vet vilken som är rätt."
+            "Verify väljer dagen i koden, och förfallodagen flyttas med den; waive behåller den "
+            "registrerade. Loggen över e-posten eller formuläret som begäran kom genom vet vilken "
+            "dag som är rätt."
         ),
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
         "nothing_identifiable": "Inget system kunde identifiera personen (art. 11). Får det sluta så?",

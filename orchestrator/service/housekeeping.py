@@ -31,7 +31,7 @@ _WITH_REQUESTS = (topics.REQUESTS, *_DEAD)
 class Housekeeping:
     """Forgets events, records, subjects and requests, each after its time, and destroys keys whose request
     can come no more. `trim_bus` is the embedded bus's own: it takes the times before which messages and dead
-    letters go.
+    letters go. `is_plausible` says whether anything may be destroyed by the time that it is.
     """
 
     def __init__(
@@ -41,19 +41,24 @@ class Housekeeping:
         bus: Bus,
         retention: Retention,
         trim_bus: Callable[[int, int], object] = lambda messages, dead_letters: None,
+        is_plausible: Callable[[], bool] = lambda: True,
     ) -> None:
         self._store = store
         self._bus = bus
         self._retention = retention
         self._trim_bus = trim_bus
-        self._due_at = 0
+        self._is_plausible = is_plausible
+        self._done_at = -EVERY
 
     def step(self) -> None:
-        """Does its round when an hour has passed since the last."""
+        """Does its round when an hour has passed since the last, unless the time can't be believed: whatever
+        is kept would seem to be past its time under a clock that is ahead.
+        """
         now = self._store.now()
-        if now < self._due_at:
+        # A round that is still to come was done under a clock that has been put back since.
+        if 0 <= now - self._done_at < EVERY or not self._is_plausible():
             return
-        self._due_at = now + EVERY
+        self._done_at = now
         keep = self._retention
         purge_inbox(self._store, now - micros(keep.events), READERS)
         purge_inbox(self._store, now - micros(keep.requests), LASTING)

@@ -35,11 +35,13 @@ from orchestrator.saga.events import (
 )
 from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
+from orchestrator.saga.setback import TOLERANCE
 from orchestrator.service import broken
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
 from orchestrator.service.outbound import dead_letter, outgoing
+from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.store import (
     KEY_LOST,
     BrokenDocument,
@@ -93,6 +95,8 @@ class Orchestrator:
         metrics: Metrics,
         random: Callable[[], float],
         batch: int = 500,
+        timekeeper: Timekeeper | None = None,
+        steady: Callable[[], int] | None = None,
     ) -> None:
         self._store = store
         self._bus = bus
@@ -103,6 +107,7 @@ class Orchestrator:
         self._metrics = metrics
         self._random = random
         self._batch = batch
+        self._timekeeper = timekeeper
         self._subscription: Subscription | None = None
         self._unshredded = True
         # The time of the last transaction, and when timers were last looked at.
@@ -110,7 +115,7 @@ class Orchestrator:
         self._early = Early(
             ends=lambda: bus.ends([topics.REQUESTS]),
             positions=lambda: store.positions(GROUP),
-            clock=store.now,
+            clock=steady or store.now,
             is_settled=keyring.is_settled,
         )
 
@@ -125,6 +130,8 @@ class Orchestrator:
             self._subscription = self._bus.subscribe(
                 GROUP, TOPICS, positions=lambda: self._store.positions(GROUP), on_stray=self._begin_anew
             )
+        if self._timekeeper is not None and self._timekeeper.went_back():
+            self._put_right()
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
             for delivery in (done := self._consume(deliveries)):
@@ -226,6 +233,7 @@ class Orchestrator:
         `left` is committed after these: no position passes it. `without_document` applies a decision to a
         request whose saved state can't be read.
         """
+        begun = self._begun()
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
             found = [_find(one, resolved) for one in inbound if one.generation is None]
@@ -240,6 +248,7 @@ class Orchestrator:
             ids = [one.event.request_id for one in found if one.event is not None]
             batch = _Batch({id_: tx.load_bare(id_) for id_ in ids} if without_document else tx.load(ids))
             self._now = now = tx.now()
+            self._look(now, begun)
             seen: set[str] = set()
             for one in found:
                 self._apply(batch, one, new, seen, now)
@@ -269,8 +278,7 @@ class Orchestrator:
         if one.dead is not None:
             batch.dead.append((one, one.dead))
         saga = batch.sagas.get(event.request_id)
-        if saga is not None:
-            event = self._in_the_light_of(saga, one, event)
+        event = self._dated(event) if saga is None else self._in_the_light_of(saga, one, event)
         try:
             decision = self._decide(batch, saga, event, now, one.type)
         except UnknownRequest:
@@ -309,6 +317,12 @@ class Orchestrator:
         if isinstance(event, Decided) and event.reason:
             return replace(event, reason=clean_reason(event.reason, one, saga))
         return event
+
+    def _dated(self, event: Event) -> Event:
+        """Say of a new request when else it was received, if the clock is not believed now."""
+        if self._timekeeper is None or not isinstance(event, RequestReceived | RequestUnreadable):
+            return event
+        return replace(event, received_or=self._timekeeper.otherwise(event.received_at))
 
     def _keep(self, batch: _Batch, event: Event, decision: Decision) -> None:
         batch.sagas[decision.saga.request_id] = decision.saga
@@ -351,13 +365,43 @@ class Orchestrator:
         """Applies what is due now, a batch at a time; gives how many sagas woke."""
         return self._fire(self._batch)
 
-    def _fire(self, limit: int) -> int:
+    def _put_right(self) -> None:
+        """Fire a timer, due or not, for each request that was last changed later than now: the clock was set
+        back since.
+        """
+        after, count = "", 0
+        later = self._store.now() + TOLERANCE
+        while found := self._store.changed_after(later, after, self._batch):
+            after, count = found[-1], count + len(found)
+            for request_id in found:
+                try:
+                    self._fire(1, request_id)
+                except BrokenDocument:
+                    with self._store.begin() as tx:
+                        tx.set_aside(request_id, tx.now())
+        if count:
+            _logger.warning("waits_pulled_back", extra={"count": count})
+
+    def _begun(self) -> int:
+        return 0 if self._timekeeper is None else self._timekeeper.begun()
+
+    def _look(self, now: int, begun: int) -> None:
+        if self._timekeeper is not None:
+            self._timekeeper.look(now, begun)
+
+    def _fire(self, limit: int, request_id: str | None = None) -> int:
+        """Fire up to `limit` timers that are due, or that of one request."""
         due: list[Saga] = []
+        unreadable: list[str] = []
+        begun = self._begun()
         try:
             with self._store.begin() as tx:
+                if request_id is not None:
+                    due = [saga for saga in tx.load([request_id]).values() if saga is not None]
                 self._now = self._fired_at = now = tx.now()
-                unreadable: list[str] = []
-                due = tx.due(now, limit, unreadable)
+                self._look(now, begun)
+                if request_id is None:
+                    due = tx.due(now, limit, unreadable)
                 batch = _Batch({saga.request_id: saga for saga in due})
                 for saga in due:
                     event = TimerFired(

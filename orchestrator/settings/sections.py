@@ -299,6 +299,10 @@ class Retention(Section):
     """Messages on the embedded bus after all have read them."""
     dead_letters: Duration = timedelta(days=90)
     """Dead letters on the embedded bus; somebody must find the time to look at them."""
+    plausible_after: Duration = timedelta(hours=1)
+    """Nothing is thrown away before the clock has run evenly for this long since a start."""
+    plausible_after_jump: Duration = timedelta(days=7)
+    """The same after a jump, or a time when nobody watched the clock: for as long as that was, up to this."""
 
     @model_validator(mode="after")
     def _replayable(self) -> Self:

@@ -22,6 +22,7 @@ from orchestrator.store.installation import DatabaseGone, Installations
 from orchestrator.store.keys import Rewrapped, StoredKeys
 from orchestrator.store.opendsr import Asked, AskedRequests, Listener
 from orchestrator.store.place import Occupation, file_of, watched
+from orchestrator.store.seen import Seen, SeenTimes
 from orchestrator.store.sent import SentMails, StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
 from orchestrator.store.transaction import KEY_LOST, TAKEN, Correlation, Filed, Outgoing, Transaction
@@ -47,6 +48,8 @@ __all__ = [
     "Occupation",
     "Outgoing",
     "Rewrapped",
+    "Seen",
+    "SeenTimes",
     "SentMails",
     "SteadyClock",
     "Store",

@@ -86,13 +86,19 @@ class AskedRequests:
 
     # --- telling ---
 
-    def due(self, now: int, limit: int) -> list[Listener]:
-        """The addresses whose look has come, of requests that were published, the longest due first."""
+    def due(self, now: int, limit: int, longest: int) -> list[Listener]:
+        """The addresses whose look has come, of requests that were published, the longest due first.
+
+        One that lies further ahead than `longest` was set before the clock was set back, and has come, too.
+        """
         c = opendsr_callbacks.c
         query = (
             sa.select(*_columns(), c.number, c.address, c.told, c.tries, c.look_at)
             .join_from(opendsr_callbacks, opendsr_requests, c.request_id == opendsr_requests.c.request_id)
-            .where(c.look_at <= now, opendsr_requests.c.published_at.is_not(None))
+            .where(
+                sa.or_(c.look_at <= now, c.look_at > now + longest),
+                opendsr_requests.c.published_at.is_not(None),
+            )
             .order_by(c.look_at, c.request_id, c.number)
             .limit(limit)
         )

@@ -144,6 +144,18 @@ class Store:
         with self.reading.connect() as connection:
             return documents(connection.execute(query))
 
+    def changed_after(self, at: int, after: str, limit: int) -> list[str]:
+        """The ids of sagas that wait and were last changed later than `at`, from beyond `after`."""
+        c = tables.sagas.c
+        query = (
+            sa.select(c.request_id)
+            .where(c.updated_at > at, c.wake_at.is_not(None), c.request_id > after)
+            .order_by(c.request_id)
+            .limit(limit)
+        )
+        with self.reading.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def next_wake_at(self) -> int | None:
         """When the next timer fires."""
         with self.reading.connect() as connection:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0007"
+REVISION = "0008"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -56,6 +56,19 @@ inbox = sa.Table(
     Column("event_id", _ID, primary_key=True),
     Column("seen_at", BigInteger, nullable=False),
     sqlite_with_rowid=False,
+)
+
+# The time last seen, and how far it can be believed: one row. See `store.seen`.
+clock_seen = sa.Table(
+    "clock_seen",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("even_for", BigInteger, nullable=False),
+    Column("unwatched", BigInteger, nullable=False),
+    Column("ahead", BigInteger, nullable=False),
+    Column("jumped_at", BigInteger, nullable=False),
+    Column("jumps", BigInteger, nullable=False),
 )
 
 # The mails that a mailbox is handing to the mail server: nobody else hands them over until `until`.

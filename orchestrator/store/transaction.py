@@ -118,9 +118,13 @@ class Transaction:
         return self._connection.execute(seen).first() is not None
 
     def take_in_hand(self, event_id: str, holder: str, until: int) -> bool:
-        """Claim a mail until then, unless another holder's claim goes on; whether it is claimed now."""
+        """Claim a mail until then, unless another holder's claim goes on; whether it is claimed now.
+
+        A claim that goes on for more than twice as long as this one was made before the clock was set back.
+        """
         c = tables.mails_in_hand.c
-        ended = sa.or_(c.until <= self.now(), c.holder == holder)
+        from_ahead = c.until > until + (until - self.now())
+        ended = sa.or_(c.until <= self.now(), from_ahead, c.holder == holder)
         self._connection.execute(sa.delete(tables.mails_in_hand).where(c.event_id == event_id, ended))
         rows, names = [(event_id, holder, until)], ("event_id", "holder", "until")
         return bool(self._put(tables.mails_in_hand, names, rows, statements.returning_new(c.event_id)).all())

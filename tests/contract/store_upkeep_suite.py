@@ -167,13 +167,13 @@ class UpkeepSuite:
         """A repeat does not move the time; nobody is told of one that was never published."""
         register = AskedRequests(store)
         register.file(ASKED, [b"sealed"])
-        assert [] == register.due(NOW, 10)
+        assert [] == register.due(NOW, 10, 10**9)
         register.mark_published("r", 30)
         register.mark_published("r", 40)
         assert replace(ASKED, published_at=30) == register.find("r")
         assert [("r", 0, b"sealed", None, 0)] == [
             (one.asked.request_id, one.number, one.address, one.told, one.tries)
-            for one in register.due(NOW, 10)
+            for one in register.due(NOW, 10, 10**9)
         ]
 
     def test_one_address_is_told_by_one_process(self, store: Store) -> None:
@@ -181,14 +181,16 @@ class UpkeepSuite:
         register = AskedRequests(store)
         register.file(ASKED, [b"sealed"])
         register.mark_published("r", 30)
-        [mine] = register.due(NOW, 10)
-        [theirs] = register.due(NOW, 10)
+        [mine] = register.due(NOW, 10, 10**9)
+        [theirs] = register.due(NOW, 10, 10**9)
         claimed = register.claim(mine, NOW + 5)
         assert claimed is not None
         assert None is register.claim(theirs, NOW + 6)
-        assert ([], 1) == (register.due(NOW, 10), len(register.due(NOW + 5, 10)))
+        assert ([], 1) == (register.due(NOW, 10, 10**9), len(register.due(NOW + 5, 10, 10**9)))
         register.told(claimed, "in_progress", NOW + 9)
-        assert [("in_progress", NOW + 9)] == [(one.told, one.look_at) for one in register.due(NOW + 9, 10)]
+        assert [("in_progress", NOW + 9)] == [
+            (one.told, one.look_at) for one in register.due(NOW + 9, 10, 10**9)
+        ]
 
     def test_what_was_never_published_is_forgotten(self, store: Store) -> None:
         """Its controller was told nothing and asks again; what was published stays, however old."""

@@ -166,6 +166,9 @@ def fill(url: str, wrapped: Wrapped) -> None:
         ],
         "installation": [{"number": 1, "id": "own", "made_at": NOW}],
         "key_generations": [{"number": wrapped.generation, "digest": "d", "first_seen_at": NOW}],
+        "clock_seen": [
+            {"id": 1, "at": NOW, "even_for": 0, "unwatched": 0, "ahead": 0, "jumped_at": 0, "jumps": 2}
+        ],
         "correlations": [{"digest": "d", "request_id": "r", "system": "crm", "created_at": NOW}],
         "opendsr_requests": [
             {"request_id": "r", "system": "tenant", "subject_request_id": "s", "version": "2.0"}

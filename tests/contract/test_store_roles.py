@@ -106,6 +106,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "schema_version"): "SELECT",
         ("radera_orchestrator", "installation"): "SELECT INSERT",
         ("radera_orchestrator", "key_generations"): "SELECT INSERT UPDATE",
+        ("radera_orchestrator", "clock_seen"): "SELECT INSERT UPDATE",
         ("radera_orchestrator", "words_taken"): "SELECT DELETE",
         ("radera_orchestrator", "opendsr_requests"): "SELECT UPDATE DELETE",
         ("radera_orchestrator", "opendsr_callbacks"): "SELECT UPDATE DELETE",
@@ -501,20 +502,20 @@ def test_what_controllers_ask(store_of: Callable[[str], Store]) -> None:
     assert asked == register.file(asked, [b"address", b"another"])
     assert asked == register.file(asked_of("r", "two"), [b"third"])
     assert None is register.find("s")
-    assert [] == register.due(NOW, 10)
+    assert [] == register.due(NOW, 10, 10**9)
     register.mark_published("r", NOW)
     register.mark_published("r", NOW + 1)
     assert replace(asked, published_at=NOW) == register.find("r")
 
-    first, second = register.due(NOW, 10)
+    first, second = register.due(NOW, 10, 10**9)
     assert [b"address", b"another"] == [first.address, second.address]
     held = register.claim(first, NOW + 60)
     assert held is not None
     assert None is register.claim(first, NOW + 60)
     register.failed(held, NOW + 90)
     register.told(second, "in_progress", None)
-    assert [] == register.due(NOW + 89, 10)
-    [again] = register.due(NOW + 90, 10)
+    assert [] == register.due(NOW + 89, 10, 10**9)
+    [again] = register.due(NOW + 90, 10, 10**9)
     assert (1, None) == (again.tries, again.told)
     with pytest.raises(NotAllowed):
         AskedRequests(store_of("radera_worker")).find("r")

@@ -58,8 +58,8 @@ def check_timers(event: Event, after: Saga, now: int, broken: Broken) -> None:
 
 
 def check_dates(before: Saga | None, event: Event, after: Saga, broken: Broken) -> None:
-    """The due date is as the regulation says. It moves only when the person was told of it in time, and by the
-    DPO's word on a day of receipt that was in doubt.
+    """The due date is as the regulation says. It moves only when the person was told of it in time, or by
+    the DPO's word on a day of receipt that was in doubt.
     """
     if before is None:
         if after.due_at != last_moment(after.received_at, 1):

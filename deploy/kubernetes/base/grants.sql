@@ -23,7 +23,7 @@ GRANT INSERT ON installation TO radera_orchestrator;
 -- The orchestrator writes the truth. A timeline is added to and, after its retention, thrown away; it is never
 -- changed. A key's row is never deleted: its tombstone keeps a replayed request from bringing the key back.
 GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, correlations TO radera_orchestrator;
-GRANT SELECT, INSERT, UPDATE ON positions, subject_keys TO radera_orchestrator;
+GRANT SELECT, INSERT, UPDATE ON positions, subject_keys, clock_seen TO radera_orchestrator;
 GRANT SELECT, INSERT, DELETE ON inbox, outbox, timeline TO radera_orchestrator;
 GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
 
