@@ -192,6 +192,16 @@ class UpkeepSuite:
             (one.told, one.look_at) for one in register.due(NOW + 9, 10, 10**9)
         ]
 
+    def test_a_look_from_before_the_clock_was_set_back_has_come(self, store: Store) -> None:
+        """A controller would not be told for as long as the clock was ahead."""
+        register = AskedRequests(store)
+        register.file(ASKED, [b"sealed"])
+        register.mark_published("r", 30)
+        [mine] = register.due(NOW, 10, 60)
+        register.look_again(mine, NOW + 60)
+        assert [] == register.due(NOW, 10, 60)
+        assert 1 == len(register.due(NOW - 1, 10, 60))
+
     def test_what_was_never_published_is_forgotten(self, store: Store) -> None:
         """Its controller was told nothing and asks again; what was published stays, however old."""
         register = AskedRequests(store)

@@ -127,3 +127,11 @@ def _await_a_lock(engine: sa.Engine) -> None:
     )
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         eventually("it waits", lambda: connection.execute(waiting).scalar_one() > 0, within=30, every=0.01)
+
+
+def test_a_claim_from_before_the_clock_was_set_back_is_none(world: World) -> None:
+    """It would keep a mail for as long as the clock was ahead."""
+    world.now += 10_000
+    assert "ours" == world.one.claim("e", 60)
+    world.now -= 10_000
+    assert "ours" == world.two.claim("e", 60)

@@ -30,10 +30,13 @@ from orchestrator.metrics import Metrics
 from orchestrator.privacy import IDENTIFIERS, Exchange, Identifier, Identifiers, Kind, new_key, seal
 from orchestrator.saga.model import Saga
 from orchestrator.service.dead_letters import DEAD_LETTER
+from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.store import SentMails, dialect, engine
+from orchestrator.service.timekeeper import Timekeeper
+from orchestrator.settings import micros
+from orchestrator.store import SeenTimes, SentMails, dialect, engine
 from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Command, Confirmation, Decision, Request
@@ -87,9 +90,20 @@ class Clock:
     """The time that the database gives."""
 
     now: int = START
+    set_by: int = 0
 
     def __call__(self) -> int:
         return self.now
+
+    def steady(self) -> int:
+        """How long the machine has been up: nobody sets that."""
+        return self.now - self.set_by
+
+    def set(self, **by: float) -> None:
+        """Somebody sets the time."""
+        micros = timedelta(**by) // timedelta(microseconds=1)
+        self.now += micros
+        self.set_by += micros
 
 
 class Postman:
@@ -180,6 +194,21 @@ class Installation:
     def _open(self) -> None:
         self.ground: Ground = ground_of(load_settings(self.file))
         ground = self.ground
+        keep = ground.settings.retention
+        self.timekeeper = Timekeeper(
+            SeenTimes(ground.store),
+            steady=self.clock.steady,
+            patience=micros(keep.plausible_after),
+            longest=micros(keep.plausible_after_jump),
+            metrics=self.metrics,
+        )
+        self.housekeeping = Housekeeping(
+            store=ground.store,
+            bus=ground.bus,
+            retention=keep,
+            trim_bus=ground.trim_bus,
+            is_plausible=lambda: self.timekeeper.is_plausible,
+        )
         self.orchestrator = Orchestrator(
             store=ground.store,
             bus=ground.bus,
@@ -189,6 +218,8 @@ class Installation:
             rules=ground.rules,
             metrics=self.metrics,
             random=lambda: 0.5,
+            timekeeper=self.timekeeper,
+            steady=self.clock.steady,
         )
         self.relay = Relay(store=ground.store, bus=ground.bus)
         self.mailbox = Mailbox(
@@ -199,6 +230,7 @@ class Installation:
             seal=lambda data: ground.keyring.seal_installation(DEAD_LETTER, data),
             settings=ground.settings,
             clock=self.clock,
+            steady=self.clock.steady,
             metrics=self.metrics,
         )
 
@@ -229,6 +261,12 @@ class Installation:
         """Lets time pass, then settles."""
         self.clock.now += timedelta(**passed) // timedelta(microseconds=1)
         self.settle()
+
+    def keep_house(self) -> None:
+        """A round of the orchestrator: the time is looked at, and what is past its time thrown away."""
+        self.timekeeper.keep()
+        self.settle()
+        self.housekeeping.step()
 
     def publish(self, topic: str, value: bytes, key: str = "") -> None:
         self.ground.bus.publish([Record(topic=topic, key=key, value=value)])

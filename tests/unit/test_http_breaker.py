@@ -168,3 +168,21 @@ async def test_the_state_is_in_the_metrics() -> None:
 def test_the_saga_knows_the_word_by_which_nobody_was_asked() -> None:
     """The core imports nothing of the client, so the token stands in both."""
     assert CIRCUIT_OPEN == NOT_ASKED
+
+
+async def test_a_clock_that_is_set_opens_and_closes_no_circuit() -> None:
+    """A system is left alone by a clock that nobody sets: neither for a year, nor for no time."""
+    vendor = Vendor()
+    steady = NOW
+    clients = Clients(
+        clock=lambda: vendor.now, steady=lambda: steady, transport=httpx.MockTransport(vendor._respond)
+    )
+    client = clients.of("crm").client("https://vendor.example")
+    vendor.now += 365 * 86_400_000_000
+    await vendor.fails(client, OPENS_AFTER)
+    assert CIRCUIT_OPEN == await vendor.fails(client)
+    vendor.now -= 365 * 86_400_000_000
+    assert CIRCUIT_OPEN == await vendor.fails(client)
+    steady += FIRST_PAUSE
+    vendor.answer = lambda: httpx.Response(200)
+    await client.call("GET", "/people/anna@example.com")
