@@ -241,7 +241,7 @@ def test_the_roles_are_made_with_the_clock_that_nobody_sets(
         return real(**wanted)
 
     monkeypatch.setattr(cli_roles, part, made)
-    monkeypatch.setattr(cli_roles.Worker, "run", lambda self, stop: None)
+    monkeypatch.setattr("orchestrator.cli.roles.Worker.run", lambda self, stop: None)
     roles = cli_roles.Roles(
         installation.ground, ["orchestrator", "worker", "mailbox"], on_fatal=lambda error: None
     )

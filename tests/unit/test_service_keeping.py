@@ -121,3 +121,37 @@ def test_the_house_is_kept_once_an_hour(world: World) -> None:
         world.now += later
         house.step()
     assert 3 == len(trimmed)
+
+
+def test_a_round_that_is_still_to_come_keeps_no_house_waiting(world: World) -> None:
+    """It was done under a clock that has been put back since."""
+    trimmed: list[int] = []
+    house = Housekeeping(
+        store=world.store,
+        bus=world.bus,
+        retention=KEPT,
+        trim_bus=lambda messages, _: trimmed.append(messages),
+    )
+    world.now += 365 * DAY
+    house.step()
+    world.now -= 365 * DAY
+    house.step()
+    assert 2 == len(trimmed)
+
+
+def test_the_house_is_not_kept_by_a_time_that_is_not_plausible(world: World) -> None:
+    """And at once when it is."""
+    trimmed: list[int] = []
+    is_plausible = False
+    house = Housekeeping(
+        store=world.store,
+        bus=world.bus,
+        retention=KEPT,
+        trim_bus=lambda messages, _: trimmed.append(messages),
+        is_plausible=lambda: is_plausible,
+    )
+    house.step()
+    assert [] == trimmed
+    is_plausible = True
+    house.step()
+    assert 1 == len(trimmed)
