@@ -25,6 +25,7 @@ GRANT INSERT ON installation TO radera_orchestrator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON sagas, correlations TO radera_orchestrator;
 GRANT SELECT, INSERT, UPDATE ON positions, subject_keys, clock_seen TO radera_orchestrator;
 GRANT SELECT, INSERT, DELETE ON inbox, outbox, timeline TO radera_orchestrator;
+GRANT UPDATE ON inbox TO radera_orchestrator; -- times of a clock that was behind
 GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
 
 -- A worker opens what a command brings.

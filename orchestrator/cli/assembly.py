@@ -30,6 +30,7 @@ from orchestrator.store import (
     StoredKeys,
     database_name,
     open_engine,
+    restamp,
 )
 from schemas import topics
 from schemas.codec import Resolver
@@ -94,6 +95,12 @@ class Ground:
             self.bus.trim(messages)
             letters = [topics.dead_letters(topic) for topic in topics_of(self.settings)]
             self.bus.trim(dead_letters, unread=letters)
+
+    def restamp(self, start: int, end: int, now: int) -> None:
+        """Lets what was written between two times, under a clock that was behind, count as written now."""
+        restamp(self.store, start, end, now)
+        if isinstance(self.bus, SqliteBus):
+            self.bus.restamp(start, end, now)
 
     def close(self) -> None:
         """Lets go of the bus and the database."""

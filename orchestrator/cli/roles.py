@@ -165,6 +165,7 @@ class Roles:
             patience=micros(keep.plausible_after),
             longest=micros(keep.plausible_after_jump),
             metrics=self.metrics,
+            restamp=ground.restamp,
         )
         orchestrator = Orchestrator(
             store=ground.store,

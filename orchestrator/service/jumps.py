@@ -30,10 +30,14 @@ def boottime() -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jump:
-    """The clock went forward by so many micros, or back (below 0); a return puts it where it was believed."""
+    """The clock went forward by so many micros, or back (below 0); a return puts it where it was believed.
+
+    `behind` is from when until when it was behind, in its own time, where it returns from there.
+    """
 
     by: int
     is_return: bool
+    behind: tuple[int, int] | None = None
 
 
 class Watch:
@@ -44,6 +48,8 @@ class Watch:
         self._patience = patience
         self._longest = longest
         self._looked_at: int | None = None
+        # From when until when the clock was behind before it returned, and by how much.
+        self._behind: tuple[int, int, int] | None = None
 
     def look(self, now: int, steady: int) -> Jump | None:
         """Take in a look: the database's time, and how long the machine has been up."""
@@ -80,13 +86,17 @@ class Watch:
         return seen.even_for >= max(self._patience, min(doubt, self._longest))
 
     def otherwise(self, at: int) -> int | None:
-        """Return what the time was at `at` by the clock that was last believed; None if the present one is
-        believed, or was still right at `at`.
+        """Return what the time was at `at` by a clock that is believed; None if the one that said `at` was.
+
+        After a return that is what was said while the clock was behind. What was said while it was ahead lies
+        in the future then, and needs no word.
         """
         seen = self.seen
-        if seen is None or not seen.ahead or at < seen.jumped_at - TOLERANCE:
-            return None
-        return at - seen.ahead
+        if seen is not None and seen.ahead and at >= seen.jumped_at - TOLERANCE:
+            return at - seen.ahead
+        if self._behind is not None and self._behind[0] - TOLERANCE <= at <= self._behind[1]:
+            return at + self._behind[2]
+        return None
 
     def _begin(self, seen: Seen, now: int) -> Jump | None:
         """The first look of a process; how much time has really passed nobody knows."""
@@ -111,4 +121,9 @@ class Watch:
 
     def _returned(self, seen: Seen, now: int, by: int, *, unwatched: int) -> Jump:
         self.seen = Seen(at=now, unwatched=unwatched, jumps=seen.jumps + 1)
-        return Jump(by=by, is_return=True)
+        if seen.ahead >= 0:
+            return Jump(by=by, is_return=True)
+        # At a start it ran on, unseen, until then.
+        end = max(seen.at, now + seen.ahead)
+        self._behind = (seen.jumped_at, end, -seen.ahead)
+        return Jump(by=by, is_return=True, behind=(seen.jumped_at, end))

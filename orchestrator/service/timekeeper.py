@@ -20,7 +20,10 @@ _KEPT_EVERY = 60 * 1_000_000
 
 
 class Timekeeper:
-    """Watches the time of `seen`'s database. `steady` is a clock that nobody sets, in micros."""
+    """Watches the time of `seen`'s database. `steady` is a clock that nobody sets, in micros. `restamp` gives
+    what was written between two times, under a clock that was behind, the time of now: it would be thrown
+    away at once.
+    """
 
     def __init__(
         self,
@@ -30,17 +33,20 @@ class Timekeeper:
         patience: int,
         longest: int,
         metrics: Metrics,
+        restamp: Callable[[int, int, int], object] = lambda start, end, now: None,
     ) -> None:
         self._times = seen
         self._steady = steady
         self._patience = patience
         self._longest = longest
         self._metrics = metrics
+        self._restamp = restamp
         self._watch: Watch | None = None
         # The number of jumps that the database knows of, and when it was last told what was seen.
         self._known_jumps = 0
         self._kept_at = 0
         self._went_back = True
+        self._behind: tuple[int, int] | None = None
 
     def begun(self) -> int:
         """Return the mark of a look that begins now, for `look`."""
@@ -57,6 +63,7 @@ class Timekeeper:
             _logger.error("clock_jumped", extra=said)
             self._metrics.clock_jumped()
             self._went_back = self._went_back or jump.by < 0
+            self._behind = jump.behind or self._behind
             self._kept_at = 0
         self._tell()
 
@@ -69,6 +76,10 @@ class Timekeeper:
         begun = self.begun()
         self.look(self._times.now(), begun)
         seen = self._watch.seen
+        if seen is not None and self._behind is not None:
+            # Before it is written down that the time has returned: who dies here begins with this again.
+            self._restamp(*self._behind, seen.at)
+            self._behind = None
         if seen is None or (self._kept_at and self._steady() - self._kept_at < _KEPT_EVERY):
             return
         if not self._times.save(seen, self._known_jumps):

@@ -17,6 +17,7 @@ from orchestrator.store.housekeeping import (
     orphans,
     purge_inbox,
     purge_requests,
+    restamp,
 )
 from orchestrator.store.installation import DatabaseGone, Installations
 from orchestrator.store.keys import Rewrapped, StoredKeys
@@ -68,5 +69,6 @@ __all__ = [
     "orphans",
     "purge_inbox",
     "purge_requests",
+    "restamp",
     "watched",
 ]

@@ -10,6 +10,7 @@ from contextlib import closing
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPICursor
 
+from orchestrator.store import tables
 from orchestrator.store.errors import StoreError
 from orchestrator.store.store import Store
 
@@ -59,6 +60,22 @@ def forget_subjects(store: Store, before: int) -> int:
     """
     with store.begin() as transaction:
         return transaction.forget_subjects(before)
+
+
+def restamp(store: Store, start: int, end: int, now: int) -> None:
+    """Let what is stamped between two times count as written now: the clock was behind, and what it stamped
+    would be past its retention at once.
+    """
+    stamps = (
+        tables.inbox.c.seen_at,
+        tables.subject_keys.c.created_at,
+        tables.sagas.c.updated_at,
+        tables.opendsr_requests.c.received_at,
+    )
+    with store.engine.begin() as connection:
+        for stamp in stamps:
+            change = sa.update(stamp.table).where(stamp.between(start, end)).values({stamp.name: now})
+            connection.execute(change)
 
 
 def empty_log(engine: sa.Engine) -> bool:

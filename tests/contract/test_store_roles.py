@@ -101,7 +101,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "correlations"): "SELECT INSERT UPDATE DELETE",
         ("radera_orchestrator", "positions"): "SELECT INSERT UPDATE",
         ("radera_orchestrator", "subject_keys"): "SELECT INSERT UPDATE",
-        ("radera_orchestrator", "inbox"): "SELECT INSERT DELETE",
+        ("radera_orchestrator", "inbox"): "SELECT INSERT UPDATE DELETE",
         ("radera_orchestrator", "timeline"): "SELECT INSERT DELETE",
         ("radera_orchestrator", "schema_version"): "SELECT",
         ("radera_orchestrator", "installation"): "SELECT INSERT",

@@ -201,6 +201,7 @@ class Installation:
             patience=micros(keep.plausible_after),
             longest=micros(keep.plausible_after_jump),
             metrics=self.metrics,
+            restamp=ground.restamp,
         )
         self.housekeeping = Housekeeping(
             store=ground.store,

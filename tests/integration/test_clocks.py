@@ -173,6 +173,23 @@ def test_a_start_under_a_clock_that_is_ahead_throws_nothing_away(installation: I
     assert installation.ground.keys.key_of(waiting.request_id)
 
 
+def test_what_was_written_under_a_clock_that_was_behind_is_kept_as_long_as_ever(
+    installation: Installation,
+) -> None:
+    """When the time returns it is a year old by its stamp, and was written yesterday."""
+    installation.clock.set(**BACK)
+    installation.keep_house()
+    installation.publish(topics.REQUESTS, b"nobody can read this")
+    installation.settle()
+    waiting = installation.request(("email", "a@people.example"))
+    run(installation, hours=2)
+    installation.clock.set(**YEAR)
+    run(installation, hours=3)
+    assert 1.0 == figure(installation, "radera_clock_plausible")
+    assert 1 == len(installation.dead_letters(topics.REQUESTS))
+    assert installation.ground.keys.key_of(waiting.request_id)
+
+
 def test_the_house_is_kept_again_when_the_time_has_returned(installation: Installation) -> None:
     """Within two hours, and not when the year is over."""
     trimmed: list[int] = []

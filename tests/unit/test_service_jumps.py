@@ -194,6 +194,27 @@ def test_what_the_time_was_by_the_clock_that_was_believed() -> None:
     assert machine.watch.otherwise(machine.now) is None
 
 
+@pytest.mark.parametrize("is_running", [True, False])
+def test_what_was_said_while_the_clock_was_behind(is_running: bool) -> None:
+    """It is known after the return, too: by then it looks like a time long ago."""
+    machine = Machine()
+    machine.set(-YEAR)
+    machine.runs(HOUR)
+    said = machine.now
+    machine.runs(HOUR)
+    if is_running:
+        jump = machine.set(YEAR)
+    else:
+        machine = machine.restarted(now=machine.now + YEAR + MINUTE)
+        jump = machine.first
+    assert jump is not None
+    assert jump.behind is not None
+    assert jump.behind[0] <= said <= jump.behind[1]
+    assert said + YEAR == machine.watch.otherwise(said)
+    assert machine.watch.otherwise(machine.now) is None
+    assert machine.watch.otherwise(said - DAY) is None
+
+
 def test_what_another_process_saw_is_taken_over() -> None:
     """Two of them see the same jump, and it counts once."""
     machine, other = Machine(), Machine()

@@ -61,6 +61,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_OF_JUMPS}::test_a_time_that_returned_is_plausible_after_an_hour",
     ),
     fault(
+        "what was received while the clock was behind is dated long ago, and nobody asks",
+        f"{_JUMPS}:Watch.otherwise",
+        "return at + self._behind[2]",
+        "return None",
+        f"{_OF_JUMPS}::test_what_was_said_while_the_clock_was_behind",
+    ),
+    fault(
         "two processes count one jump twice",
         f"{_KEEPER}:Timekeeper.keep",
         "if not self._times.save(seen, self._known_jumps):",
@@ -193,5 +200,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "from_ahead, c.holder == holder",
         "c.holder == holder",
         "tests/contract/test_store_mails.py::test_a_claim_from_before_the_clock_was_set_back_is_none",
+    ),
+    fault(
+        "what was written under a clock that was behind is thrown away when the time returns",
+        f"{_KEEPER}:Timekeeper.keep",
+        "self._restamp(*self._behind, seen.at)",
+        "pass",
+        f"{_OF_ALL}::test_what_was_written_under_a_clock_that_was_behind_is_kept_as_long_as_ever",
     ),
 )
