@@ -95,6 +95,11 @@ def show(saga: Saga, console: Console, now: int, settings: Settings) -> None:
     console.print(f"request   {saga.request_id}", highlight=False)
     console.print(f"status    {saga.status}", highlight=False)
     console.print(f"received  {iso(saga.received_at)}   due {iso(saga.due_at)}", highlight=False)
+    if saga.received_or is not None:
+        other = (
+            f"or        {iso(saga.received_or)}   due {iso(saga.due_or)}: see the question receipt_in_doubt"
+        )
+        console.print(other, highlight=False)
     console.print(f"acted     {iso(saga.acted_at) or 'not yet'}", highlight=False)
     table = Table("system", "status", "grade", "found", "erased", "note")
     reached = [step.system for step in saga.steps]

@@ -96,7 +96,11 @@ def quarantine(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decis
     if saga is None:
         received_at = getattr(event, "received_at", now)
         opening = RequestUnreadable(
-            event_id=event.event_id, request_id=event.request_id, received_at=received_at, code="rule_failed"
+            event_id=event.event_id,
+            request_id=event.request_id,
+            received_at=received_at,
+            code="rule_failed",
+            received_or=getattr(event, "received_or", None),
         )
         return replace(decide(None, opening, now, rules), parks_event="rule_failed")
     draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)

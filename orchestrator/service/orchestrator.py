@@ -130,8 +130,9 @@ class Orchestrator:
             self._subscription = self._bus.subscribe(
                 GROUP, TOPICS, positions=lambda: self._store.positions(GROUP), on_stray=self._begin_anew
             )
-        if self._timekeeper is not None and self._timekeeper.went_back():
+        if self._timekeeper is not None and self._timekeeper.went_back:
             self._put_right()
+            self._timekeeper.went_back = False
         try:
             deliveries = self._subscription.poll(timeout, self._batch)
             for delivery in (done := self._consume(deliveries)):

@@ -45,7 +45,8 @@ class Timekeeper:
         # The number of jumps that the database knows of, and when it was last told what was seen.
         self._known_jumps = 0
         self._kept_at = 0
-        self._went_back = True
+        #: Whether the time may have gone back since all requests were looked over; at a start nobody knows.
+        self.went_back = True
         self._behind: tuple[int, int] | None = None
 
     def begun(self) -> int:
@@ -62,7 +63,7 @@ class Timekeeper:
             said = {"seconds": jump.by / 1e6, "code": "returned" if jump.is_return else "jumped"}
             _logger.error("clock_jumped", extra=said)
             self._metrics.clock_jumped()
-            self._went_back = self._went_back or jump.by < 0
+            self.went_back = self.went_back or jump.by < 0
             self._behind = jump.behind or self._behind
             self._kept_at = 0
         self._tell()
@@ -103,11 +104,6 @@ class Timekeeper:
         question.
         """
         return None if self._watch is None else self._watch.otherwise(at)
-
-    def went_back(self) -> bool:
-        """Whether the time has gone back since this was last asked; nobody knows at the first question."""
-        went_back, self._went_back = self._went_back, False
-        return went_back
 
     def _tell(self) -> None:
         seen = None if self._watch is None else self._watch.seen

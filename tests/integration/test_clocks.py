@@ -219,6 +219,7 @@ def test_a_day_of_receipt_under_the_wrong_clock_is_a_question(
     installation.settle()
     [one] = [one for one in installation.saga(request_id).escalations if one.reason == "receipt_in_doubt"]
     assert "2026-08-31" == one.code
+    assert "or        2026-08-31" in installation.cli("status", request_id).output
     installation.clock.set(days=-by["days"])
     installation.keep_house()
     [one] = [one for one in installation.saga(request_id).escalations if one.reason == "receipt_in_doubt"]
