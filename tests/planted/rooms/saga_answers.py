@@ -190,7 +190,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a proof goes out without the time of the erasure",
         f"{_DRAFT}:Draft.command",
-        "step = replace(step, erased_at=self.saga.received_at, created_by=())",
+        "step = replace(step, erased_at=received_at, created_by=())",
         "pass",
         f"{_ACTED}::test_a_proof_that_follows_no_erasure_takes_the_receipt_for_its_time",
     ),
@@ -239,8 +239,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a proof that follows no erasure makes newer records of all that are known",
         f"{_DRAFT}:Draft.command",
-        "erased_at=self.saga.received_at, created_by=()",
-        "erased_at=self.saga.received_at",
+        "erased_at=received_at, created_by=()",
+        "erased_at=received_at",
         f"{_NEWER}::test_what_was_known_before_a_proof_that_follows_no_erasure_is_no_newer_record",
     ),
     fault(

@@ -18,15 +18,15 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "the warning comes a day late",
         f"{_REQUEST}:_next_alarm",
-        "saga.due_at - waits.deadline_warning, saga.due_at + 1",
-        "saga.due_at - waits.deadline_warning + 86_400_000_000, saga.due_at + 1",
+        "saga.alarmed_by - waits.deadline_warning, saga.alarmed_by + 1",
+        "saga.alarmed_by - waits.deadline_warning + 86_400_000_000, saga.alarmed_by + 1",
         "tests/unit/test_saga_documents.py::test_a_request_that_still_counts_as_acted_on_is_withdrawn",
     ),
     fault(
         "a request is overdue a moment too late",
         f"{_REQUEST}:_next_alarm",
-        "saga.due_at + 1)",
-        "saga.due_at + 3_600_000_000)",
+        "saga.alarmed_by + 1)",
+        "saga.alarmed_by + 3_600_000_000)",
         "tests/unit/test_saga_documents.py::test_a_request_that_still_counts_as_acted_on_is_withdrawn",
     ),
     fault(
