@@ -434,6 +434,8 @@ class Play:
                 return 404
         if method == "GET" or kind != self._kind:
             return 200
+        if kind == "tenant":
+            sent = {**sent, "X-OpenDSR-Signature": installation.signature(body)}
         content = {"token": token or None, "headers": dict(sent), "body": base64.b64encode(body).decode()}
         sealed = installation.keyring().seal_installation(CALLBACK_BODY, json.dumps(content).encode())
         callback = Callback(

@@ -288,6 +288,7 @@ PLANTED: dict[str, Planted] = dict(
         _planted(
             absence_without_control,
             "completion",
+            "clocks",  # who is not really acted on has to have a warning
             systems=("superoffice", "hubspot", "agency_tt"),
             vendor_faults=0.3,
             faults=("wrong_account", "no_rights"),
