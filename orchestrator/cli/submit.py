@@ -9,8 +9,10 @@ from typing import Any, cast
 import click
 
 from orchestrator.cli.assembly import Ground, open_ground, tenants_of
+from orchestrator.cli.report import iso
 from orchestrator.intake import CannotSubmit, Intake
 from orchestrator.intake.outbox import Outbox
+from orchestrator.intake.submit import new_request_id
 from orchestrator.privacy import KINDS, Exchange, Identifier, Kind, clean
 from orchestrator.saga.clocks import micros
 from schemas.messages import Capacity, Language
@@ -34,26 +36,75 @@ def run(config: Path, options: Mapping[str, Any]) -> int:
         identifiers = [identifier_of(kind, value) for kind, value in typed]
         ground = open_ground(config)
         others = _open_requests_of(ground, identifiers)
-        request_id = submit_to(
-            ground,
-            identifiers,
-            request_id=options["request_id"],
-            scope=options["scope"] or None,
-            tenant=options["tenant"],
-            capacity=options["capacity"],
-            language=options["language"],
-            verified=not options["unverified"],
-            received_at=_received_at(options["received_at"]),
-            source="cli",
-        )
+        request_id = options["request_id"] or new_request_id()
+        if options["request_id"] is None:
+            # Before anything is kept: whoever loses the answer can try again, and makes no second request.
+            click.echo(
+                f"radera: submitting; if you get no answer, try again with --id {request_id}", err=True
+            )
+        try:
+            _submit(ground, identifiers, request_id, options)
+        except CannotSubmit as error:
+            if error.code != "request_ended":
+                raise
+            return _ended(ground, identifiers, request_id, options)
     except CannotSubmit as error:
         click.echo(f"radera: {error}", err=True)
         return 2
+    return _said(request_id, others)
+
+
+def _submit(
+    ground: Ground, identifiers: Sequence[Identifier], request_id: str, options: Mapping[str, Any]
+) -> None:
+    submit_to(
+        ground,
+        identifiers,
+        request_id=request_id,
+        scope=options["scope"] or None,
+        tenant=options["tenant"],
+        capacity=options["capacity"],
+        language=options["language"],
+        verified=not options["unverified"],
+        received_at=_received_at(options["received_at"]),
+        source="cli",
+    )
+
+
+def _said(request_id: str, others: Sequence[str]) -> int:
+    """Prints the id of what was submitted, and those of the person's other open requests."""
     click.echo(request_id)
     for other in others:
         if other != request_id:
             click.echo(f"radera: note: request {other} of the same person is open, too", err=True)
     return 0
+
+
+def _ended(
+    ground: Ground, identifiers: Sequence[Identifier], request_id: str, options: Mapping[str, Any]
+) -> int:
+    """Says what became of a request that has ended; 0 where the same was asked and it is completed."""
+    saga = ground.store.saga(request_id)
+    at = ground.store.ended_at(request_id)
+    when = "before" if at is None else f"on {(iso(at) or '')[:10]}"
+    asked = ground.digests.content(
+        clean(identifiers, region=ground.settings.installation.country).identifiers,
+        scope=options["scope"] or None,
+        capacity=options["capacity"],
+        tenant=options["tenant"],
+    )
+    if saga is None or not saga.content_digest:
+        said = f"ended {when}; what it asked is not kept, so it was not compared; submit under a new id"
+    elif saga.content_digest != asked:
+        said = f"ended {when} and asked something else; submit under a new id"
+    elif saga.status != "completed":
+        said = f"was {saga.status} {when}; submit under a new id"
+    else:
+        click.echo(request_id)
+        click.echo(f"radera: request {request_id} asked the same and is already completed, {when}", err=True)
+        return 0
+    click.echo(f"radera: request {request_id} {said}", err=True)
+    return 2
 
 
 def _open_requests_of(ground: Ground, identifiers: Sequence[Identifier]) -> list[str]:

@@ -6,9 +6,13 @@
 * 201 is answered when the request is safe (see `outbox`) and no sooner. It is filed, then published, then
   marked as published; a death in between leaves a request that the controller was not told of, posts again,
   and has published again, which is found to be the same.
-* The same body under the same id is the same request, answered as the first time; another body is a
-  conflict (409), and so is one that was cancelled: whoever changes its mind asks under a new id. The
-  specification is silent on all of this, and on an unknown id (404).
+* The same body under the same id is the same request, answered as the first time. While nobody has opened it
+  it is published again, too: its record may be lost. Another body takes the place of one that was never
+  published, since its controller was never told that we have it.
+* Otherwise another body is a conflict (409), and so is a request that was cancelled: whoever changes its mind
+  asks under a new id. Long after its end the digest of a body is gone, and nothing can be compared with it;
+  then the answer (409) says when it ended. The specification is silent on all of this, and on an unknown id
+  (404).
 * The identifiers pass through the memory of this process and no further than into their seal.
 * Every answer to a controller is signed. One that can't be signed is not given: the controller comes again.
 * A request can be cancelled while it is pending, before any system was asked for anything (409 after that).
@@ -40,7 +44,7 @@ from orchestrator.intake.tls import client_names, shows_certificate
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.digest import Digests
 from orchestrator.privacy.signatures import Signer
-from orchestrator.saga.model import Saga
+from orchestrator.saga.model import Finished, Saga
 from orchestrator.store import Asked
 from schemas import topics
 from schemas.cloudevents import headers
@@ -62,16 +66,21 @@ class Register(Protocol):
 
     def file(self, asked: Asked, addresses: list[bytes]) -> Asked: ...
 
+    def replace(self, asked: Asked, addresses: list[bytes], before: Asked) -> Asked | None: ...
+
     def find(self, request_id: str) -> Asked | None: ...
 
-    def mark_published(self, request_id: str, at: int) -> None: ...
+    def mark_published(self, request_id: str, at: int, body: str | None = None) -> bool: ...
 
 
 class _Refusal(Exception):
-    """An answer that is an error."""
+    """An answer that is an error; `said` is for people, where the reason alone does not say it."""
 
-    def __init__(self, status: int, field: str, reason: str, retry_after: int | None = None) -> None:
+    def __init__(
+        self, status: int, field: str, reason: str, retry_after: int | None = None, said: str | None = None
+    ) -> None:
         super().__init__(reason)
+        self.said = said
         self.status = status
         self.field = field
         self.reason = reason
@@ -193,26 +202,46 @@ class OpenDsr:
         """The request as it was filed first; safe when this returns."""
         request_id = self._id_of(controller, posted.subject_request_id)
         digest = self._digests.correlation("opendsr/body", hashlib.sha256(body).hexdigest())
-        asked = self._register.file(
-            Asked(
-                request_id=request_id,
-                system=controller.system,
-                subject_request_id=posted.subject_request_id,
-                version=version,
-                body=digest,
-                received_at=now,
-                expected_at=self._due_at(posted.submitted_at),
-            ),
-            [self._addresses.seal(request_id, one) for one in posted.addresses],
+        mine = Asked(
+            request_id=request_id,
+            system=controller.system,
+            subject_request_id=posted.subject_request_id,
+            version=version,
+            body=digest,
+            received_at=now,
+            expected_at=self._due_at(posted.submitted_at),
         )
+        addresses = [self._addresses.seal(request_id, one) for one in posted.addresses]
+        asked = self._register.file(mine, addresses)
+        saga = None if asked == mine else self._saga(request_id)
         if asked.body != digest:
-            raise _Refusal(409, "subject_request_id", "used_for_another_request")
-        if asked.published_at is not None:
-            if is_cancelling(self._saga(request_id)):
-                # It was taken back since: asked once more under its id it would seem taken, and nothing done.
-                raise _Refusal(409, "subject_request_id", "cancelled_before")
-            self._metrics.opendsr_request("repeated")
-            return asked
+            asked = self._in_the_place_of(asked, saga, mine, addresses)
+        if is_cancelling(saga):
+            # It was taken back since: asked once more under its id it would seem taken, and nothing done.
+            raise _Refusal(409, "subject_request_id", "cancelled_before")
+        if saga is None:
+            self._publish(controller, posted, request_id)
+        is_repeat = asked.published_at is not None
+        if not is_repeat and not self._register.mark_published(request_id, self._clock(), digest):
+            # Another body came at the same time, and took the place of this one.
+            raise _Refusal(503, "request", "unavailable", retry_after=30)
+        self._metrics.opendsr_request("repeated" if is_repeat else "accepted")
+        _logger.info("opendsr_accepted", extra={"request_id": request_id, "system": controller.system})
+        return asked
+
+    def _in_the_place_of(self, asked: Asked, saga: Saga | None, mine: Asked, addresses: list[bytes]) -> Asked:
+        """Another body under the id of a request: it is taken where that one was never published."""
+        if saga is None and asked.published_at is None:
+            replaced = self._register.replace(mine, addresses, asked)
+            if replaced is None:
+                raise _Refusal(503, "request", "unavailable", retry_after=30)
+            return replaced
+        if asked.body is None and saga is not None and isinstance(saga.state, Finished):
+            said = f"ended on {rfc3339(saga.state.at)[:10]}, not compared"
+            raise _Refusal(409, "subject_request_id", "ended_not_compared", said=said)
+        raise _Refusal(409, "subject_request_id", "used_for_another_request")
+
+    def _publish(self, controller: Controller, posted: Posted, request_id: str) -> None:
         made = self._producer().request(
             posted.identifiers,
             verified=True,  # by the controller, whose customers' or employees' data it is
@@ -224,10 +253,6 @@ class OpenDsr:
             scope=posted.scope(controller.systems),
         )
         self._bus.publish([made.record])
-        self._register.mark_published(request_id, self._clock())
-        self._metrics.opendsr_request("accepted")
-        _logger.info("opendsr_accepted", extra={"request_id": request_id, "system": controller.system})
-        return asked
 
     async def status(self, request: Request, version: str) -> Response:
         """How a request stands."""
@@ -347,7 +372,7 @@ class OpenDsr:
         return answered
 
     async def _refused(self, refusal: _Refusal, version: str) -> Response:
-        content = error_of(refusal.status, refusal.field, refusal.reason)
+        content = error_of(refusal.status, refusal.field, refusal.reason, refusal.said)
         extra: dict[str, str] = {}
         if refusal.retry_after is not None:
             extra["Retry-After"] = str(refusal.retry_after)
@@ -392,9 +417,9 @@ def status_of(asked: Asked, saga: Saga | None, controller_id: str, at: int) -> d
     return content
 
 
-def error_of(status: int, field: str, reason: str) -> dict[str, Any]:
+def error_of(status: int, field: str, reason: str, said: str | None = None) -> dict[str, Any]:
     """OpenDSR's form of an error (7.6); it never repeats what was given."""
-    message = f"{field}: {reason.replace('_', ' ')}"
+    message = f"{field}: {said or reason.replace('_', ' ')}"
     detail = {"domain": field, "reason": reason, "message": message}
     return {"error": {"code": status, "message": message, "errors": [detail]}}
 

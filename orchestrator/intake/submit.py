@@ -2,7 +2,8 @@
 
 The request's key is made here and filed before anything is published: an event whose key is nowhere would be
 a person whom nobody can read any more. Filing first means that a failed publishing leaves a key without a
-request, which harms nobody; trying again with the same id uses it.
+request, which harms nobody; trying again with the same id uses it. Whoever submits chooses the id, and knows
+it before anything is committed: a try whose answer was lost can be repeated, and one request comes of it.
 
 Where the bus outlives the database, the key travels with the request as well, wrapped to the installation
 itself: a database that is put back from an older backup has neither, and reads both again. What that costs is
@@ -93,12 +94,13 @@ class Intake:
         """Publishes the request and gives its id. Raises CannotSubmit, and what the store and the bus raise.
 
         The same request with the same id twice is one event; with other content it is another one, and for
-        the saga to judge.
+        the saga to judge. Give a `request_id` (`new_request_id`), or a try whose answer is lost can't be
+        repeated.
         """
         now = self._clock()
         self._check(now, received_at, capacity, tenant, scope)
         named = self._cleaned(identifiers)
-        request_id = str(uuid.uuid4()) if request_id is None else _checked_id(request_id)
+        request_id = new_request_id() if request_id is None else _checked_id(request_id)
         key = self._key(request_id)
         asked = repr((capacity, tenant, scope and sorted(set(scope)), verified, language)).encode()
         public = None if self._public_key is None else self._public_key()
@@ -170,6 +172,11 @@ class Intake:
             raise CannotSubmit("a controller's request names its tenant; add it", "tenant_missing")
         if received_at is not None and received_at > now:
             raise CannotSubmit("the time of receipt lies in the future; correct it", "received_in_future")
+
+
+def new_request_id() -> str:
+    """Return an id for a request that is going to be submitted."""
+    return str(uuid.uuid4())
 
 
 def _checked_id(request_id: str) -> str:

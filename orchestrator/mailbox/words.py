@@ -212,6 +212,10 @@ CODE: Final[Mapping[Tongue, Table]] = {
         ),
         "named_by_controller": "Only the controller knows which system it meant, and can name another one.",
         "rule_failed": "A later report could not be applied, because a rule failed on it.",
+        "ended_not_compared": (
+            "A request came under the id of this one, which has ended. What this one asked is not kept any "
+            "more, so the two were not compared. If it is no repeat, have it submitted under a new id."
+        ),
         "broken_document": "A later report could not be applied: the request's saved state can't be read.",
         "request_id_conflict": "Another request arrived under the same id, and differs.",
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
@@ -245,6 +249,10 @@ CODE: Final[Mapping[Tongue, Table]] = {
             "Bara den personuppgiftsansvarige vet vilket system som menades, och kan nämna ett annat."
         ),
         "rule_failed": "En senare uppgift kunde inte tillämpas, eftersom en regel gick fel för den.",
+        "ended_not_compared": (
+            "En begäran kom under samma id som denna, som är avslutad. Vad denna gällde sparas inte längre, "
+            "så de har inte jämförts. Är den ingen upprepning: låt den lämnas in under ett nytt id."
+        ),
         "broken_document": "En senare uppgift kunde inte tillämpas: begärans tillstånd kan inte läsas.",
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",

@@ -269,7 +269,9 @@ def _goes_on_in_quarantine(event: Event) -> bool:
 
 def _apply_repeat(draft: Draft, event: RequestReceived) -> None:
     """The same request again is one request; more identifiers supplement it; anything else is for the DPO."""
-    if event.content_digest == draft.saga.content_digest:
+    if draft.saga.is_finished and not (event.content_digest and draft.saga.content_digest):
+        _not_compared(draft)
+    elif event.content_digest == draft.saga.content_digest:
         draft.note("duplicate")
     elif _may_supplement(draft, event):
         (_tell_elsewhere if event.only_where_told else _supplement)(draft, event)
@@ -288,6 +290,15 @@ def _apply_lost_key(draft: Draft, event: KeyLost) -> None:
     """Ask the DPO, unless nothing is to be carried out any more: then nothing needs the key."""
     if isinstance(draft.saga.state, AwaitingVerification | InProgress):
         draft.escalate("key_lost", code=str(event.generation))
+
+
+def _not_compared(draft: Draft) -> None:
+    """Keep a request that came under the id of one that has ended and can't be compared with it any more: it
+    may be a repeat, or another person's.
+    """
+    draft.note("not_compared")
+    draft.parks_event = "ended_not_compared"
+    draft.say("corrected", code="ended_not_compared")
 
 
 def _conflict(draft: Draft, code: str) -> None:

@@ -161,11 +161,15 @@ class Reader:
             return self.unreadable(delivery, _code_of(error))
         key: bytes | None = None
         sealed = request.sealed_identifiers
+        digest = ""
         try:
             key, identifiers, sealed = self._opened_request(request)
+            digest = self.content_digest(identifiers, request)
         except KeyDestroyed:
-            # The request under this id has ended; whoever sent this one believes it is new.
+            # The request under this id has ended. Whom this one names serves to compare them alone.
             identifiers = Identifiers(())
+            with suppress(ClearIdentifiers, GenerationUnknown, *_CLOSED):
+                digest = self.content_digest(self._named_after_the_end(request), request)
         except (ClearIdentifiers, GenerationUnknown, *_CLOSED) as error:
             # Not under the event's own id: mended and sent again, it must not pass for a repeat.
             closed = self.unreadable(delivery, _code_of(error), event_id=f"unreadable:{request.event_id}")
@@ -186,7 +190,7 @@ class Reader:
             scope=request.scope,
             identifiers=sealed,
             identifier_kinds=tuple(sorted({item.kind for item in identifiers.searched})),
-            content_digest=self.content_digest(identifiers, request),
+            content_digest=digest,
             subject_digest=self._digests.subject(identifiers),
             trace=_trace(delivery, identifiers),
         )
@@ -222,6 +226,13 @@ class Reader:
             filed = self._keys.key_of(request_id)
         key = filed or key
         return key, named, seal_alike(key, request_id, IDENTIFIERS, named.to_bytes())
+
+    def _named_after_the_end(self, request: Request) -> Identifiers:
+        """Whom a request names whose filed key is destroyed, as far as it can be opened without that."""
+        if request.identifiers is not None:
+            self._check_clear(request)
+            return self._cleaned([_identifier(one) for one in request.identifiers])
+        return self._unsealed(self._senders_key(request), request)
 
     def _check_clear(self, request: Request) -> None:
         if not self._takes_clear:

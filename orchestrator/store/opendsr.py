@@ -1,7 +1,7 @@
 """What controllers asked over OpenDSR, and whom to tell of it.
 
 * A request is filed before it is published, and marked when it was: found unmarked, it is published again,
-  which the saga takes for the repeat that it is.
+  which the saga takes for the repeat that it is, or gives way to what its controller posts next.
 * What a controller is to be told is not queued here. It follows from the request's state at the time, so
   nothing that happened can be missed; what is kept is the last that each address accepted.
 * Whoever looks at an address moves its next look first, so that two processes don't both tell it. One that
@@ -74,15 +74,43 @@ class AskedRequests:
             row = connection.execute(query).one_or_none()
         return None if row is None else Asked(**row._asdict())
 
-    def mark_published(self, request_id: str, at: int) -> None:
-        """The bus has it. Durable when it returns."""
-        c = opendsr_requests.c
+    def replace(self, asked: Asked, addresses: Sequence[bytes], before: Asked) -> Asked | None:
+        """File a request in the place of `before`, which was never published; None where that is not there as
+        it was. Addresses that are too many are not told of anything.
+        """
+        c, told = opendsr_requests.c, opendsr_callbacks.c
+        change = sa.update(opendsr_requests).where(
+            c.request_id == asked.request_id, c.published_at.is_(None), c.body == before.body
+        )
         with self._store.engine.begin() as connection:
-            connection.execute(
-                sa.update(opendsr_requests)
-                .where(c.request_id == request_id, c.published_at.is_(None))
-                .values(published_at=at)
-            )
+            if not connection.execute(
+                change.values({name: getattr(asked, name) for name in _ASKED})
+            ).rowcount:
+                return None
+            ours = sa.select(told.number).where(told.request_id == asked.request_id).order_by(told.number)
+            numbers = list(connection.execute(ours).scalars())
+            for number, address in enumerate(addresses):
+                values = {"address": address, "tries": 0, "told": None, "look_at": asked.received_at}
+                place = {"request_id": asked.request_id, "number": number}
+                if number in numbers:
+                    row = sa.update(opendsr_callbacks).filter_by(**place)
+                    connection.execute(row.values(values))
+                else:
+                    connection.execute(sa.insert(opendsr_callbacks).values(place | values))
+            rest = told.request_id == asked.request_id, told.number >= len(addresses)
+            connection.execute(sa.update(opendsr_callbacks).where(*rest).values(look_at=None))
+        return asked
+
+    def mark_published(self, request_id: str, at: int, body: str | None = None) -> bool:
+        """The bus has it; the first time stands. False where it is filed with another `body` than this one.
+        Durable when it returns.
+        """
+        c = opendsr_requests.c
+        is_this = c.request_id == request_id, *(() if body is None else (c.body == body,))
+        first = sa.func.coalesce(c.published_at, at)
+        change = sa.update(opendsr_requests).where(*is_this).values(published_at=first)
+        with self._store.engine.begin() as connection:
+            return bool(connection.execute(change).rowcount)
 
     # --- telling ---
 

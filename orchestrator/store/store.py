@@ -91,6 +91,12 @@ class Store:
         with self.reading.connect() as connection:
             return bare(connection, request_id)
 
+    def ended_at(self, request_id: str) -> int | None:
+        """When the request's key was destroyed, which is when it ended; None where that is not known."""
+        c = tables.subject_keys.c
+        with self.reading.connect() as connection:
+            return connection.execute(sa.select(c.destroyed_at).where(c.request_id == request_id)).scalar()
+
     def sagas(
         self,
         statuses: Collection[str] | None = None,

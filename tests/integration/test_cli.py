@@ -1,6 +1,7 @@
 """The command line: what a person types, what comes back, and that no traceback ever does."""
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,8 +9,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from click.testing import Result
 
 from orchestrator.cli import main as command
+from orchestrator.cli import submit
+from orchestrator.service.housekeeping import Housekeeping
+from orchestrator.store import Transaction
 from orchestrator.store.tables import timeline
 from schemas import topics
 from schemas.codec import decode
@@ -131,14 +136,64 @@ def test_a_time_of_receipt_keeps_its_zone(installation: Installation) -> None:
     assert 1_788_073_200_000_000 == decode(record.value, Request).received_at
 
 
-def test_a_request_that_ended_cannot_be_submitted_again(installation: Installation) -> None:
-    """Its key is destroyed: the message says to take a new id."""
+def test_the_id_is_told_before_anything_is_kept(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever got no answer, because the process died before or after the commit, tries again with the id: it
+    is one request.
+    """
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for place, name in ((Transaction, "insert_keys"), (Transaction, "enqueue"), (submit, "_said")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, die)
+            lost = installation.cli("submit", "--email", PERSON)
+        assert 0 != lost.exit_code
+        assert "" == lost.stdout
+        [request_id] = re.findall(r"try again with --id ([0-9a-f-]{36})", lost.stderr)
+        again = installation.cli("submit", "--email", PERSON, "--id", request_id)
+        assert (0, f"{request_id}\n") == (again.exit_code, again.stdout)
+        installation.settle()
+        assert [] == installation.dead_letters(topics.REQUESTS)
+        assert "quarantined" not in installation.questions(request_id)
+    assert 3 == len(installation.sagas())
+
+
+def ended(installation: Installation, *arguments: str) -> tuple[str, Result]:
+    """A request for the CRM that has ended, and what a repeat of it by these arguments is told."""
     request_id = submitted(installation, "--email", PERSON, "--scope", "crm")
     installation.settle()
     installation.later(hours=13)
-    result = installation.cli("submit", "--email", PERSON, "--id", request_id)
-    assert 2 == result.exit_code
-    assert f"request {request_id} has ended and its key is destroyed; submit under a new id" in result.stderr
+    return request_id, installation.cli("submit", *arguments, "--id", request_id)
+
+
+def test_a_repeat_after_the_end_is_completed_already(installation: Installation) -> None:
+    """Whoever lost the answer gets it: the id, and that it is done. Nothing is submitted."""
+    request_id, result = ended(installation, "--email", PERSON, "--scope", "crm")
+    assert (0, f"{request_id}\n") == (result.exit_code, result.stdout)
+    assert f"request {request_id} asked the same and is already completed, on 2026-08-31" in result.stderr
+    assert 1 == len(installation.records(topics.REQUESTS))
+
+
+def test_another_request_under_the_id_of_one_that_ended_is_refused(installation: Installation) -> None:
+    """The message says when that was, and to take a new id."""
+    request_id, result = ended(installation, "--email", PERSON)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"request {request_id} ended on 2026-08-31 and asked something else; submit under" in result.stderr
+
+
+def test_what_cannot_be_compared_any_more_is_not_called_completed(installation: Installation) -> None:
+    """The digest of what was asked is gone."""
+    request_id = submitted(installation, "--email", PERSON, "--scope", "crm")
+    installation.settle()
+    installation.later(days=100)
+    ground = installation.ground
+    Housekeeping(store=ground.store, bus=ground.bus, retention=ground.settings.retention).step()
+    result = installation.cli("submit", "--email", PERSON, "--scope", "crm", "--id", request_id)
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert f"request {request_id} ended on 2026-08-31; what it asked is not kept, so it was" in result.stderr
 
 
 # --- audit ---

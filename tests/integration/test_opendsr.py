@@ -179,6 +179,7 @@ def test_the_same_request_again_is_answered_as_the_first_time(world: World) -> N
     controller = world.controller()
     content = controller.request(str(uuid.uuid4()), ("email", PERSON, "raw"))
     first = run(controller.post, content)
+    world.settle()
     world.clock.now += HOUR
     again = run(controller.post, content)
     world.settle()

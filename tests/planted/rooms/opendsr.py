@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.planted.fault import Fault, fault
 
+_AGAIN: Final = "tests/integration/test_opendsr_again.py"
 _OPENDSR: Final = "orchestrator.intake.opendsr"
 _READ: Final = "orchestrator.intake.opendsr_request"
 _STATUS: Final = "orchestrator.intake.opendsr_status"
@@ -22,27 +23,63 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a request that was filed and never published stays so",
         f"{_OPENDSR}:OpenDsr._accept",
-        "if asked.published_at is not None:",
-        "if True:",
+        "if saga is None: self._publish(controller, posted, request_id)",
+        "pass",
         "tests/integration/test_opendsr.py::test_a_death_between_accepting_and_publishing_loses_nothing",
     ),
     fault(
         "a request is marked as published before it is",
         f"{_OPENDSR}:OpenDsr._accept",
-        "self._bus.publish([made.record])\n        self._register.mark_published(request_id, self._clock())",
-        "self._register.mark_published(request_id, self._clock())\nself._bus.publish([made.record])",
+        "if saga is None: self._publish(controller, posted, request_id)",
+        "self._register.mark_published(request_id, self._clock())\n        if saga is None:\n"
+        "            self._publish(controller, posted, request_id)",
         "tests/integration/test_opendsr.py::test_while_nothing_can_be_kept_the_controller_is_asked_to_come_again",
     ),
     fault(
-        "a controller's clock runs from our receipt",
+        "a request that the bus lost is never published again",
         f"{_OPENDSR}:OpenDsr._accept",
+        "if saga is None: self._publish(controller, posted, request_id)",
+        "if saga is None and asked.published_at is None:\n    self._publish(controller, posted, request_id)",
+        f"{_AGAIN}::test_a_request_that_the_bus_lost_is_published_again",
+    ),
+    fault(
+        "a request that is open is published again",
+        f"{_OPENDSR}:OpenDsr._accept",
+        "if saga is None: self._publish(controller, posted, request_id)",
+        "self._publish(controller, posted, request_id)",
+        f"{_AGAIN}::test_a_request_that_the_bus_lost_is_published_again",
+    ),
+    fault(
+        "another body is refused for ever after a request that was never published",
+        f"{_OPENDSR}:OpenDsr._in_the_place_of",
+        "if saga is None and asked.published_at is None:",
+        "if False:",
+        f"{_AGAIN}::test_another_body_takes_the_place_of_one_that_was_never_published",
+    ),
+    fault(
+        "another body takes the place of one that was published",
+        f"{_OPENDSR}:OpenDsr._in_the_place_of",
+        "if saga is None and asked.published_at is None:",
+        "if True:",
+        "tests/integration/test_opendsr.py::test_the_same_request_again_is_answered_as_the_first_time",
+    ),
+    fault(
+        "addresses of a body that was not taken are called",
+        "orchestrator.store.opendsr:AskedRequests.replace",
+        "values(look_at=None)",
+        "values(look_at=asked.received_at)",
+        f"{_AGAIN}::test_another_body_takes_the_place_of_one_that_was_never_published",
+    ),
+    fault(
+        "a controller's clock runs from our receipt",
+        f"{_OPENDSR}:OpenDsr._publish",
         "received_at=posted.submitted_at",
         "received_at=now",
         "tests/integration/test_opendsr.py::test_the_clock_is_the_controllers",
     ),
     fault(
         "a controller's request is one of our own",
-        f"{_OPENDSR}:OpenDsr._accept",
+        f"{_OPENDSR}:OpenDsr._publish",
         'capacity="processor"',
         'capacity="controller"',
         "tests/integration/test_opendsr.py::test_a_controllers_request_is_carried_out_and_reported",
