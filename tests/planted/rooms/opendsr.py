@@ -31,8 +31,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "a request is marked as published before it is",
         f"{_OPENDSR}:OpenDsr._accept",
         "if saga is None: self._publish(controller, posted, request_id)",
-        "self._register.mark_published(request_id, self._clock())\n        if saga is None:\n"
-        "            self._publish(controller, posted, request_id)",
+        "self._register.mark_published(request_id, self._clock())\nif saga is None:\n"
+        "    self._publish(controller, posted, request_id)",
         "tests/integration/test_opendsr.py::test_while_nothing_can_be_kept_the_controller_is_asked_to_come_again",
     ),
     fault(
