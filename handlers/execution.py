@@ -19,7 +19,8 @@ import binascii
 import json
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from hashlib import sha256
 from typing import Any, Protocol
 
 import anyio
@@ -80,6 +81,10 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _logger = logging.getLogger(__name__)
 
 
+#: Why a party's answer reached no system: none has its name, or its link names another one than it was given.
+_NOT_GIVEN = frozenset({"no_handler", "link_for_another_system", "link_invalid"})
+
+
 class InstallationSeal(Protocol):
     """Seals to, and opens for, the installation itself."""
 
@@ -113,6 +118,7 @@ class Execution:
         metrics: WorkerMetrics | None = None,
         schemas: Resolver | None = None,
         outages: tuple[type[Exception], ...] = (),
+        left: Collection[str] = (),
     ) -> None:
         self._schemas = schemas
         self._outages = outages
@@ -123,7 +129,8 @@ class Execution:
         self._call_limit = call_limit
         self._run_blocking = run_blocking
         self._metrics = metrics
-        self._callback_topics = {topics.callbacks(handler.kind) for handler in handlers.values()}
+        kinds = {handler.kind for handler in handlers.values()}
+        self._callback_topics = {topics.callbacks(kind) for kind in kinds.union(left)}
 
     async def carry_out(self, delivery: Delivery) -> list[Record]:
         """The records that answer this one; when they are safely published, it may be acknowledged."""
@@ -336,11 +343,30 @@ class Execution:
         if records:
             self._count(callback.kind, "accepted")
             return records
+        if callback.system is not None and refusal in _NOT_GIVEN:
+            return self._kept(delivery, callback, refusal)
         self._count(callback.kind, "refused")
         _logger.warning(
             "callback_refused", extra={"kind": callback.kind, "code": refusal, "event_id": callback.event_id}
         )
         return []
+
+    def _kept(self, delivery: Delivery, callback: Callback, code: str) -> list[Record]:
+        """What stands for a party's answer that no system here could be given: a dead letter, and the word that
+        has the officer asked. The party was thanked, and answers once.
+        """
+        kept = [self._dead(delivery, code)]
+        if _UUID.fullmatch(delivery.key):
+            said = Confirmation(
+                event_id=f"kept:{sha256(callback.event_id.encode()).hexdigest()[:32]}",
+                request_id=delivery.key,
+                system=callback.system,
+                kind="failed",
+                occurred_at=self._clock(),
+                code="answer_kept",
+            )
+            kept.append(_record(said, self._clock()))
+        return kept
 
     def _accepted(self, callback: Callback, said: list[Confirmation]) -> list[Record]:
         records = [_record(one, self._clock()) for one in said]

@@ -20,7 +20,7 @@ The rules:
 
 import logging
 import queue
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from concurrent.futures import Future
 from threading import Event
 from time import monotonic
@@ -78,7 +78,9 @@ class Worker:
         run_blocking: Callable[[Callable[[], Any]], Awaitable[Any]] = in_thread,
         schemas: Resolver | None = None,
         outages: tuple[type[Exception], ...] = (),
+        left: Collection[str] = (),
     ) -> None:
+        """`left` are kinds that no system has any more: what their parties still answer is kept."""
         self._bus = bus
         self._outages = outages
         self._concurrency = concurrency
@@ -95,9 +97,11 @@ class Worker:
             metrics=metrics,
             schemas=schemas,
             outages=outages,
+            left=left,
         )
         kinds = sorted({handler.kind for handler in handlers.values()})
         self._topics = [name(kind) for kind in kinds for name in (topics.commands, topics.callbacks)]
+        self._topics += [topics.callbacks(kind) for kind in sorted(left)]
         self._turns: dict[tuple[str, str], tuple[anyio.Lock, list[int]]] = {}
 
     def subscribe(self) -> Subscription:

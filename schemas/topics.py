@@ -37,6 +37,13 @@ def is_of_callbacks(topic: str) -> bool:
     return is_ours(topic) and topic.startswith("erasure.callbacks.") and not is_of_dead_letters(topic)
 
 
+def kind_of_callbacks(topic: str) -> str | None:
+    """Return the kind whose callbacks the topic carries; None where it carries none."""
+    if not is_of_callbacks(topic):
+        return None
+    return topic.removeprefix("erasure.callbacks.").removesuffix(".v1")
+
+
 def is_of_dead_letters(topic: str) -> bool:
     """Whether `dead_letters` could have named the topic."""
     return is_ours(topic) and topic.endswith(".dlq")

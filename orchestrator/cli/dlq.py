@@ -20,6 +20,7 @@ from orchestrator.cli.report import iso
 from orchestrator.privacy import GenerationForgotten, SealBroken
 from orchestrator.service.dead_letters import DEAD_LETTER, DEALT_WITH, Letter, letter_topics, open_letters
 from orchestrator.store import StoredSent
+from schemas.topics import is_of_dead_letters, is_ours
 
 
 def run_list(config: Path) -> int:
@@ -67,12 +68,15 @@ def run_replay(config: Path, name: str) -> int:
     if payload is None:
         return _no("its master key is destroyed or is not this installation's; it can't be opened any more")
     target = letter.said("radera-topic")
-    if target not in topics_of(ground.settings):
+    if not is_ours(target) or is_of_dead_letters(target):
         return _no(f"it came from a topic that nobody reads here: {target}")
     headers = (*_headers(ground, letter), (REPLAYED, str(letter.attempt + 1).encode()))
     ground.bus.publish([Record(topic=target, key=letter.delivery.key, value=payload, headers=headers)])
     StoredSent(ground.store, DEALT_WITH).record(letter.name)
     click.echo(f"replayed to {target}")
+    if target not in topics_of(ground.settings):
+        note = "no system of its kind is in the settings, so it waits there until one is, or the topic's retention ends"
+        click.echo(f"radera: note: {note}", err=True)
     return 0
 
 

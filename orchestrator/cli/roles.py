@@ -40,6 +40,7 @@ from orchestrator.service.housekeeping import Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.jumps import boottime
 from orchestrator.service.loops import Loop
+from orchestrator.service.missing import open_requests
 from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.service.timekeeper import Timekeeper
@@ -47,6 +48,7 @@ from orchestrator.service.unopened import Unopened
 from orchestrator.settings import micros
 from orchestrator.smtp import Mailer, SmtpMailer
 from orchestrator.store import SeenTimes, SentMails, StoredSent, StoreError, StoreUnavailable
+from schemas import topics
 
 _logger = logging.getLogger(__name__)
 
@@ -112,6 +114,16 @@ def figures_of(ground: Ground) -> Figures:
 
 def _seconds(now: int, then: int | None) -> float | None:
     return None if then is None else (now - then) / 1e6
+
+
+def _left_kinds(ground: Ground) -> set[str]:
+    """The kinds that have left the settings, and whose parties may still answer: those with a topic on Kafka.
+    On the embedded bus a topic appears with its first record, so there it is those of open requests.
+    """
+    found = {kind for topic in ground.bus.topics() if (kind := topics.kind_of_callbacks(topic)) is not None}
+    if ground.settings.kafka is None:
+        found |= {step.kind for saga in open_requests(ground.store) for step in saga.steps}
+    return found - kinds_of(ground.settings) - {"unknown"}
 
 
 class Roles:
@@ -200,13 +212,17 @@ class Roles:
         apart = ground.settings.kafka is not None
         committed = threading.Event()
         looked_at = -_ROUND
+        has_asked = False
 
         def turn() -> None:
-            nonlocal looked_at
+            nonlocal looked_at, has_asked
             is_round = time.monotonic() - looked_at >= _ROUND
             if is_round:
                 looked_at = time.monotonic()
                 timekeeper.keep()
+            if not has_asked:
+                orchestrator.ask_about_missing_systems()
+                has_asked = True
             try:
                 # What is committed goes out whatever happens next, since a turn begins with the relay.
                 sent = 0 if apart else relay.step()
@@ -249,6 +265,7 @@ class Roles:
                 metrics=self.metrics,
                 schemas=ground.resolver,
                 outages=(StoreUnavailable,),
+                left=_left_kinds(ground) if systems is None else (),
             )
             worker.run(self._stop)
 
@@ -297,7 +314,14 @@ class Roles:
             metrics=self.metrics,
             ready=self.readiness,
             more=more,
+            kind_of=self._kind_of,
         )
+
+    def _kind_of(self, request_id: str, system: str) -> str | None:
+        """The kind of a request's system, whatever the settings have today."""
+        saga = self._ground.store.saga(request_id)
+        step = None if saga is None else saga.step(system)
+        return None if step is None else step.kind
 
     def _mutual_tls(self, routes: Sequence[Route]) -> Server | None:
         """Where controllers come in by client certificate."""

@@ -6,6 +6,8 @@
   controller's or a vendor's callback may come as often as it likes, since they repeat themselves.
 * Each word of a party that is stored is one of its own, with a number that says in which order they were
   stored (see `outbox`): a controller may change its mind back to what it said first.
+* A link outlives its system's name in the settings: the party answers all the same, and what nobody can take is
+  kept (see `handlers.execution`). Its kind is then the one that the request knows.
 * Bodies are bounded while they are read, and so is how many there are in a time.
 * No path with a token is logged, none is sent on as a referrer, and no page says anything about a person.
 """
@@ -77,9 +79,10 @@ def build_app(
     ready: Callable[[], Mapping[str, bool]],
     allowance: Allowance | None = None,
     more: Sequence[Route] = (),
+    kind_of: Callable[[str, str], str | None] = lambda request_id, system: None,
 ) -> Starlette:
     """The application. `seal` seals a callback to the installation; `ready` says which role is ready; `more`
-    is what it answers besides.
+    is what it answers besides; `kind_of` tells the kind of a request's system that has left the settings.
     """
     intake = _Intake(
         settings,
@@ -91,6 +94,7 @@ def build_app(
         clock,
         metrics,
         allowance or Allowance(per_second=20, burst=100),
+        kind_of,
     )
 
     return Starlette(
@@ -160,7 +164,9 @@ class _Intake:
         clock: Callable[[], int],
         metrics: Metrics,
         allowance: Allowance,
+        kind_of: Callable[[str, str], str | None],
     ) -> None:
+        self._kind_of_step = kind_of
         self._settings = settings
         self._bus = bus
         self._links = links
@@ -183,17 +189,20 @@ class _Intake:
     async def show(self, request: Request) -> Response:
         """The page behind a link; looking at it changes nothing."""
         link = self._link(request.path_params["token"])
+        if link is None or await self._kind_of(link) is None:
+            return self._say(None, "unknown", 404)
         refusal = await _in_thread(lambda: self._refusal(link, request.path_params["token"]))
-        if link is None or refusal is not None:
-            return self._say(link, *(refusal or ("unknown", 404)))
+        if refusal is not None:
+            return self._say(link, *refusal)
         return self._page(self._form(link), 200)
 
     async def answer(self, request: Request) -> Response:
         """An agency's answer, once."""
         token = request.path_params["token"]
         link = self._link(token)
-        if link is None:
-            return self._say(link, "unknown", 404)
+        kind = None if link is None else await self._kind_of(link)
+        if link is None or kind is None:
+            return self._say(None, "unknown", 404)
         if not self._allowance.take():
             return self._say(link, "busy", 429)
         body = await read_body(request, LONGEST_FORM)
@@ -204,7 +213,6 @@ class _Intake:
                 return self._say(link, *refusal)
             if body is None or not _is_answer(body):
                 return self._page(self._form(link, wrong=True), 422)
-            kind = self._settings.systems[link.system].kind
             await self._pass_on(kind, request, body, token=token, link=link)
             await _in_thread(lambda: self._sent.record(self._used(token)))
         return self._say(link, "thanks", 200)
@@ -219,14 +227,18 @@ class _Intake:
 
     def _link(self, token: str) -> Link | None:
         try:
-            link = self._links.read(token)
+            return self._links.read(token)
         except InvalidLink:
             return None
-        return link if link.system in self._settings.systems else None
 
-    def _refusal(self, link: Link | None, token: str) -> tuple[str, int] | None:
-        if link is None:
-            return "unknown", 404
+    async def _kind_of(self, link: Link) -> str | None:
+        """The kind of the link's system: by the settings, else by the request that asked it."""
+        system = self._settings.systems.get(link.system)
+        if system is not None:
+            return system.kind
+        return await _in_thread(lambda: self._kind_of_step(link.request_id, link.system))
+
+    def _refusal(self, link: Link, token: str) -> tuple[str, int] | None:
         if self._sent.seen(self._used(token)):
             return "used", 410
         return ("expired", 410) if link.is_expired(self._clock()) else None
@@ -253,7 +265,7 @@ class _Intake:
         """A controller's instruction, at the address that it was given."""
         kind, token = request.path_params["kind"], request.path_params["token"]
         link = self._link(token)
-        if link is None or self._settings.systems[link.system].kind != kind:
+        if link is None or await self._kind_of(link) != kind:
             return self._refuse(kind, "unknown_link", 404)
         if await _in_thread(lambda: link.is_expired(self._clock())):
             return self._refuse(kind, "link_expired", 410)
@@ -317,7 +329,8 @@ class _Intake:
         """What was brought is not safe, and whoever brought it is asked to come again."""
         link = self._link(request.path_params.get("token", ""))
         is_page = "kind" not in request.path_params
-        kind = self._settings.systems[link.system].kind if is_page and link is not None else ""
+        system = self._settings.systems.get(link.system) if is_page and link is not None else None
+        kind = "" if system is None else system.kind
         if request.method == "POST":
             self._metrics.callback(request.path_params.get("kind", kind), "unavailable")
         kept = {**page.HEADERS, "Retry-After": "30"}

@@ -109,6 +109,16 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "if so, have the controller send the request anew, under a new id. Waive, and say how it was "
             "settled."
         ),
+        "system_missing": (
+            "The system is not in the settings any more, so nobody carries out what is still to be done there. "
+            "Have the operator put it back under this name. If it was renamed or is gone, waive: what is asked "
+            "of it then is a question when it fails."
+        ),
+        "answer_kept": (
+            "The party has answered, and no worker could take its answer: the system is not in the settings "
+            "under this name. The answer is kept. Have the operator put the system back and replay it (`radera "
+            "dlq list`, `radera dlq replay`), then waive."
+        ),
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
     },
     "sv": {
@@ -203,6 +213,16 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "förstörd, så INGET mer raderas genom den. Avgör om personens data där ska raderas; be i så fall "
             "den personuppgiftsansvarige sända begäran på nytt, under ett nytt id. Välj waive, och ange hur "
             "det löstes."
+        ),
+        "system_missing": (
+            "Systemet finns inte längre i inställningarna, så ingen utför det som återstår där. Låt driften "
+            "lägga tillbaka det under detta namn. Har det bytt namn eller är det borta: välj waive; det som "
+            "sedan begärs av det blir en fråga när det misslyckas."
+        ),
+        "answer_kept": (
+            "Parten har svarat, och ingen worker kunde ta emot svaret: systemet finns inte i inställningarna "
+            "under detta namn. Svaret sparas. Låt driften lägga tillbaka systemet och spela upp det igen "
+            "(`radera dlq list`, `radera dlq replay`), och välj sedan waive."
         ),
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
     },

@@ -218,6 +218,9 @@ CODE: Final[Mapping[Tongue, Table]] = {
         ),
         "broken_document": "A later report could not be applied: the request's saved state can't be read.",
         "request_id_conflict": "Another request arrived under the same id, and differs.",
+        "answer_kept": (
+            "A party answered about a system that is not in the settings; its answer is kept as a dead letter."
+        ),
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
         "located": "Records were found.",
         "still_present": "Records are still there.",
@@ -255,6 +258,9 @@ CODE: Final[Mapping[Tongue, Table]] = {
         ),
         "broken_document": "En senare uppgift kunde inte tillämpas: begärans tillstånd kan inte läsas.",
         "request_id_conflict": "En annan begäran kom under samma id, med annat innehåll.",
+        "answer_kept": (
+            "En part svarade om ett system som inte finns i inställningarna; svaret sparas som dead letter."
+        ),
         "unasked_confirmation": "Ett system som inte tillfrågats rapporterade en verkan för denna person.",
         "located": "Poster hittades.",
         "still_present": "Poster finns kvar.",

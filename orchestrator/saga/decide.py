@@ -240,8 +240,12 @@ def _apply(draft: Draft, event: Event) -> None:
             _apply_unreadable_repeat(draft, event)
         case KeyLost():
             _apply_lost_key(draft, event)
+        case SystemsMissing():
+            _apply_missing(draft, event)
         case Confirmed(system=None):
             _apply_notice(draft, event)
+        case Confirmed(kind="failed", code=escalations.ANSWER_KEPT):
+            _apply_kept(draft, event)
         case Confirmed():
             _apply_confirmation(draft, event)
         case Decided():
@@ -290,6 +294,28 @@ def _apply_lost_key(draft: Draft, event: KeyLost) -> None:
     """Ask the DPO, unless nothing is to be carried out any more: then nothing needs the key."""
     if isinstance(draft.saga.state, AwaitingVerification | InProgress):
         draft.escalate("key_lost", code=str(event.generation))
+
+
+def _apply_missing(draft: Draft, event: SystemsMissing) -> None:
+    """Ask about systems that still have to be carried out and that nobody serves; one that is back needs no
+    answer.
+    """
+    for one in draft.saga.escalations:
+        if one.reason == escalations.SYSTEM_MISSING and one.system not in event.missing:
+            draft.resolve(one.reason, system=one.system)
+    for step in draft.saga.steps:
+        if step.system in event.missing and not step.is_ended and not steps.is_unknown(step):
+            draft.escalate(escalations.SYSTEM_MISSING, step.system)
+
+
+def _apply_kept(draft: Draft, event: Confirmed) -> None:
+    """Ask about an answer of a party that no worker could take; each is a question of its own."""
+    draft.note("answer_kept", system=event.system)
+    if draft.saga.is_finished:
+        draft.say("corrected", code=escalations.ANSWER_KEPT)
+        return
+    draft.unsettle(escalations.ANSWER_KEPT, event.system)
+    draft.escalate(escalations.ANSWER_KEPT, event.system)
 
 
 def _not_compared(draft: Draft) -> None:

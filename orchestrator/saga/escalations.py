@@ -21,6 +21,10 @@ from orchestrator.saga.model import (
 from orchestrator.saga.rules import is_place
 from orchestrator.saga.steps import verb_of
 
+SYSTEM_MISSING = "system_missing"
+#: Also the code under which a worker tells of it.
+ANSWER_KEPT = "answer_kept"
+
 #: reason -> (the decisions that fit, what it means in one sentence)
 REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
     # about the request
@@ -134,6 +138,14 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
         ("waive",),
         "The controller says erase after all; the request has ended, so it has to send a new one.",
     ),
+    "system_missing": (
+        ("waive",),
+        "The system is not in the settings any more; put it back under its name, or waive and go on.",
+    ),
+    "answer_kept": (
+        ("waive",),
+        "A party answered, and no worker could take it; it is kept as a dead letter, to be replayed.",
+    ),
     "unasked_confirmation": (("waive",), "A system that was not asked reported an effect on this person."),
 }
 
@@ -183,7 +195,9 @@ SELF_RESOLVING = ALARMS | {"no_answer", "predecessor_failed", *map(silent, _PURP
 AFTER_END = frozenset({"instructed_late"})
 
 #: News about a system that changes nothing in its step: the DPO acknowledges it.
-NEWS = frozenset({"refused_late", "refused_unread", "unasked_confirmation", *AFTER_END})
+NEWS = frozenset(
+    {SYSTEM_MISSING, ANSWER_KEPT, "refused_late", "refused_unread", "unasked_confirmation", *AFTER_END}
+)
 
 #: Must be settled before any system is touched.
 BEFORE_START = frozenset(

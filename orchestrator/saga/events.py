@@ -66,6 +66,13 @@ class KeyLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SystemsMissing(Event):
+    """The orchestrator has begun, and the settings do not have these systems of the request (any more)."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed(Event):
     """A handler's or party's word on one system, or (system None) the mailbox's on a notice.
 

@@ -31,6 +31,7 @@ from orchestrator.saga.events import (
     KeyLost,
     RequestReceived,
     RequestUnreadable,
+    SystemsMissing,
     TimerFired,
 )
 from orchestrator.saga.model import Saga
@@ -40,6 +41,7 @@ from orchestrator.service import broken
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
 from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
+from orchestrator.service.missing import batched, with_missing_systems
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.store import (
@@ -359,6 +361,27 @@ class Orchestrator:
             self._write(tx, batch, now)
         self._count(batch)
         return len(events)
+
+    def ask_about_missing_systems(self) -> int:
+        """Ask about the open requests that wait for systems which the settings do not have; gives how many."""
+        concerned = with_missing_systems(self._store, self._rules.systems)
+        names = sorted({name for missing in concerned.values() for name in missing})
+        if names:
+            _logger.warning("systems_missing", extra={"systems": names, "count": len(concerned)})
+        for ids in batched(sorted(concerned), self._batch):
+            with self._store.begin() as tx:
+                batch = _Batch(tx.load(ids))
+                self._now = now = tx.now()
+                for saga in filter(None, [*batch.sagas.values()]):
+                    event = SystemsMissing(
+                        event_id=f"systems/{saga.version}",
+                        request_id=saga.request_id,
+                        missing=concerned[saga.request_id],
+                    )
+                    self._keep(batch, event, self._decide(batch, saga, event, now, "systems_missing"))
+                self._write(tx, batch, now)
+            self._count(batch)
+        return len(concerned)
 
     # --- timers ---
 

@@ -267,6 +267,27 @@ def unasked_confirmation() -> World:
     return world
 
 
+def system_missing() -> World:
+    world = started(CRM)
+    world.feed(SystemsMissing(event_id="begun", request_id=REQUEST, missing=("crm",)))
+    return world
+
+
+def answer_kept() -> World:
+    world = started(TENANT)
+    world.feed(
+        Confirmed(
+            event_id="kept",
+            request_id=REQUEST,
+            kind="failed",
+            code="answer_kept",
+            system="tenant",
+            occurred_at=world.now,
+        )
+    )
+    return world
+
+
 RAISED: dict[str, Callable[[], World]] = {
     name: build for name, build in globals().items() if name in REASONS and callable(build)
 }
@@ -326,6 +347,8 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("refused_unread", "waive"): "tenant proving",
     ("instructed_late", "waive"): "completed",
     ("unasked_confirmation", "waive"): "in_progress",
+    ("system_missing", "waive"): "in_progress",
+    ("answer_kept", "waive"): "in_progress",
 }
 
 

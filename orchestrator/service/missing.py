@@ -1,0 +1,49 @@
+"""Open requests whose systems the settings do not have: renamed, removed, or left out of this process's file."""
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from orchestrator.saga.escalations import SYSTEM_MISSING
+from orchestrator.saga.model import Saga
+from orchestrator.saga.steps import is_unknown
+from orchestrator.store import Store
+
+_OPEN: Final = ("awaiting_verification", "in_progress", "closing")
+_PAGE: Final = 500
+
+
+def with_missing_systems(store: Store, configured: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return, by request, the systems that it still waits for and that are not `configured`; none where only a
+    question about one that is back is still open.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for saga in open_requests(store):
+        missing = tuple(
+            step.system
+            for step in saga.steps
+            if not step.is_ended and not is_unknown(step) and step.system not in configured
+        )
+        asked = {one.system for one in saga.escalations if one.reason == SYSTEM_MISSING}
+        if missing or asked:
+            found[saga.request_id] = missing
+    return found
+
+
+def open_requests(store: Store) -> Iterator[Saga]:
+    """Yield every request that is open and can be read, a page at a time."""
+    offset = 0
+    while True:
+        broken: list[str] = []
+        page = store.sagas(_OPEN, limit=_PAGE, offset=offset, broken=broken)
+        yield from page
+        if len(page) + len(broken) < _PAGE:
+            return
+        offset += _PAGE
+
+
+def batched(ids: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Yield the ids in parts of up to `size`."""
+    rest = iter(ids)
+    while part := list(islice(rest, size)):
+        yield part
