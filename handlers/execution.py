@@ -352,7 +352,7 @@ class Execution:
         return []
 
     def _kept(self, delivery: Delivery, callback: Callback, code: str) -> list[Record]:
-        """What stands for a party's answer that no system here could be given: a dead letter, and the word that
+        """What stands for a party's answer that no system here could be given: a dead letter, and a word that
         has the officer asked. The party was thanked, and answers once.
         """
         kept = [self._dead(delivery, code)]

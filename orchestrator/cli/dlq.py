@@ -75,8 +75,8 @@ def run_replay(config: Path, name: str) -> int:
     StoredSent(ground.store, DEALT_WITH).record(letter.name)
     click.echo(f"replayed to {target}")
     if target not in topics_of(ground.settings):
-        note = "no system of its kind is in the settings, so it waits there until one is, or the topic's retention ends"
-        click.echo(f"radera: note: {note}", err=True)
+        note = "no system of its kind is in the settings, so it waits there until one is"
+        click.echo(f"radera: note: {note}, or until the topic's retention ends", err=True)
     return 0
 
 

@@ -123,7 +123,7 @@ def _left_kinds(ground: Ground) -> set[str]:
     found = {kind for topic in ground.bus.topics() if (kind := topics.kind_of_callbacks(topic)) is not None}
     if ground.settings.kafka is None:
         found |= {step.kind for saga in open_requests(ground.store) for step in saga.steps}
-    return found - kinds_of(ground.settings) - {"unknown"}
+    return found - kinds_of(ground.settings) - {"unknown", "holds_nothing"}
 
 
 class Roles:

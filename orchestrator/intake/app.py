@@ -6,8 +6,8 @@
   controller's or a vendor's callback may come as often as it likes, since they repeat themselves.
 * Each word of a party that is stored is one of its own, with a number that says in which order they were
   stored (see `outbox`): a controller may change its mind back to what it said first.
-* A link outlives its system's name in the settings: the party answers all the same, and what nobody can take is
-  kept (see `handlers.execution`). Its kind is then the one that the request knows.
+* A link outlives its system's name in the settings: the party answers all the same, and what nobody can take
+  is kept (see `handlers.execution`). Its kind is then the one that the request knows.
 * Bodies are bounded while they are read, and so is how many there are in a time.
 * No path with a token is logged, none is sent on as a referrer, and no page says anything about a person.
 """

@@ -110,14 +110,14 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
             "settled."
         ),
         "system_missing": (
-            "The system is not in the settings any more, so nobody carries out what is still to be done there. "
-            "Have the operator put it back under this name. If it was renamed or is gone, waive: what is asked "
-            "of it then is a question when it fails."
+            "The system is not in the settings any more, so nobody carries out what is still to be done "
+            "there. Have the operator put it back under this name. If it is gone for good, waive: what is "
+            "asked of it then is a question when it fails."
         ),
         "answer_kept": (
             "The party has answered, and no worker could take its answer: the system is not in the settings "
-            "under this name. The answer is kept. Have the operator put the system back and replay it (`radera "
-            "dlq list`, `radera dlq replay`), then waive."
+            "under this name. The answer is kept. Have the operator put the system back and replay it (by "
+            "`radera dlq list` and `radera dlq replay`), then waive."
         ),
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
     },

@@ -219,7 +219,7 @@ CODE: Final[Mapping[Tongue, Table]] = {
         "broken_document": "A later report could not be applied: the request's saved state can't be read.",
         "request_id_conflict": "Another request arrived under the same id, and differs.",
         "answer_kept": (
-            "A party answered about a system that is not in the settings; its answer is kept as a dead letter."
+            "A party answered about a system that is not in the settings; the answer is a dead letter."
         ),
         "unasked_confirmation": "A system that was not asked reported an effect on this person.",
         "located": "Records were found.",

@@ -21,6 +21,7 @@ from orchestrator.saga.events import (
     KeyLost,
     RequestReceived,
     RequestUnreadable,
+    SystemsMissing,
     TimerFired,
 )
 from orchestrator.saga.model import (

@@ -1,4 +1,4 @@
-"""Open requests whose systems the settings do not have: renamed, removed, or left out of this process's file."""
+"""Open requests whose systems the settings do not have: renamed, removed, or left out of this file."""
 
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
@@ -14,8 +14,8 @@ _PAGE: Final = 500
 
 
 def with_missing_systems(store: Store, configured: Collection[str]) -> dict[str, tuple[str, ...]]:
-    """Return, by request, the systems that it still waits for and that are not `configured`; none where only a
-    question about one that is back is still open.
+    """Return, by request, the systems that it still waits for and that are not `configured`; none of them
+    where only a question about one that is back is still open.
     """
     found: dict[str, tuple[str, ...]] = {}
     for saga in open_requests(store):

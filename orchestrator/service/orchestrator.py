@@ -363,7 +363,7 @@ class Orchestrator:
         return len(events)
 
     def ask_about_missing_systems(self) -> int:
-        """Ask about the open requests that wait for systems which the settings do not have; gives how many."""
+        """Ask about open requests that wait for systems which the settings do not have; gives how many."""
         concerned = with_missing_systems(self._store, self._rules.systems)
         names = sorted({name for missing in concerned.values() for name in missing})
         if names:

@@ -156,3 +156,17 @@ def test_a_letter_whose_master_key_is_gone_can_only_be_discarded(installation: I
     assert 1 == said.exit_code
     assert "can't be opened any more" in said.output
     assert "can't be opened" in installation.cli("dlq", "show", name).output
+
+
+def test_a_dead_letter_of_a_kind_that_has_left_is_listed_and_replayed(installation: Installation) -> None:
+    """It goes to the topic it came from, and the operator hears that nobody reads there yet."""
+    topic = topics.callbacks("left")
+    keyring = installation.ground.keyring
+    place = (("radera-topic", topic.encode()), ("radera-partition", b"0"), ("radera-offset", b"7"))
+    value = keyring.seal_installation("dead-letter", b"an answer")
+    letter = Record(topic=topics.dead_letters(topic), key="", value=value, headers=place)
+    installation.ground.bus.publish([letter])
+    said = installation.cli("dlq", "replay", only_letter(installation))
+    assert (0, f"replayed to {topic}\n") == (said.exit_code, said.stdout)
+    assert "no system of its kind is in the settings" in said.stderr
+    assert [b"an answer"] == [one.value for one in installation.records(topic)]

@@ -182,7 +182,6 @@ def test_the_same_request_again_is_answered_as_the_first_time(world: World) -> N
     world.settle()
     world.clock.now += HOUR
     again = run(controller.post, content)
-    world.settle()
     later = run(controller.post, content)
     assert first.json() == run(controller.checked, again, 201) == later.json()
     assert 1 == len(world.installation.records(topics.REQUESTS))

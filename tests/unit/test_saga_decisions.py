@@ -9,7 +9,7 @@ import pytest
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.escalations import AFTER_END, NEEDS_REASON, REASONS
-from orchestrator.saga.events import Confirmed, KeyLost
+from orchestrator.saga.events import Confirmed, KeyLost, SystemsMissing
 from orchestrator.saga.model import Action
 from orchestrator.saga.rules import HOUR, Retry, SystemPlan, Waits
 from orchestrator.saga.words import HELD

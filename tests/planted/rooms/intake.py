@@ -376,4 +376,19 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "not len(cleaned.identifiers.searched)",
         "tests/unit/test_producer.py::test_unusable_identifiers_are_refused_where_they_can_be_mended",
     ),
+    fault(
+        "a link of a removed system takes no answer",
+        "orchestrator.intake.app:_Intake._kind_of",
+        "return await _in_thread(lambda: self._kind_of_step(link.request_id, link.system))",
+        "return None",
+        "tests/unit/test_missing_systems.py::test_a_link_of_a_removed_system_still_takes_the_answer",
+    ),
+    fault(
+        "a dead letter of a kind that has left can't be replayed",
+        "orchestrator.cli.dlq:run_replay",
+        "if not is_ours(target) or is_of_dead_letters(target):",
+        "if target not in topics_of(ground.settings):",
+        "tests/integration/test_cli_dlq.py"
+        "::test_a_dead_letter_of_a_kind_that_has_left_is_listed_and_replayed",
+    ),
 )

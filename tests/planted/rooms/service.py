@@ -458,4 +458,18 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "part",
         f"{_DAYS}::test_custom_moves_no_due_date",
     ),
+    fault(
+        "a start asks about no missing system",
+        "orchestrator.saga.decide:_apply_missing",
+        "draft.escalate(escalations.SYSTEM_MISSING, step.system)",
+        "pass",
+        "tests/unit/test_missing_systems.py::test_a_start_asks_about_open_steps_of_a_missing_system",
+    ),
+    fault(
+        "a system that is back leaves its question open",
+        "orchestrator.saga.decide:_apply_missing",
+        "draft.resolve(one.reason, system=one.system)",
+        "pass",
+        "tests/unit/test_missing_systems.py::test_a_start_asks_about_open_steps_of_a_missing_system",
+    ),
 )

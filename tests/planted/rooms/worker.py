@@ -225,4 +225,25 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "return []",
         "tests/unit/test_worker_large.py::test_a_partys_word_whose_confirmation_is_too_large_is_kept",
     ),
+    fault(
+        "a party's answer for a renamed system is thanked and dropped",
+        f"{_EXECUTION}:Execution._callback",
+        "if callback.system is not None and refusal in _NOT_GIVEN:",
+        "if False:",
+        "tests/unit/test_missing_systems.py::test_an_answer_for_a_renamed_system_is_kept_and_asked_about",
+    ),
+    fault(
+        "nobody is asked about an answer that was kept",
+        f"{_EXECUTION}:Execution._kept",
+        "kept.append(_record(said, self._clock()))",
+        "pass",
+        "tests/unit/test_missing_systems.py::test_an_answer_for_a_renamed_system_is_kept_and_asked_about",
+    ),
+    fault(
+        "nobody reads what parties of a kind say that has left",
+        f"{_WORKER}:Worker.__init__",
+        "self._topics += [topics.callbacks(kind) for kind in sorted(left)]",
+        "pass",
+        "tests/unit/test_missing_systems.py::test_an_answer_for_a_kind_that_has_left_is_kept_and_asked_about",
+    ),
 )
