@@ -116,7 +116,14 @@ def _seconds(now: int, then: int | None) -> float | None:
     return None if then is None else (now - then) / 1e6
 
 
-def _left_kinds(ground: Ground) -> set[str]:
+def kind_of_step(ground: Ground, request_id: str, system: str) -> str | None:
+    """Return the kind of a request's system, whatever the settings have today."""
+    saga = ground.store.saga(request_id)
+    step = None if saga is None else saga.step(system)
+    return None if step is None else step.kind
+
+
+def left_kinds(ground: Ground) -> set[str]:
     """The kinds that have left the settings, and whose parties may still answer: those with a topic on Kafka.
     On the embedded bus a topic appears with its first record, so there it is those of open requests.
     """
@@ -265,7 +272,7 @@ class Roles:
                 metrics=self.metrics,
                 schemas=ground.resolver,
                 outages=(StoreUnavailable,),
-                left=_left_kinds(ground) if systems is None else (),
+                left=left_kinds(ground) if systems is None else (),
             )
             worker.run(self._stop)
 
@@ -314,14 +321,8 @@ class Roles:
             metrics=self.metrics,
             ready=self.readiness,
             more=more,
-            kind_of=self._kind_of,
+            kind_of=lambda request_id, system: kind_of_step(ground, request_id, system),
         )
-
-    def _kind_of(self, request_id: str, system: str) -> str | None:
-        """The kind of a request's system, whatever the settings have today."""
-        saga = self._ground.store.saga(request_id)
-        step = None if saga is None else saga.step(system)
-        return None if step is None else step.kind
 
     def _mutual_tls(self, routes: Sequence[Route]) -> Server | None:
         """Where controllers come in by client certificate."""

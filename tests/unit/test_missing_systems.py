@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from handlers.results import PartyErased
 from orchestrator.bus.port import Record
-from orchestrator.cli.roles import Roles, _left_kinds
+from orchestrator.cli.roles import kind_of_step, left_kinds
 from orchestrator.intake.app import build_app
 from orchestrator.metrics import Metrics
 from orchestrator.privacy import CALLBACK_BODY, Digests, Keyring
@@ -193,12 +193,12 @@ def test_the_kinds_that_have_left_are_those_of_requests_and_of_the_bus(
         installation.settle()
         ground = installation.ground
         installation.publish(topics.callbacks("gone"), b"x")
-        assert {"gone"} == _left_kinds(ground)
+        assert {"gone"} == left_kinds(ground)
         systems = {name: one for name, one in ground.settings.systems.items() if one.kind != "recruitment"}
         fewer = replace(ground, settings=ground.settings.model_copy(update={"systems": systems}))
-        assert {"gone", "recruitment"} == _left_kinds(fewer)
-        roles = Roles(fewer, ["serve"], on_fatal=lambda error: None)
-        assert ["recruitment", None] == [roles._kind_of(request_id, name) for name in ("agency", "nowhere")]
+        assert {"gone", "recruitment"} == left_kinds(fewer)
+        kinds = [kind_of_step(fewer, request_id, name) for name in ("agency", "nowhere")]
+        assert ["recruitment", None] == kinds
 
 
 def test_an_end_is_not_asked_about(world: service_world.World) -> None:
