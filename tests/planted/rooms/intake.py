@@ -113,7 +113,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "one system's link is taken at another kind's address",
         f"{_APP}:_Intake.callback",
-        "link is None or self._settings.systems[link.system].kind != kind",
+        "link is None or await self._kind_of(link) != kind",
         "link is None",
         "tests/unit/test_intake.py::test_what_is_no_callback_of_ours_is_refused",
     ),
