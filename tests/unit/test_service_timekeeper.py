@@ -68,6 +68,24 @@ def test_two_processes_count_a_jump_once() -> None:
     assert world.now - YEAR == one.otherwise(world.now) == other.otherwise(world.now)
 
 
+def test_a_jump_there_and_back_between_two_looks_is_heard_of_from_the_process_that_saw_it() -> None:
+    """The other one saw nothing, and would go on destroying."""
+    world = World()
+    one, other = world.keeper(), world.keeper()
+    world.passes(2 * HOUR)
+    one.keep()
+    other.keep()
+    was_plausible = other.is_plausible
+    world.now += YEAR
+    one.keep()
+    world.now -= YEAR
+    one.keep()
+    world.passes(MINUTE)
+    other.keep()
+    assert (True, False) == (was_plausible, other.is_plausible)
+    assert (2, 0) == (world.known().jumps, world.known().ahead)
+
+
 def test_a_look_that_took_long_says_nothing() -> None:
     """When the database gave its answer nobody knows."""
     world = World()

@@ -68,11 +68,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_OF_JUMPS}::test_what_was_said_while_the_clock_was_behind",
     ),
     fault(
-        "two processes count one jump twice",
+        "a process does not hear of a jump that another one saw",
         f"{_KEEPER}:Timekeeper.keep",
         "if not self._times.save(seen, self._known_jumps):",
         "if not self._times.save(seen, self._known_jumps) and False:",
-        f"{_OF_KEEPER}::test_two_processes_count_a_jump_once",
+        f"{_OF_KEEPER}::test_a_jump_there_and_back_between_two_looks_is_heard_of_from_the_process_that_saw_it",
     ),
     fault(
         "an answer that was under way for long is taken for the time now",
