@@ -422,6 +422,20 @@ def _trace(delivery: Delivery, identifiers: Identifiers) -> str | None:
     return trace
 
 
+def found_by_correlation(one: Inbound, resolved: Mapping[str, tuple[str, str]]) -> Inbound:
+    """Gives a callback's confirmation the request that its correlation stands for."""
+    if one.correlation is None or one.event is None:
+        return one
+    place = resolved.get(one.correlation)
+    if place is None:
+        return replace(one, event=None, dead="unknown_correlation")
+    request_id, system = place
+    event = one.event
+    if not isinstance(event, Confirmed):
+        raise TypeError("only a confirmation comes by correlation")
+    return replace(one, event=replace(event, request_id=request_id, system=system))
+
+
 def key_for_dead_letter(inbound: Inbound) -> str:
     """A dead letter's key: a request id and nothing else, since a stranger's record may be keyed by a
     name.

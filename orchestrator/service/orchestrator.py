@@ -25,7 +25,6 @@ from orchestrator.privacy.keyring import Keyring
 from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import (
-    Confirmed,
     Decided,
     Event,
     KeyLost,
@@ -40,7 +39,13 @@ from orchestrator.saga.setback import TOLERANCE
 from orchestrator.service import broken
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
-from orchestrator.service.inbound import Inbound, Reader, clean_reason, key_for_dead_letter
+from orchestrator.service.inbound import (
+    Inbound,
+    Reader,
+    clean_reason,
+    found_by_correlation,
+    key_for_dead_letter,
+)
 from orchestrator.service.missing import batched, with_missing_systems
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.service.timekeeper import Timekeeper
@@ -239,7 +244,7 @@ class Orchestrator:
         begun = self._begun()
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
-            found = [_find(one, resolved) for one in inbound if one.generation is None]
+            found = [found_by_correlation(one, resolved) for one in inbound if one.generation is None]
             # What has no request yet is not noted as seen: when it is repeated, it may have one.
             new = tx.insert_inbox(GROUP, [one.event.event_id for one in found if one.event is not None])
             opening = [
@@ -373,11 +378,8 @@ class Orchestrator:
                 batch = _Batch(tx.load(ids))
                 self._now = now = tx.now()
                 for saga in filter(None, [*batch.sagas.values()]):
-                    event = SystemsMissing(
-                        event_id=f"systems/{saga.version}",
-                        request_id=saga.request_id,
-                        missing=concerned[saga.request_id],
-                    )
+                    event_id, id_ = f"systems/{saga.version}", saga.request_id
+                    event = SystemsMissing(event_id=event_id, request_id=id_, missing=concerned[id_])
                     self._keep(batch, event, self._decide(batch, saga, event, now, "systems_missing"))
                 self._write(tx, batch, now)
             self._count(batch)
@@ -495,17 +497,3 @@ class Orchestrator:
         """After keys were destroyed, the log that may still hold them is cut; tried again until it is."""
         if self._unshredded and self._keys.shred():
             self._unshredded = False
-
-
-def _find(one: Inbound, resolved: dict[str, tuple[str, str]]) -> Inbound:
-    """Gives a callback's confirmation the request that its correlation stands for."""
-    if one.correlation is None or one.event is None:
-        return one
-    place = resolved.get(one.correlation)
-    if place is None:
-        return replace(one, event=None, dead="unknown_correlation")
-    request_id, system = place
-    event = one.event
-    if not isinstance(event, Confirmed):
-        raise TypeError("only a confirmation comes by correlation")
-    return replace(one, event=replace(event, request_id=request_id, system=system))

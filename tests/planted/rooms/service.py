@@ -178,14 +178,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a callback's system is what its body says",
-        f"{_ORCHESTRATOR}:_find",
+        "orchestrator.service.inbound:found_by_correlation",
         "replace(event, request_id=request_id, system=system)",
         "replace(event, request_id=request_id)",
         "tests/integration/test_bad_input_records.py::test_a_callback_that_came_too_early_counts_when_it_is_repeated",
     ),
     fault(
         "a callback of nobody is dropped",
-        f"{_ORCHESTRATOR}:_find",
+        "orchestrator.service.inbound:found_by_correlation",
         'replace(one, event=None, dead="unknown_correlation")',
         "one",
         "tests/integration/test_bad_input_records.py::test_a_confirmation_of_nobody_knows_what_is_a_dead_letter",
