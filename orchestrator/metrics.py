@@ -12,7 +12,7 @@
 
 import itertools
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import get_args
 
@@ -124,6 +124,12 @@ class Metrics:
         """Reports the store's figures, read by `read` whenever the page is asked for."""
         self.registry.register(_StoreCollector(read))
 
+    def watch_bus(self, read: Callable[[], Mapping[str, int]]) -> None:
+        """Reports when topics were last found to have lost records or to be others, in microseconds: read by
+        `read` whenever the page is asked for.
+        """
+        self.registry.register(_BusCollector(read, self._topics))
+
     # --- orchestrator ---
 
     def event_handled(self, type_: str, count: int = 1, *, repeated: bool = False) -> None:
@@ -197,6 +203,22 @@ _TOLD = ("accepted", "failed")
 
 def _closed(value: str, known: Collection[str]) -> str:
     return value if value in known else OTHER
+
+
+class _BusCollector(Collector):
+    """Reads what the bus has found at the moment of the question."""
+
+    def __init__(self, read: Callable[[], Mapping[str, int]], topics: Collection[str]) -> None:
+        self._read = read
+        self._topics = topics
+
+    @override
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        text = "When a topic was last found to have lost records, or to be another of its name."
+        found = GaugeMetricFamily("radera_bus_changed_timestamp_seconds", text, labels=["topic"])
+        for topic, at in self._read().items():
+            found.add_metric([_closed(topic, self._topics)], at / 1e6)
+        yield found
 
 
 class _StoreCollector(Collector):

@@ -27,6 +27,7 @@ from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.bus.kafka_browse import browse
 from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
 from orchestrator.bus.kafka_failures import unavailable
+from orchestrator.bus.kafka_marks import Why
 from orchestrator.bus.kafka_spread import SpreadAssignor
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
@@ -48,6 +49,8 @@ _LARGEST_REQUEST = LARGEST_RECORD + (64 << 10)
 # Joining a group for longer than this is tried again by the next poll.
 _SHORTEST_CONNECT = 2.0
 _LONGEST_HEARTBEAT = 3.0
+# A topic that was made anew is known by its id within this time.
+_METADATA_AGE_MS = 60_000
 
 
 class KafkaBus:
@@ -70,6 +73,8 @@ class KafkaBus:
         self._limit = settings.publish_limit.total_seconds()
         self._watch = Watch()
         self._fenced = False
+        #: When a topic was last found to have lost records or to be another, in microseconds.
+        self.changed: dict[str, int] = {}
         self._lock = threading.Lock()
         self._producer: Producer | None = None
         self._open: dict[KafkaSubscription, tuple[str, int]] = {}
@@ -187,6 +192,7 @@ class KafkaBus:
                 on_fenced=self._was_fenced,
                 on_closed=self._was_closed,
                 on_stray=on_stray,
+                on_changed=self._was_changed,
                 schemas=self._registry,
             )
             self._open[subscription] = (group, number)
@@ -213,6 +219,7 @@ class KafkaBus:
             "isolation_level": "read_committed",
             "session_timeout_ms": int(session * 1000),
             "heartbeat_interval_ms": int(min(_LONGEST_HEARTBEAT, session / 4) * 1000),
+            "metadata_max_age_ms": _METADATA_AGE_MS,
             "max_poll_interval_ms": int(self._settings.stall.total_seconds() * 1000),
             "bootstrap_timeout_ms": int(max(limit, _SHORTEST_CONNECT) * 1000),
             "metrics_enabled": False,
@@ -221,6 +228,10 @@ class KafkaBus:
         listener.consumer = consumer
         consumer.subscribe(list(topics), listener=listener)
         return consumer
+
+    def _was_changed(self, topic: str, why: Why) -> None:
+        if why is not Why.ANOTHER_BUS:
+            self.changed[topic] = self._clock()
 
     def _was_fenced(self) -> None:
         self._fenced = True
@@ -238,7 +249,7 @@ class KafkaBus:
 
     def ends(self, topics: Collection[str]) -> Positions:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
-            return {place: end for place, (first, end) in admin.extent(topics).items() if first < end}
+            return admin.ends(topics)
 
     def missing(self, topics: Collection[str]) -> set[str]:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:

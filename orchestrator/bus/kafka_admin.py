@@ -20,8 +20,10 @@ from kafka.errors import (
 
 from orchestrator.bus.kafka_client import Place, connection, made
 from orchestrator.bus.kafka_failures import unavailable
+from orchestrator.bus.kafka_marks import id_text, start_of
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
+from orchestrator.position import Mark, Position
 from orchestrator.settings import Kafka
 
 _logger = logging.getLogger(__name__)
@@ -133,10 +135,28 @@ class Admin:
         ends = self._client.list_partition_offsets(dict.fromkeys(places, OffsetSpec.LATEST))
         return {tuple(place): (firsts[place].offset, ends[place].offset) for place in places}
 
-    def stored(self, group: str) -> dict[Place, int]:
+    def ends(self, topics: Collection[str]) -> dict[Place, Position]:
+        """The offset after the last record of each partition that holds any, with what marks its topic."""
+        ids = self._ids(topics)
+        return {
+            place: Position(end, Mark(end - 1, ids.get(place[0], "")).text)
+            for place, (first, end) in self.extent(topics).items()
+            if first < end
+        }
+
+    def _ids(self, topics: Collection[str]) -> dict[str, str]:
+        return {
+            one["name"]: id_text(one.get("topic_id")) for one in self._client.describe_topics(sorted(topics))
+        }
+
+    def stored(self, group: str) -> dict[Place, Position]:
         """The positions of a group; none for one that never was."""
         positions = self._positions_of(group)
-        return {tuple(place): at.offset for place, at in positions.items() if at.offset >= 0}
+        return {
+            tuple(place): Position(at.offset, at.metadata or "")
+            for place, at in positions.items()
+            if at.offset >= 0
+        }
 
     def _positions_of(self, group: str) -> Any:
         until = time.monotonic() + _COORDINATOR
@@ -150,14 +170,17 @@ class Admin:
                 time.sleep(_ASK_AGAIN)
 
     def backlog(self, group: str, topics: Collection[str]) -> int:
-        """How many records of these topics the group has not behind it. One whose position lies beyond the
-        end has read none of those that are there, and will read them all.
+        """How many records of these topics the group has not behind it. One whose position is of a topic from
+        before, or lies beyond the end, has read none of those that are there, and will read them all.
         """
-        stored = self.stored(group)
-        return sum(
-            end - (at if first <= (at := stored.get(place, 0)) <= end else first)
-            for place, (first, end) in self.extent(topics).items()
-        )
+        stored, extent = self.stored(group), self.extent(topics)
+        ids = self._ids(topics)
+
+        def read(place: Place, first: int, end: int) -> int:
+            at, topic_id = stored.get(place, first), ids.get(place[0], "")
+            return start_of(at, first, end, topic_id=topic_id, is_known=True).position
+
+        return sum(end - read(place, first, end) for place, (first, end) in extent.items())
 
 
 def _is_forbidden(described: Mapping[str, Any]) -> bool:

@@ -8,8 +8,9 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import KafkaError
 
 from orchestrator.bus.kafka_admin import opened_admin
-from orchestrator.bus.kafka_client import Consumer, Place, connection, delivery_of, made
+from orchestrator.bus.kafka_client import Consumer, Place, connection, made
 from orchestrator.bus.kafka_failures import unavailable
+from orchestrator.bus.kafka_records import delivery_of
 from orchestrator.bus.port import BusUnavailable, Delivery
 from orchestrator.settings import Kafka
 
@@ -53,4 +54,4 @@ def _read(consumer: Consumer, ends: Mapping[Place, tuple[int, int]]) -> Iterator
             for record in consumer.poll(timeout_ms=500).get(partition, []):
                 heard = time.monotonic()
                 if record.offset < end:
-                    yield delivery_of(record)
+                    yield delivery_of(record, consumer.topic_id(place[0]))

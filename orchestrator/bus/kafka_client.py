@@ -44,7 +44,9 @@ from kafka.structs import ConsumerGroupMetadata, OffsetAndMetadata
 from kafka.util import WeakMethod
 
 from orchestrator.bus.kafka_failures import HungUp, NoToken, is_refusal, is_telling, unavailable
-from orchestrator.bus.port import BusUnavailable, Delivery
+from orchestrator.bus.kafka_marks import id_text
+from orchestrator.bus.port import BusUnavailable
+from orchestrator.position import Position, mark_of
 from orchestrator.secret import SecretUnavailable
 from orchestrator.settings import Kafka
 
@@ -355,11 +357,19 @@ class Consumer(KafkaConsumer):  # type: ignore[misc]  # the library has no types
             time.sleep(_STORE_RETRY)
         raise KafkaTimeoutError("the positions were not stored in time")
 
-    def stored(self, places: Collection[Place], limit: float) -> dict[Place, int]:
+    def stored(self, places: Collection[Place], limit: float) -> dict[Place, Position]:
         """The group's positions, on those partitions where it has one."""
         partitions = [TopicPartition(*place) for place in places]
         found = self._coordinator.fetch_committed_offsets(partitions, timeout_ms=int(limit * 1000))
-        return {tuple(partition): at.offset for partition, at in found.items() if at.offset >= 0}
+        return {
+            tuple(partition): Position(at.offset, at.metadata or "")
+            for partition, at in found.items()
+            if at.offset >= 0
+        }
+
+    def topic_id(self, topic: str) -> str:
+        """The topic's id, as the brokers last told it; empty where they don't tell."""
+        return id_text(self._cluster.topic_id(topic))
 
     def extent(self, places: Collection[Place], limit: float) -> dict[Place, tuple[int, int]]:
         """The oldest offset of each partition, and the one after its newest; a partition that no broker leads
@@ -411,7 +421,10 @@ def _refusal(client: Client) -> Exception | None:
 
 
 def _committed(offsets: Mapping[Place, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-    return {TopicPartition(*place): OffsetAndMetadata(offset, "", -1) for place, offset in offsets.items()}
+    return {
+        TopicPartition(*place): OffsetAndMetadata(int(offset), mark_of(offset), -1)
+        for place, offset in offsets.items()
+    }
 
 
 def partition_among(partitions: Collection[int], key: bytes) -> int:
@@ -424,20 +437,6 @@ def partition_among(partitions: Collection[int], key: bytes) -> int:
 @lru_cache(maxsize=4096)
 def _hash_of(key: bytes) -> int:
     return int(murmur2(key)) & 0x7FFFFFFF
-
-
-def delivery_of(record: Any) -> Delivery:
-    """A record of the library's, as the port has it."""
-    return Delivery(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        # Others' keys may be any bytes.
-        key=(record.key or b"").decode("utf-8", "backslashreplace"),
-        value=record.value or b"",
-        headers=tuple((name, value or b"") for name, value in record.headers),
-        timestamp=max(record.timestamp, 0) * 1000,
-    )
 
 
 class Producer(KafkaProducer):  # type: ignore[misc]  # the library has no types

@@ -4,7 +4,8 @@
   deployment would give all of them back, and each vendor call in flight would be made again.
 * **What came is placed before it is read.** A partition that comes is paused by the library's thread, then
   sought, in the caller's, to the consumer's own position or else the group's, and only then read. A position
-  that can't be this bus's is not followed: see the port.
+  that can't be this bus's is not followed: see the port. The record that it was taken from is read once more
+  and compared before anything behind it is delivered, and so is, once a minute, the last record read.
 * **What went is forgotten.** Acknowledgements of records from before a partition was lost do nothing, also
   if it has come back. What was acknowledged before a partition goes is stored before others get it.
 * **The group is asked after a silence.** A process that was stopped for longer than a session delivers
@@ -27,17 +28,20 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import CommitFailedError, FencedInstanceIdError, KafkaError, RebalanceInProgressError
 
-from orchestrator.bus.kafka_client import Consumer, Place, delivery_of
+from orchestrator.bus.kafka_client import Consumer, Place
 from orchestrator.bus.kafka_failures import is_refusal, unavailable
+from orchestrator.bus.kafka_marks import Start, Why, start_of, tell
 from orchestrator.bus.kafka_rebalance import Listener
-from orchestrator.bus.kafka_shelf import Shelf
+from orchestrator.bus.kafka_records import Broken, delivery_of
+from orchestrator.bus.kafka_shelf import Schemas, Shelf
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
+from orchestrator.position import Position, is_other_topic
 
 _logger = logging.getLogger(__name__)
 
@@ -49,19 +53,11 @@ _REFRESH = 0.1
 _FETCH = 500
 _STORE_LIMIT = 5.0
 _STORE_OWN = 1.0
+# How often the last record read is compared with what the partition has there.
+_LOOK_BACK = 60.0
 _CLOSE_LIMIT = 2.0
 # No broker has answered for the group for so long: then polling says so.
 _SILENCE = 10.0
-
-
-class Schemas(Protocol):
-    """What is known of others' schemas."""
-
-    def knows(self, value: bytes) -> bool:
-        """Whether nothing must be asked before the record can be read; at once."""
-
-    def look_up(self, value: bytes) -> None:
-        """Asks, which may take its time, unless that was done just now."""
 
 
 class KafkaSubscription:
@@ -78,6 +74,7 @@ class KafkaSubscription:
         on_fenced: Callable[[], None],
         on_closed: Callable[["KafkaSubscription"], None],
         on_stray: Callable[[Positions], object] | None = None,
+        on_changed: Callable[[str, Why], object] = lambda *_: None,
         schemas: Schemas | None = None,
     ) -> None:
         self._schemas = schemas
@@ -90,6 +87,7 @@ class KafkaSubscription:
         self._on_fenced = on_fenced
         self._on_closed = on_closed
         self._on_stray = on_stray
+        self._on_changed = on_changed
         self._consumer: Consumer | None = None
         self._member = ""
         # Held by the one call that uses the consumer.
@@ -99,6 +97,10 @@ class KafkaSubscription:
         self._shelves: dict[Place, Shelf] = {}
         self._arrived: set[Place] = set()
         self._seen: set[Place] = set()
+        # Those of the arrived that were found to be others than what was read.
+        self._changed: dict[Place, tuple[Why, int]] = {}
+        # Positions whose marks were found, and are to be told.
+        self._adopted: dict[Place, Position] = {}
         self._order: deque[Place] = deque()
         self._paused: set[Place] = set()
         self._closed = False
@@ -107,6 +109,7 @@ class KafkaSubscription:
         # What was read may be others' by now.
         self._is_unsure = False
         self._polled_at = self._called_at = self._heard_at = self._stored_at = time.monotonic()
+        self._looked_at = self._polled_at
 
     # --- the port ---
 
@@ -118,7 +121,7 @@ class KafkaSubscription:
             consumer = self._consumer or self._connected(timeout)
             try:
                 if self._is_time_to_store():
-                    self._go_back(consumer)
+                    self._look_back(consumer)
                     self._store(consumer)
                 return self._delivered(consumer, deadline, max_records)
             except FencedInstanceIdError:
@@ -256,6 +259,7 @@ class KafkaSubscription:
         for place in places:
             self._shelves.pop(place, None)
             self._arrived.discard(place)
+            self._changed.pop(place, None)
             self._paused.discard(place)
             with suppress(ValueError):
                 self._order.remove(place)
@@ -269,71 +273,92 @@ class KafkaSubscription:
             self._member = member
         if not self._arrived:
             return
-        for place, (start, is_stray) in self._starts(consumer, tuple(self._arrived)).items():
+        for place, (start, topic_id) in self._starts(consumer, tuple(self._arrived)).items():
             partition = TopicPartition(*place)
-            consumer.seek(partition, start)
+            consumer.seek(partition, start.seek)
             consumer.resume(partition)
             with self._lock:
                 self._arrived.discard(place)
+                self._changed.pop(place, None)
                 self._seen.add(place)
-                shelf = Shelf() if self._schemas is None else Shelf(self._schemas.knows)
-                if is_stray or (callable(self._positions) and start):
-                    shelf.begin_at(start)
+                knows = (lambda _: True) if self._schemas is None else self._schemas.knows
+                shelf = Shelf(knows, topic_id=topic_id, start=start)
+                if start.why is not None or (callable(self._positions) and start.position):
+                    shelf.begin_at(start.position)
                 self._shelves[place] = shelf
                 self._order.append(place)
 
-    def _starts(self, consumer: Consumer, arrived: Collection[Place]) -> dict[Place, tuple[int, bool]]:
-        """Where reading begins on each partition that some broker leads, and whether that is in place of a
-        position that is none of this bus's.
-        """
+    def _starts(self, consumer: Consumer, arrived: Collection[Place]) -> dict[Place, tuple[Start, str]]:
+        """Where reading begins on each partition that some broker leads, and the id of its topic."""
         wanted = self._wanted(arrived)
         stored = consumer.stored(arrived, _STORE_LIMIT)
-        starts: dict[Place, tuple[int, bool]] = {}
+        starts: dict[Place, tuple[Start, str]] = {}
         for place, (first, end) in consumer.extent(arrived, _STORE_LIMIT).items():
             position = wanted.get(place, stored.get(place, first))
-            stray = self._is_stray(place, position, end, stored)
-            if 0 < position < first and not stray:
-                _tell("records_gone_unread", place, position, first)
-            starts[place] = (first if stray else max(position, first)), stray
-        strays = {place: start for place, (start, is_stray) in starts.items() if is_stray}
+            topic_id = consumer.topic_id(place[0])
+            is_known = not callable(self._positions) or place in stored
+            start = start_of(position, first, end, topic_id=topic_id, is_known=is_known)
+            if place in self._changed:
+                why, position = self._changed[place]
+                start = Start(first, why=why)
+            elif start.why is None and 0 < position < first:
+                tell("records_gone_unread", place, position, first)
+            if start.why is not None:
+                tell(start.why.value, place, position, end)
+                self._on_changed(place[0], start.why)
+            starts[place] = start, topic_id
+        strays = {place: start.position for place, (start, _) in starts.items() if start.why is not None}
         if strays and self._on_stray is not None:
             # Before anything is read: what fails here is tried again with the next poll.
             self._on_stray(strays)
         return starts
 
-    def _is_stray(self, place: Place, position: int, end: int, stored: Positions) -> bool:
-        """Whether the position can't be this bus's. A partition may have grown past one since; the group,
-        which is told of each position in a moment, has none on a bus where it never was.
-        """
-        if position > end:
-            _tell("position_beyond_end", place, position, end)
-            return True
-        if callable(self._positions) and position and place not in stored:
-            # Or somebody died before the first moment was over, or the group's positions have expired.
-            _tell("position_of_another_bus", place, position, end, level=logging.WARNING)
-            return True
-        return False
+    # --- is it still the same? ---
 
-    def _go_back(self, consumer: Consumer) -> None:
-        """The same while a partition is here: where the broker has lost what was read, the library goes back
-        by itself, and says nothing.
+    def _look_back(self, consumer: Consumer) -> None:
+        """The same while a partition is here: where the broker has lost what was read, or the topic was made
+        anew, the library goes on as well as it can, and says nothing.
         """
+        changed: dict[Place, Why] = {}
+        again: dict[Place, int] = {}
+        is_time = time.monotonic() - self._looked_at >= _LOOK_BACK
         with self._lock:
-            ends = {place: one.position for place, one in self._shelves.items() if one.is_empty}
-        back: dict[Place, int] = {}
-        for place, position in ends.items():
-            at = consumer.reads_at(place)
-            if position is not None and at is not None and at < position:
-                _tell("position_beyond_end", place, position, at)
-                back[place] = at
-        if not back:
-            return
-        if self._on_stray is not None:
-            self._on_stray(back)
+            for place, shelf in self._shelves.items():
+                at = consumer.reads_at(place)
+                if is_other_topic(shelf.topic_id, consumer.topic_id(place[0])):
+                    changed[place] = Why.REBUILT
+                elif at is not None and shelf.is_ahead_of(at):
+                    changed[place] = Why.BEYOND_END
+                elif is_time and (offset := shelf.look_back()) is not None:
+                    again[place] = offset
+        if is_time:
+            self._looked_at = time.monotonic()
+        for place, offset in again.items():
+            consumer.seek(TopicPartition(*place), offset)
+        for place, why in changed.items():
+            self._begin_anew(consumer, place, why)
+
+    def _begin_anew(self, consumer: Consumer, place: Place, why: Why) -> None:
+        """What was read of this partition was another's: place it as one that comes, at its oldest record."""
         with self._lock:
-            for place, at in back.items():
-                if place in self._shelves:
-                    self._shelves[place].begin_at(at)
+            shelf = self._shelves.get(place)
+            position = 0 if shelf is None else shelf.position or 0
+            self._forget([place])
+            consumer.pause(TopicPartition(*place))
+            self._arrived.add(place)
+            self._changed[place] = why, position
+
+    def _add(self, consumer: Consumer, place: Place, records: Iterable[Any]) -> None:
+        """Keep what was read, if it follows what was read before."""
+        with self._lock:
+            shelf = self._shelves.get(place)
+            if shelf is None:
+                return
+            follows = shelf.add(delivery_of(record, shelf.topic_id) for record in records)
+            if shelf.adopted is not None:
+                self._adopted[place], shelf.adopted = shelf.adopted, None
+        if not follows:
+            self._begin_anew(consumer, place, Why.REWRITTEN)
 
     def _distrust(self, consumer: Consumer) -> None:
         """Thrown out and back in within one call, which the library does not tell: what it kept may have
@@ -413,11 +438,11 @@ class KafkaSubscription:
         finally:
             self._called_at = time.monotonic()
         # First of all, since the library has passed over them.
-        with self._lock:
-            for partition, records in got.items():
-                shelf = self._shelves.get((partition.topic, partition.partition))
-                if shelf is not None:
-                    shelf.add(map(delivery_of, records))
+        for partition, records in got.items():
+            self._add(consumer, (partition.topic, partition.partition), records)
+        if self._adopted and self._on_stray is not None:
+            self._on_stray(self._adopted)
+        self._adopted = {}
         if self.is_confused:
             self._discard()
             raise BusUnavailable("the bus's client lost count of its partitions")
@@ -443,14 +468,7 @@ class KafkaSubscription:
         _logger.error("record_unreadable", extra={"topic": topic, "partition": number, "offset": offset})
         consumer.unwedge()
         consumer.seek(TopicPartition(topic, number), offset + 1)
-        empty = Delivery(
-            topic=topic, partition=number, offset=offset, key="", value=b"", timestamp=self._clock()
-        )
-        with self._lock:
-            shelf = self._shelves.get((topic, number))
-            if shelf is not None:
-                shelf.add([empty])
-        return {}
+        return {TopicPartition(topic, number): [Broken(topic, number, offset, self._clock())]}
 
     def _taken(self, limit: int) -> list[Delivery]:
         """From one partition after another, beginning with another each time."""
@@ -469,10 +487,3 @@ class KafkaSubscription:
             self._heard_at = now
         elif now - self._heard_at > self._trust:
             self._is_unsure = True
-
-
-def _tell(what: str, place: Place, position: int, other: int, *, level: int = logging.ERROR) -> None:
-    """Of records that went unread, or are read again; `deploy/README.md` says what to do."""
-    topic, partition = place
-    extra = {"topic": topic, "partition": partition, "offset": position, "end": other}
-    _logger.log(level, what, extra=extra)

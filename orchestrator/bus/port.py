@@ -20,11 +20,13 @@ What every adapter promises:
   a function they are looked up, in the subscription's thread, each time that partitions come to it, and are
   the whole truth: a partition that they don't name begins at the oldest record there is, since the backup
   may be from before its first.
-* **A position that is none of this bus's is not followed.** It lies beyond the end of its partition, or is
-  looked up in a database though the bus has none of the group's for that partition: the bus has lost
-  records, or is another one than the position was of, and what comes next would be passed over. Reading
-  begins at the oldest record there is. `on_stray` hears of it before anything is read, so that a database
-  forgets the position: it would count again once the partition has grown past it.
+* **A position that is none of this bus's is not followed.** The bus has lost records, or is another one than
+  the position was of, and what comes next would be passed over. A position carries a mark of the last record
+  that was read, where offsets can come again: the bus compares it when a partition comes, and from time to
+  time. Where it has no mark, it still can't lie beyond the end of its partition, nor be looked up in a
+  database though the bus has none of the group's for that partition. Reading begins at the oldest record
+  there is. `on_stray` hears of it before anything is read, so that a database forgets the position: it would
+  count again once the partition has grown past it. It also hears of a mark for a position that had none.
 * **A busy reader stays a reader.** Who has its hands full polls for 0 records now and then: that delivers
   nothing, stores the position and keeps the reader in its group. Who doesn't poll at all counts as dead
   after a while, and others get its records.
@@ -38,8 +40,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Protocol, Self
 
+from orchestrator.position import Position
+
 Headers = tuple[tuple[str, bytes], ...]
-#: The next offset to read, by (topic, partition).
+#: The next offset to read, by (topic, partition); a `Position` where its mark is known.
 Positions = Mapping[tuple[str, int], int]
 
 
@@ -85,11 +89,30 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery(Record):
-    """A record as delivered, with its place. `timestamp` is when it was published, in microseconds, UTC."""
+    """A record as delivered, with its place. `timestamp` is when it was published, in microseconds, UTC.
+    `mark` tells it from another record that may once have the same offset.
+    """
 
     partition: int
     offset: int
     timestamp: int
+    mark: str = ""
+
+    @property
+    def place(self) -> str:
+        """The name of the place that this record alone ever has."""
+        place = f"{self.topic}/{self.partition}/{self.offset}"
+        return f"{place}/{self.mark}" if self.mark else place
+
+    @property
+    def following(self) -> Position:
+        """The position of whoever has read this record and all before it."""
+        return Position(self.offset + 1, self.mark)
+
+    @property
+    def position(self) -> Position:
+        """The position of whoever has read all before this record."""
+        return Position(self.offset, self.mark)
 
     def header(self, name: str) -> bytes | None:
         """The first header of that name."""
@@ -150,8 +173,8 @@ class Bus(Protocol):
         on_stray: Callable[[Positions], object] | None = None,
     ) -> Subscription:
         """Join `group` as a reader of `topics`; a topic that nobody has published to yet is simply empty.
-        `on_stray` hears where reading begins in place of positions that are none of this bus's, in the
-        subscription's thread.
+        `on_stray` hears in the subscription's thread which positions stand in place of those that were given:
+        where reading begins, if those are none of this bus's, or the same with their marks.
         """
         ...
 

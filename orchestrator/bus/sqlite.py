@@ -3,7 +3,8 @@
 * **Offsets are one AUTOINCREMENT counter for all topics**, so a topic's offsets have gaps and are never
   used twice. SQLite has one writer at a time and gives the number under the write lock: the order of
   offsets is the order of commits, and who sees an offset sees every lower one. That is why a reader may
-  keep a cursor here, and why the bus refuses other databases.
+  keep a cursor here, and why the bus refuses other databases. A file that is put back goes on from where it
+  was, and so does all that it remembers of offsets; outside of it a record is known by its time as well.
 * **Every topic has one partition, 0.** Within a process several subscriptions of one group share its
   records; a key's records stay with one of them while any is unacknowledged. Two processes in one group
   share nothing: each gets every record.
@@ -124,6 +125,7 @@ class _Shared:
                 value=row.value,
                 headers=_headers_from_text(row.headers),
                 timestamp=row.timestamp,
+                mark=str(row.timestamp),
             )
             for row in rows
         ]
@@ -279,6 +281,7 @@ class SqliteBus:
                 partition=PARTITION,
                 offset=row.offset,
                 timestamp=row.timestamp,
+                mark=str(row.timestamp),
             )
 
     def ends(self, topics: Collection[str]) -> Positions:

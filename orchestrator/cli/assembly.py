@@ -4,6 +4,7 @@
 the entry-point group `radera.handlers`, so that one from another package is used like our own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,6 +87,13 @@ class Ground:
     def is_stuck(self) -> bool:
         """Whether the bus is in a way that only a new process mends."""
         return not isinstance(self.bus, SqliteBus) and bool(getattr(self.bus, "is_stuck", False))
+
+    @property
+    def changed(self) -> Mapping[str, int]:
+        """When the bus last found each topic changed behind its readers' backs, in microseconds. The embedded
+        bus never does: its offsets are given once.
+        """
+        return {} if isinstance(self.bus, SqliteBus) else dict(getattr(self.bus, "changed", {}))
 
     def trim_bus(self, messages: int, dead_letters: int) -> None:
         """Deletes from the embedded bus what all have read and was published before `messages`, and dead

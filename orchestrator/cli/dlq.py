@@ -72,7 +72,7 @@ def run_replay(config: Path, name: str) -> int:
         return _no(f"it came from a topic that nobody reads here: {target}")
     headers = (*_headers(ground, letter), (REPLAYED, str(letter.attempt + 1).encode()))
     ground.bus.publish([Record(topic=target, key=letter.delivery.key, value=payload, headers=headers)])
-    StoredSent(ground.store, DEALT_WITH).record(letter.name)
+    StoredSent(ground.store, DEALT_WITH).record(letter.delivery.place)
     click.echo(f"replayed to {target}")
     if target not in topics_of(ground.settings):
         note = "no system of its kind is in the settings, so it waits there until one is"
@@ -86,7 +86,7 @@ def run_discard(config: Path, name: str) -> int:
     letter = _find(ground, name)
     if letter is None:
         return 1
-    StoredSent(ground.store, DEALT_WITH).record(letter.name)
+    StoredSent(ground.store, DEALT_WITH).record(letter.delivery.place)
     click.echo(f"discarded {letter.name}")
     return 0
 

@@ -36,7 +36,7 @@ from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Figures, Metrics
 from orchestrator.privacy import CALLBACK_BODY, Exchange, PrivacyError
 from orchestrator.service.dead_letters import DEAD_LETTER
-from orchestrator.service.housekeeping import Housekeeping
+from orchestrator.service.housekeeping import AGENCY_MAILS, Housekeeping
 from orchestrator.service.inbound import Reader
 from orchestrator.service.jumps import boottime
 from orchestrator.service.loops import Loop
@@ -46,7 +46,7 @@ from orchestrator.service.relay import Relay
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.service.unopened import Unopened
 from orchestrator.settings import micros
-from orchestrator.smtp import Mailer, SmtpMailer
+from orchestrator.smtp import Mailer, OnceMailer, SmtpMailer
 from orchestrator.store import SeenTimes, SentMails, StoredSent, StoreError, StoreUnavailable
 from schemas import topics
 
@@ -156,6 +156,7 @@ class Roles:
         self._keys_looked_at = -_LOOK_AT_KEYS
         self._keys_are_there = False
         self.metrics = Metrics(sorted(kinds_of(settings)), sorted(settings.systems))
+        self.metrics.watch_bus(lambda: ground.changed)
         mailer = SmtpMailer(settings.smtp)
         make: Mapping[Role, Callable[[], Sequence[Loop]]] = {
             "worker": lambda: [self._worker(mailer, systems)],
@@ -256,6 +257,12 @@ class Roles:
 
     def _worker(self, mailer: Mailer, systems: Collection[str] | None) -> Loop:
         ground, settings = self._ground, self._ground.settings
+        once = OnceMailer(
+            mailer,
+            StoredSent(ground.store, AGENCY_MAILS),
+            digest=lambda name: ground.digests.correlation(AGENCY_MAILS, name),
+            outages=(StoreUnavailable,),
+        )
 
         def run() -> None:
             # Anew for each life: connections and locks belong to the event loop that they were made in.
@@ -264,7 +271,7 @@ class Roles:
                 bus=ground.bus,
                 keys=ground.keys,
                 installation=ground.keyring,
-                handlers=make_handlers(ground, clients=clients, mailer=mailer, systems=systems),
+                handlers=make_handlers(ground, clients=clients, mailer=once, systems=systems),
                 clock=ground.clock,
                 concurrency=settings.worker.concurrency,
                 call_limit=settings.waits.call_limit.total_seconds(),

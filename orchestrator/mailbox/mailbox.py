@@ -129,7 +129,7 @@ class Mailbox:
         self._hand_over = ANSWERS * micros(settings.smtp.timeout)
         self._metrics = Metrics() if metrics is None else metrics
         self._most_held = most_held
-        self._held: dict[tuple[int, int], _Held] = {}
+        self._held: dict[str, _Held] = {}
         self._away_until = 0
         self._subscription: Subscription | None = None
 
@@ -159,7 +159,7 @@ class Mailbox:
         """One that comes once more, after its partition was away, is the same outcome; but only the delivery
         that came last can be acknowledged.
         """
-        held = self._held.setdefault((delivery.partition, delivery.offset), _Held(delivery, self._steady()))
+        held = self._held.setdefault(delivery.place, _Held(delivery, self._steady()))
         held.delivery = delivery
 
     def _let_go(self) -> None:
@@ -229,7 +229,7 @@ class Mailbox:
             return False
         self._away_until = 0
         self._subscribed().ack(held.delivery)
-        self._held.pop((held.delivery.partition, held.delivery.offset), None)
+        self._held.pop(held.delivery.place, None)
         return True
 
     def _hold(self, held: _Held, later: _Later) -> None:

@@ -25,6 +25,14 @@ class Letter:
     def name(self) -> str:
         return f"{self.delivery.topic}/{self.delivery.partition}/{self.delivery.offset}"
 
+    def is_dealt_with(self, dealt_with: StoredSent) -> bool:
+        """Whether somebody has dealt with this very letter, and not with one that was at its place before."""
+        if dealt_with.seen(self.delivery.place):
+            return True
+        # As earlier versions noted it. One that was left later is another.
+        noted = dealt_with.seen_at(self.name)
+        return noted is not None and self.delivery.timestamp <= noted
+
     def said(self, header: str) -> str:
         """What a header says, as text."""
         return (self.delivery.header(header) or b"").decode("ascii", "replace")
@@ -44,7 +52,7 @@ def open_letters(store: Store, bus: Bus, topics: Collection[str]) -> Iterator[Le
     dealt_with = StoredSent(store, DEALT_WITH)
     for delivery in bus.browse(topics):
         letter = Letter(delivery)
-        if not dealt_with.seen(letter.name):
+        if not letter.is_dealt_with(dealt_with):
             yield letter
 
 

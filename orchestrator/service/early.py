@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.bus.port import Delivery, Positions
+from orchestrator.position import Position, reaches
 from orchestrator.service.inbound import Inbound
 
 #: How long the requests topic may stand still before nothing waits for it any more: longer than a rebalance,
@@ -32,7 +33,7 @@ PATIENCE: Final = 10 * 60 * 1_000_000
 #: How long a request waits for a master key of which only its producer speaks.
 KEY_PATIENCE: Final = 24 * 3600 * 1_000_000
 
-_Places = dict[tuple[str, int], int]
+_Places = dict[tuple[str, int], Position]
 
 
 @dataclass(slots=True)
@@ -134,11 +135,14 @@ class Early:
         reached: _Places = {}
         for one in inbound:
             place = _place(one)
-            reached[place] = max(reached.get(place, 0), self._reached.get(place, 0), one.delivery.offset + 1)
+            following = one.delivery.following
+            reached[place] = max(
+                reached.get(place, following), self._reached.get(place, following), following
+            )
         floors: _Places = {}
         for one in (*(waiting.inbound for waiting in self._without(inbound)), *early, *left):
             place = _place(one)
-            floors[place] = min(floors.get(place, one.delivery.offset), one.delivery.offset)
+            floors[place] = min(floors.get(place, one.delivery.position), one.delivery.position)
         positions = {place: min(at, floors.get(place, at)) for place, at in reached.items()}
         return positions, {place: at for place, at in (self._reached | reached).items() if place in floors}
 
@@ -157,7 +161,7 @@ class Early:
 
 
 def _ahead(ends: Positions, positions: Positions) -> set[tuple[str, int]]:
-    return {place for place, end in ends.items() if positions.get(place, 0) < end}
+    return {place for place, end in ends.items() if not reaches(positions.get(place, 0), end)}
 
 
 def _place(one: Inbound) -> tuple[str, int]:

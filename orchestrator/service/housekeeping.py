@@ -19,8 +19,10 @@ from schemas import topics
 
 EVERY = 3600 * 1_000_000
 
+#: Under which consumer's name the store remembers the mails that workers sent to agencies.
+AGENCY_MAILS = "agency-mails"
 #: Whose events come from the bus, and can't come again when its records are gone.
-READERS = ("orchestrator", "mailbox")
+READERS = ("orchestrator", "mailbox", AGENCY_MAILS)
 #: What must be remembered for as long as a request is: links that were used, dead letters dealt with.
 LASTING = ("links", "dead-letters", "broken-documents")
 

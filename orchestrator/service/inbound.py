@@ -285,10 +285,9 @@ class Reader:
 
     def unreadable(self, delivery: Delivery, code: str, event_id: str | None = None) -> Inbound:
         """A request that could not be taken in: it opens one by itself, under an id made of its place."""
-        place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
         event = RequestUnreadable(
-            event_id=event_id or f"unreadable:{place}",
-            request_id=str(uuid.uuid5(_NAMESPACE, place)),
+            event_id=event_id or f"unreadable:{delivery.place}",
+            request_id=_id_of_place(delivery.place),
             random=self._random(),
             received_at=delivery.timestamp,
             code=code,
@@ -386,6 +385,24 @@ class Reader:
         except (KeyDestroyed, GenerationUnknown, *_CLOSED):
             key = None
         return Inbound(delivery=delivery, type="decision", event=event, key=key)
+
+
+def named_before(one: Inbound, has_opened: Callable[[str, int], bool]) -> Inbound:
+    """Give an unreadable request the id that earlier versions gave it, made of its offset alone, if the
+    record was read then: if `has_opened` knows a request of that id that was received at that very time.
+    """
+    event, delivery = one.event, one.delivery
+    if not isinstance(event, RequestUnreadable) or not delivery.mark:
+        return one
+    place = replace(delivery, mark="").place
+    if not has_opened(_id_of_place(place), delivery.timestamp):
+        return one
+    event_id = event.event_id.replace(delivery.place, place)
+    return replace(one, event=replace(event, event_id=event_id, request_id=_id_of_place(place)))
+
+
+def _id_of_place(place: str) -> str:
+    return str(uuid.uuid5(_NAMESPACE, place))
 
 
 def clean_reason(reason: str, inbound: Inbound, saga: Saga) -> str:

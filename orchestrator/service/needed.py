@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from orchestrator.bus.port import Bus, Positions
+from orchestrator.position import reaches
 from orchestrator.privacy.keyring import generation_of
 from orchestrator.service.dead_letters import Letter, letter_topics, open_letters
 from orchestrator.service.orchestrator import GROUP
@@ -94,7 +95,7 @@ def _letters(store: Store, bus: Bus, named: Collection[str]) -> Iterator[Letter]
 def is_read(store: Store, ends: Positions) -> bool:
     """Whether the orchestrators of this database have read the topic of requests up to these ends."""
     read = store.positions(GROUP)
-    return all(read.get(place, 0) >= end for place, end in ends.items() if place[0] == REQUESTS)
+    return all(reaches(read.get(place, 0), end) for place, end in ends.items() if place[0] == REQUESTS)
 
 
 def _unsent(store: Store, until: int) -> list[str]:

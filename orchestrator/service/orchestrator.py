@@ -45,6 +45,7 @@ from orchestrator.service.inbound import (
     clean_reason,
     found_by_correlation,
     key_for_dead_letter,
+    named_before,
 )
 from orchestrator.service.missing import batched, with_missing_systems
 from orchestrator.service.outbound import dead_letter, outgoing
@@ -156,8 +157,8 @@ class Orchestrator:
         return applied
 
     def _begin_anew(self, positions: Positions) -> None:
-        """What the database knows of these partitions was of another bus, or of records that this one lost.
-        What is read twice is in the inbox.
+        """What the database knows of these partitions was of another bus, or of records that this one lost,
+        or had no mark. What is read twice is in the inbox.
         """
         with self._store.begin() as tx:
             tx.set_positions(GROUP, positions)
@@ -244,7 +245,11 @@ class Orchestrator:
         begun = self._begun()
         with self._store.begin() as tx:
             resolved = tx.resolve([one.correlation for one in inbound if one.correlation is not None])
-            found = [found_by_correlation(one, resolved) for one in inbound if one.generation is None]
+            found = [
+                named_before(found_by_correlation(one, resolved), tx.has_received)
+                for one in inbound
+                if one.generation is None
+            ]
             # What has no request yet is not noted as seen: when it is repeated, it may have one.
             new = tx.insert_inbox(GROUP, [one.event.event_id for one in found if one.event is not None])
             opening = [

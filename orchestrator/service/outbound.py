@@ -167,9 +167,8 @@ def refused_command(row: Outgoing, code: str, at: int) -> Record | None:
 
 def dead_letter(delivery: Delivery, code: str, seal: Callable[[bytes], bytes], key: str) -> Outgoing:
     """A record that could not be applied, kept beside its topic: sealed, with where it came from and why."""
-    place = f"{delivery.topic}/{delivery.partition}/{delivery.offset}"
     return Outgoing(
-        event_id=f"dead:{place}:{code}",
+        event_id=f"dead:{delivery.place}:{code}",
         topic=topics.dead_letters(delivery.topic),
         key=key,
         value=seal(delivery.value),

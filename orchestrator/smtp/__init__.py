@@ -2,6 +2,7 @@
 
 from orchestrator.smtp.mailer import MailDeferred, Mailer, MailNotSent, MailRefused, SmtpMailer
 from orchestrator.smtp.message import HeaderRefused, check_header, compose, message_id, thread_id
+from orchestrator.smtp.once import OnceMailer
 
 __all__ = [
     "HeaderRefused",
@@ -9,6 +10,7 @@ __all__ = [
     "MailNotSent",
     "MailRefused",
     "Mailer",
+    "OnceMailer",
     "SmtpMailer",
     "check_header",
     "compose",

@@ -45,6 +45,13 @@ class StoredSent:
         with self._store.reading.connect() as connection:
             return connection.execute(_SEEN, wanted).first() is not None
 
+    def seen_at(self, event_id: str) -> int | None:
+        """When it was recorded, in microseconds; None if it was not."""
+        c = inbox.c
+        query = sa.select(c.seen_at).where(c.consumer == self._consumer, c.event_id == event_id)
+        with self._store.reading.connect() as connection:
+            return connection.execute(query).scalar()
+
     def record(self, event_id: str) -> None:
         """Durable when it returns; recording twice is harmless."""
         with self._store.begin() as transaction:

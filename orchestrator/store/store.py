@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from orchestrator.position import Position
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import GENESIS, Entry, link
 from orchestrator.store import dialect, tables
@@ -244,12 +245,13 @@ class Store:
 
     # --- the bus's side ---
 
-    def positions(self, group: str) -> dict[tuple[str, int], int]:
+    def positions(self, group: str) -> dict[tuple[str, int], Position]:
         """The next offset that `group` reads, by (topic, partition)."""
         c = tables.positions.c
-        query = sa.select(c.topic, c.partition, c.next).where(c.group == group)
+        query = sa.select(c.topic, c.partition, c.next, c.mark).where(c.group == group)
         with self.reading.connect() as connection:
-            return {(row.topic, row.partition): row.next for row in connection.execute(query)}
+            rows = connection.execute(query).all()
+        return {(row.topic, row.partition): Position(row.next, row.mark or "") for row in rows}
 
     def unsent(self, limit: int) -> list[Outgoing]:
         """The outbox's oldest records that were not sent, to be looked at; `relay` is for sending them."""

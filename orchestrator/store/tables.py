@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, SmallInteger, String, Text
 
 #: The newest migration, which leads to the tables below.
-REVISION = "0008"
+REVISION = "0009"
 
 #: How many parts the outbox is relayed in; see `store.relay`.
 SHARDS = 16
@@ -81,7 +81,8 @@ mails_in_hand = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# The consumers' positions on the bus, kept in the transaction that keeps their effects.
+# The consumers' positions on the bus, kept in the transaction that keeps their effects. `mark` is the bus's,
+# by which it knows whether a position still is its own; none where it needs none.
 positions = sa.Table(
     "positions",
     metadata,
@@ -89,6 +90,7 @@ positions = sa.Table(
     Column("topic", _ID, primary_key=True),
     Column("partition", Integer, primary_key=True, autoincrement=False),
     Column("next", BigInteger, nullable=False),
+    Column("mark", Text, nullable=True),
 )
 
 # Of each party's words about a system of a request, the number of the last one: see `intake.outbox`.

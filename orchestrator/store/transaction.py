@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 
+from orchestrator.position import mark_of
 from orchestrator.privacy.keyring import Wrapped
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
@@ -116,6 +117,12 @@ class Transaction:
         c = tables.inbox.c
         seen = sa.select(sa.literal(1)).where(c.consumer == consumer, c.event_id == event_id)
         return self._connection.execute(seen).first() is not None
+
+    def has_received(self, request_id: str, at: int) -> bool:
+        """Whether there is a saga of that id whose request was received at that time."""
+        c = tables.sagas.c
+        found = sa.select(sa.literal(1)).where(c.request_id == request_id, c.received_at == at)
+        return self._connection.execute(found).first() is not None
 
     def take_in_hand(self, event_id: str, holder: str, until: int) -> bool:
         """Claim a mail until then, unless another holder's claim goes on; whether it is claimed now.
@@ -304,8 +311,8 @@ class Transaction:
 
     def set_positions(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
         """The next offset that `group` reads, by (topic, partition)."""
-        rows = [(group, *place, following) for place, following in sorted(positions.items())]
-        self._upsert(tables.positions, ("group", "topic", "partition", "next"), rows)
+        rows = [(group, *place, int(at), mark_of(at) or None) for place, at in sorted(positions.items())]
+        self._upsert(tables.positions, ("group", "topic", "partition", "next", "mark"), rows)
 
     # --- upkeep ---
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
+from orchestrator.position import Position
 from orchestrator.saga.model import Escalation, FinalStatus, Finished, InProgress, Saga
 from orchestrator.store import (
     Asked,
@@ -72,6 +73,16 @@ class UpkeepSuite:
             transaction.insert_inbox("orchestrator", ["e"])
             assert transaction.has_seen("orchestrator", "e")
             assert not transaction.has_seen("mailbox", "e")
+
+    def test_a_position_keeps_the_mark_of_its_record(self, store: Store) -> None:
+        """From it the bus tells whether the position is its own; the next has a mark of its own, or none."""
+        with store.begin() as transaction:
+            transaction.set_positions("m", {("t", 0): Position(5, "4:a:9"), ("t", 1): 7})
+        marked = store.positions("m")
+        assert ["4:a:9", ""] == [marked["t", 0].mark, marked["t", 1].mark]
+        with store.begin() as transaction:
+            transaction.set_positions("m", {("t", 0): 0})
+        assert "" == store.positions("m")["t", 0].mark
 
     # --- the outbox ---
 

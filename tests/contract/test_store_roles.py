@@ -111,6 +111,7 @@ def test_what_each_may_do(url: str) -> None:
         ("radera_orchestrator", "opendsr_requests"): "SELECT UPDATE DELETE",
         ("radera_orchestrator", "opendsr_callbacks"): "SELECT UPDATE DELETE",
         ("radera_worker", "subject_keys"): "SELECT",
+        ("radera_worker", "inbox"): "SELECT INSERT",
         ("radera_worker", "schema_version"): "SELECT",
         ("radera_worker", "installation"): "SELECT",
         ("radera_worker", "key_generations"): "SELECT",
@@ -303,19 +304,25 @@ def test_what_the_orchestrator_may_not(store_of: Callable[[str], Store], stateme
 
 
 def test_a_worker(store_of: Callable[[str], Store], keyring: Keyring) -> None:
-    """It opens what a command brings. It can't read a saga, file a key, or write anything."""
+    """It opens what a command brings, and remembers the mails that it sent. It can't read a saga, file a key,
+    or pretend what others have handled.
+    """
     key = new_key()
     StoredKeys(store_of("radera_orchestrator"), keyring).insert("r", key)
     store = store_of("radera_worker")
     keys = StoredKeys(store, keyring)
 
     assert key == keys.key_of("r")
+    mails = StoredSent(store, "agency-mails")
+    mails.record("e")
+    assert (True, False) == (mails.seen("e"), StoredSent(store, "mailbox").seen("e"))
     for attempt in (
         lambda: store.saga("r"),
         lambda: store.timeline("r"),
         lambda: store.unsent(1),
         lambda: store.positions("orchestrator"),
-        lambda: StoredSent(store, "mailbox").seen("e"),
+        lambda: StoredSent(store, "mailbox").record("e"),
+        lambda: StoredSent(store, "orchestrator").record("e"),
         lambda: SentMails(store).claim("e", 60),
         lambda: keys.insert("s", new_key()),
         lambda: keys.destroy("r"),

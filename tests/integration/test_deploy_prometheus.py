@@ -46,6 +46,7 @@ def _exported() -> set[str]:
             quarantined=1,
         )
     )
+    metrics.watch_bus(lambda: {"erasure.requests.v1": 1})
     return set(re.findall(r"(?m)^(\w+)", metrics.text().decode()))
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from tests.integration.people import Person, make_people
 from tests.integration.processes import eventually, locked
+from tests.integration.settings import NORD, SYD
 from tests.integration.world import World
 
 
@@ -125,6 +126,37 @@ def test_put_back_from_before_a_controllers_answer(world: World, tmp_path: Path)
 def _is_asked(world: World, person: Person) -> bool:
     saga = world.saga(person)
     return saga is not None and saga.steps[0].state.status == "awaiting_party"
+
+
+def test_commands_that_are_read_again(world: World) -> None:
+    """The bus has its commands read from the oldest, as after records were lost: what was done is done again,
+    to the same end, and no agency gets a second mail.
+    """
+    world.settle(make_people(random.Random(world.seed), 8))
+    for person in world.people:
+        world.submit(person)
+    world.radera.start()
+    eventually("agencies were asked", lambda: len(_asked_by_mail(world)) > 1, within=60)
+    world.radera.stop()
+    before = _asked_by_mail(world)
+    assert len(before) == len(set(before))
+
+    world.ground.engine.dispose()
+    with closing(sqlite3.connect(world.database)) as database, database:
+        done = database.execute("UPDATE bus_positions SET next = 0 WHERE \"group\" = 'worker'")
+        assert done.rowcount
+    world.radera.start()
+    world.await_end(60)
+    world.await_mails(20)
+    after = _asked_by_mail(world)
+    assert set(before) <= set(after)
+    assert len(after) == len(set(after))
+    _check(world)
+
+
+def _asked_by_mail(world: World) -> list[str]:
+    """The Message-IDs of the mails to agencies, as often as each was sent."""
+    return [str(mail["message-id"]) for mail in world.mails() if str(mail["to"]) in (NORD, SYD)]
 
 
 def _put_back(world: World, backup: Path) -> None:

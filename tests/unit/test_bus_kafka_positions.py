@@ -14,8 +14,14 @@ from orchestrator.bus.kafka_client import Consumer
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import Delivery
+from orchestrator.position import Position, mark_of
 
 PLACE = ("t", 0)
+
+
+def marked(offset: int, topic_id: str = "a", time: int = 1) -> Position:
+    """A position after the record before it, of that topic and time, in milliseconds."""
+    return Position(offset, f"{offset - 1}:{topic_id}:{time * 1000}")
 
 
 class Played:
@@ -29,7 +35,9 @@ class Played:
     def __init__(self, first: int, end: int, stored: Mapping[tuple[str, int], int]) -> None:
         self.first, self.end, self._stored = first, end, dict(stored)
         self.reads: int | None = None
-        self.records: list[int] = []
+        self.records = list(range(first, end))
+        self.id = "a"
+        self.time = 1
         self.kept: dict[tuple[str, int], int] = {}
 
     def extent(self, places: Iterable[tuple[str, int]], _: float) -> dict[tuple[str, int], tuple[int, int]]:
@@ -41,6 +49,9 @@ class Played:
     def seek(self, partition: TopicPartition, offset: int) -> None:
         self.reads = offset
 
+    def topic_id(self, _: str) -> str:
+        return self.id
+
     def reads_at(self, _: tuple[str, int]) -> int | None:
         return self.reads
 
@@ -51,7 +62,7 @@ class Played:
             return {}
         self.reads = ready[0] + 1
         record = SimpleNamespace(
-            topic="t", partition=0, offset=ready[0], key=b"k", value=b"v", headers=(), timestamp=1
+            topic="t", partition=0, offset=ready[0], key=b"k", value=b"v", headers=(), timestamp=self.time
         )
         return {TopicPartition("t", 0): [record]}
 
@@ -94,50 +105,74 @@ class Group:
     def polled(self) -> list[Delivery]:
         return self.subscription.poll(0.0, 10)
 
+    def first(self) -> int | None:
+        """The offset of what is delivered first; None if nothing is."""
+        for _ in range(4):
+            if got := self.polled():
+                return got[0].offset
+        return None
+
 
 @pytest.mark.parametrize(
     ("known", "stored", "begins", "strays"),
     [
-        pytest.param({PLACE: 7}, {PLACE: 3}, 7, [], id="the database's own, forwards"),
-        pytest.param({PLACE: 3}, {PLACE: 7}, 3, [], id="the database's own, back"),
-        pytest.param({PLACE: 10}, {PLACE: 3}, 10, [], id="at the end"),
+        pytest.param({PLACE: marked(7)}, {PLACE: 3}, 7, [], id="the database's own, forwards"),
+        pytest.param({PLACE: marked(3)}, {PLACE: 7}, 3, [], id="the database's own, back"),
+        pytest.param({PLACE: marked(10)}, {PLACE: 3}, None, [], id="at the end"),
+        pytest.param({PLACE: 7}, {PLACE: 3}, 7, [{PLACE: 7}], id="without a mark: it gets one"),
         pytest.param({}, {PLACE: 7}, 2, [], id="a partition that a restored backup doesn't know"),
         pytest.param({PLACE: 1}, {PLACE: 1}, 2, [], id="what retention has taken since"),
         pytest.param({PLACE: 11}, {PLACE: 3}, 2, [{PLACE: 2}], id="beyond the end: another bus's"),
         pytest.param({PLACE: 7}, {}, 2, [{PLACE: 2}], id="the group was never on this bus"),
+        pytest.param({PLACE: marked(7)}, {}, 7, [], id="the group was, and its position has expired"),
+        pytest.param({PLACE: marked(7, "b")}, {PLACE: 7}, 2, [{PLACE: 2}], id="of a topic made anew since"),
+        pytest.param(
+            {PLACE: Position(2, "1:b:9")}, {}, 2, [{PLACE: 2}], id="so it was, and the record is gone"
+        ),
+        pytest.param({PLACE: marked(7, time=9)}, {PLACE: 7}, 2, [{PLACE: 2}], id="the log was cut and grew"),
+        pytest.param({PLACE: Position(9, "10:a:1000")}, {}, 2, [{PLACE: 2}], id="a record read is gone"),
+        pytest.param({PLACE: Position(2, "1:a:9")}, {}, 2, [], id="retention has taken the record before"),
+        pytest.param({PLACE: marked(7, "")}, {PLACE: 7}, 7, [], id="brokers that told no ids"),
+        pytest.param({PLACE: Position(7, "note")}, {PLACE: 7}, 7, [{PLACE: 7}], id="somebody's note"),
     ],
 )
 def test_where_a_database_is_the_truth(
     known: dict[tuple[str, int], int],
     stored: dict[tuple[str, int], int],
-    begins: int,
+    begins: int | None,
     strays: list[dict[tuple[str, int], int]],
 ) -> None:
     """Its positions win, unless they can't be this bus's: following those would pass records over."""
     group = Group(Played(2, 10, stored), lambda: known)
-    assert [] == group.polled()
-    assert (begins, strays) == (group.consumer.reads, group.strays)
+    assert (begins, strays) == (group.first(), group.strays)
 
 
-@pytest.mark.parametrize(("stored", "begins"), [({PLACE: 7}, 7), ({}, 2), ({PLACE: 99}, 2)])
+@pytest.mark.parametrize(
+    ("stored", "begins"),
+    [
+        ({PLACE: 7}, 7),
+        ({}, 2),
+        ({PLACE: 99}, 2),
+        ({PLACE: marked(7)}, 7),
+        ({PLACE: marked(7, "b")}, 2),
+        ({PLACE: marked(7, time=9)}, 2),
+    ],
+)
 def test_where_the_group_keeps_its_own(stored: dict[tuple[str, int], int], begins: int) -> None:
     """It goes on where the group was; one that was never there, or was on a bus with more in it, begins at
     the oldest.
     """
     group = Group(Played(2, 10, stored))
-    assert [] == group.polled()
-    assert begins == group.consumer.reads
+    assert begins == group.first()
 
 
 def test_given_positions_count_when_a_partition_first_comes() -> None:
     """When it comes back later, what the group has stored since is the newer word."""
     group = Group(Played(2, 10, {PLACE: 9}), {PLACE: 4})
-    group.polled()
-    first = group.consumer.reads
+    first = group.first()
     group.subscription.goes(cast(Consumer, group.consumer), [PLACE])
     group.comes()
-    group.polled()
-    assert (4, 9) == (first, group.consumer.reads)
+    assert (4, 9) == (first, group.first())
 
 
 def test_what_was_read_before_a_partition_was_lost_is_nobodys_to_acknowledge() -> None:
@@ -165,9 +200,45 @@ def test_a_broker_that_lost_what_was_read_is_noticed() -> None:
     """The library goes back by itself and says nothing; the database must hear, or it would pass over what
     comes next.
     """
-    group = Group(Played(0, 10, {PLACE: 8}), lambda: {PLACE: 8})
-    group.polled()
-    group.consumer.end, group.consumer.reads = 3, 3
+    group = Group(Played(0, 10, {PLACE: 8}), lambda: {PLACE: marked(8)})
+    assert 8 == group.first()
+    group.consumer.end, group.consumer.reads, group.consumer.records = 3, 0, []
     group.subscription._stored_at = -100.0
     group.polled()
-    assert [{PLACE: 3}] == group.strays
+    assert [{PLACE: 0}] == group.strays
+
+
+@pytest.mark.parametrize(
+    ("changes", "strays"),
+    [
+        ({}, []),
+        ({"id": "b"}, [{PLACE: 0}]),
+        ({"time": 9}, [{PLACE: 0}]),
+        # Retention has taken the record since, and a broker's restart told no id.
+        ({"id": "", "time": 9, "records": [9]}, []),
+    ],
+)
+def test_what_is_read_is_compared_from_time_to_time(
+    changes: dict[str, Any], strays: list[dict[tuple[str, int], int]]
+) -> None:
+    """A topic that is made anew, or a log that is cut and grows again, while it is read: nothing else tells
+    of it where there are more records than before.
+    """
+    group = Group(Played(0, 10, {PLACE: 8}), lambda: {PLACE: marked(8)})
+    group.consumer.records = [7, 8]
+    assert 8 == group.first()
+    for name, value in changes.items():
+        setattr(group.consumer, name, value)
+    group.subscription._stored_at = group.subscription._looked_at = -100.0
+    for _ in range(4):
+        group.polled()
+    assert strays == group.strays
+
+
+def test_the_mark_is_stored_with_the_group_s_position() -> None:
+    """It says which record was the last that was done with."""
+    group = Group(Played(0, 10, {}))
+    [first] = group.polled() or group.polled()
+    group.subscription.ack(first)
+    group.subscription.close()
+    assert ["0:a:1000"] == [mark_of(one) for one in group.consumer.kept.values()]

@@ -345,6 +345,24 @@ def test_the_bus_is_asked_again_whose_the_rest_is_after_a_turn() -> None:
     subscription.poll = polled
 
 
+def test_another_outcome_at_a_held_ones_place() -> None:
+    """The topic was made anew, and its offsets began again: the new outcome is mailed like any other."""
+    world = World()
+    world.postman.trouble = [MailDeferred("recipient", 450)]
+    world.publish(outcome())
+    world.step()
+    subscription = world.mailbox._subscription
+    assert subscription is not None
+    ((place, first),) = subscription._held.items()  # type: ignore[attr-defined] # the embedded bus, as it is inside
+    other = replace(first, mark="another", value=encode(outcome(event_id="another")))
+    subscription._held[place] = other  # type: ignore[attr-defined] # as above
+    polled, subscription.poll = subscription.poll, lambda timeout, most: [other]  # type: ignore[assignment,method-assign] # the group's doing
+
+    assert 1 == world.step()
+    subscription.poll = polled  # type: ignore[method-assign] # back to what it was
+    assert (True, False) == (world.sent.seen("another"), subscription.holds(other))
+
+
 def test_a_mail_that_was_put_off_is_acknowledged_as_it_came_last() -> None:
     """Its partition went and came back: only the later delivery counts, and the group would stand still."""
     world = World()

@@ -43,7 +43,7 @@ def kept_after(world: World, days: int) -> dict[str, bool]:
     still_open = replace(ENDED, request_id="open", state=InProgress(until=NOW + 900 * DAY))
     with world.store.begin() as transaction:
         transaction.save([ENDED, still_open])
-        for consumer in ("orchestrator", "mailbox"):
+        for consumer in ("orchestrator", "mailbox", "agency-mails"):
             transaction.insert_inbox(consumer, ["event"])
     for consumer in ("links", "dead-letters"):
         StoredSent(world.store, consumer).record("event")
@@ -68,7 +68,7 @@ def kept_after(world: World, days: int) -> dict[str, bool]:
     with world.store.begin() as transaction:
         seen = {
             one: transaction.has_seen(one, "event")
-            for one in ("orchestrator", "mailbox", "links", "dead-letters")
+            for one in ("orchestrator", "mailbox", "agency-mails", "links", "dead-letters")
         }
     return {
         **seen,
@@ -83,13 +83,14 @@ def kept_after(world: World, days: int) -> dict[str, bool]:
     ("days", "gone"),
     [
         (29, set()),
-        (30, {"orchestrator", "mailbox", "asked", "orphan"}),
-        (40, {"orchestrator", "mailbox", "asked", "orphan", "digest"}),
+        (30, {"orchestrator", "mailbox", "agency-mails", "asked", "orphan"}),
+        (40, {"orchestrator", "mailbox", "agency-mails", "asked", "orphan", "digest"}),
         (
             50,
             {
                 "orchestrator",
                 "mailbox",
+                "agency-mails",
                 "asked",
                 "orphan",
                 "digest",

@@ -28,8 +28,9 @@ GRANT SELECT, INSERT, DELETE ON inbox, outbox, timeline TO radera_orchestrator;
 GRANT UPDATE ON inbox TO radera_orchestrator; -- times of a clock that was behind
 GRANT USAGE ON SEQUENCE outbox_seq_seq TO radera_orchestrator;
 
--- A worker opens what a command brings.
+-- A worker opens what a command brings, and remembers the mails that it has sent to agencies.
 GRANT SELECT ON subject_keys TO radera_worker;
+GRANT SELECT, INSERT ON inbox TO radera_worker;
 
 -- The mailbox opens a notice, remembers what it has sent, and says what it has in hand.
 GRANT SELECT ON subject_keys TO radera_mailbox;
@@ -56,9 +57,11 @@ GRANT SELECT, UPDATE, DELETE ON opendsr_requests, opendsr_callbacks TO radera_or
 -- In the inbox each has rows of its own. Who could write another's could have events dropped unread.
 ALTER TABLE inbox ENABLE ROW LEVEL SECURITY;
 DROP POLICY IF EXISTS orchestrator ON inbox;
+DROP POLICY IF EXISTS worker ON inbox;
 DROP POLICY IF EXISTS mailbox ON inbox;
 DROP POLICY IF EXISTS serve ON inbox;
 CREATE POLICY orchestrator ON inbox TO radera_orchestrator USING (true);
+CREATE POLICY worker ON inbox TO radera_worker USING (consumer = 'agency-mails');
 CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer = 'mailbox');
 CREATE POLICY serve ON inbox TO radera_serve USING (consumer IN ('links', 'dead-letters'));
 

@@ -9,6 +9,7 @@ _SHELF: Final = "orchestrator.bus.kafka_shelf"
 _SPREAD: Final = "orchestrator.bus.kafka_spread"
 _SUBSCRIPTION: Final = "orchestrator.bus.kafka_subscription"
 _REGISTRY: Final = "orchestrator.bus.schema_registry"
+_PLACES: Final = "tests/unit/test_service_places.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
@@ -35,8 +36,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what was done before a start is not told to the group",
         f"{_SHELF}:Shelf.begin_at",
-        "self._following, self._acked = position, True",
-        "self._following, self._acked = position, False",
+        "self._following, self._acked = Position(position, mark_of(position)), True",
+        "self._following, self._acked = Position(position, mark_of(position)), False",
         "tests/unit/test_bus_kafka_parts.py::TestShelf::test_what_was_done_before_is_told",
     ),
     fault(
@@ -62,17 +63,143 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a position beyond Kafka's end is followed",
-        f"{_SUBSCRIPTION}:KafkaSubscription._is_stray",
-        "if position > end:",
-        "if False:",
+        "orchestrator.bus.kafka_marks:start_of",
+        "elif position > end or (mark is not None and mark.offset >= end):",
+        "elif False:",
         "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
     ),
     fault(
         "another Kafka's position is followed",
-        f"{_SUBSCRIPTION}:KafkaSubscription._is_stray",
-        "callable(self._positions) and position and place not in stored",
-        "False",
+        "orchestrator.bus.kafka_marks:start_of",
+        "elif mark is None and position and not is_known:",
+        "elif False:",
         "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "a topic that was made anew is read from the old one's position",
+        "orchestrator.bus.kafka_marks:start_of",
+        "if mark is not None and is_other_topic(mark.topic_id, topic_id):",
+        "if False:",
+        "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "a log that was cut and grew again passes for the same",
+        "orchestrator.position:Mark.differs",
+        "if None not in (self.timestamp, other.timestamp) and self.timestamp != other.timestamp:",
+        "if False:",
+        "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "a position of another bus is told by the group alone, though its mark is right",
+        "orchestrator.bus.kafka_marks:start_of",
+        "elif mark is None and position and not is_known:",
+        "elif position and not is_known:",
+        "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "a record that retention has taken passes for a log that was cut",
+        f"{_SHELF}:Shelf._may_follow",
+        "if offset > wanted.offset or found is None:",
+        "if found is None:",
+        "tests/unit/test_bus_kafka_positions.py::test_what_is_read_is_compared_from_time_to_time",
+    ),
+    fault(
+        "the record that was compared is delivered once more",
+        f"{_SHELF}:Shelf.add",
+        "if delivery.offset < self._read_to:",
+        "if False:",
+        "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "what is read is compared when a partition comes and never again",
+        f"{_SUBSCRIPTION}:KafkaSubscription._look_back",
+        "is_time = time.monotonic() - self._looked_at >= _LOOK_BACK",
+        "is_time = False",
+        "tests/unit/test_bus_kafka_positions.py::test_what_is_read_is_compared_from_time_to_time",
+    ),
+    fault(
+        "a topic that is made anew while it is read is not noticed",
+        f"{_SUBSCRIPTION}:KafkaSubscription._look_back",
+        "if is_other_topic(shelf.topic_id, consumer.topic_id(place[0])):",
+        "if False:",
+        "tests/unit/test_bus_kafka_positions.py::test_what_is_read_is_compared_from_time_to_time",
+    ),
+    fault(
+        "an earlier version's position stays without a mark",
+        f"{_SUBSCRIPTION}:KafkaSubscription._read",
+        "if self._adopted and self._on_stray is not None:",
+        "if False:",
+        "tests/unit/test_bus_kafka_positions.py::test_where_a_database_is_the_truth",
+    ),
+    fault(
+        "the group's position is stored without the mark of its record",
+        f"{_SHELF}:Shelf.take",
+        "self._following = delivery.following",
+        "self._following = Position(delivery.offset + 1)",
+        "tests/unit/test_bus_kafka_positions.py::test_the_mark_is_stored_with_the_group_s_position",
+    ),
+    fault(
+        "whoever has read another topic of the name has read this one",
+        "orchestrator.position:reaches",
+        "if mine is not None and other is not None and is_other_topic(mine.topic_id, other.topic_id):",
+        "if False:",
+        f"{_PLACES}::test_whoever_read_another_topic_has_not_read_this",
+    ),
+    fault(
+        "a new unreadable request at an old place is the old one",
+        "orchestrator.service.inbound:Reader.unreadable",
+        "request_id=_id_of_place(delivery.place),",
+        "request_id=_id_of_place(replace(delivery, mark='').place),",
+        f"{_PLACES}::test_a_new_unreadable_request_at_an_old_place_is_opened",
+    ),
+    fault(
+        "an earlier version's unreadable request is opened a second time",
+        "orchestrator.service.inbound:named_before",
+        "if not has_opened(_id_of_place(place), delivery.timestamp):",
+        "if True:",
+        f"{_PLACES}::test_an_unreadable_request_of_an_earlier_version_is_not_opened_twice",
+    ),
+    fault(
+        "a dead letter that waits hides another of its place",
+        "orchestrator.service.outbound:dead_letter",
+        "{delivery.place}",
+        "{delivery.topic}/{delivery.partition}/{delivery.offset}",
+        f"{_PLACES}::test_dead_letters_of_two_records_at_one_place_are_two",
+    ),
+    fault(
+        "a new dead letter at a discarded one's place is dealt with",
+        "orchestrator.service.dead_letters:Letter.is_dealt_with",
+        "self.delivery.timestamp <= noted",
+        "True",
+        f"{_PLACES}::test_a_letter_that_an_earlier_version_discarded",
+    ),
+    fault(
+        "a discarded dead letter is known by its number",
+        "orchestrator.service.dead_letters:Letter.is_dealt_with",
+        "if dealt_with.seen(self.delivery.place):",
+        "if dealt_with.seen(self.delivery.topic):",
+        f"{_PLACES}::test_a_new_dead_letter_at_a_discarded_ones_place_is_listed",
+    ),
+    fault(
+        "a command that is read again sends the agency a second mail",
+        "orchestrator.smtp.once:OnceMailer.send",
+        "if name in self._unrecorded or self._sent.seen(name):",
+        "if name in self._unrecorded:",
+        "tests/unit/test_smtp_once.py::test_a_command_that_is_read_again_sends_no_second_mail",
+    ),
+    fault(
+        "a mail that was sent and not recorded is sent once more",
+        "orchestrator.smtp.once:OnceMailer.send",
+        "self._unrecorded.add(name)",
+        "pass",
+        "tests/unit/test_smtp_once.py::test_a_mail_that_could_not_be_recorded",
+    ),
+    fault(
+        "an outcome at a held one's place is taken for it",
+        "orchestrator.mailbox.mailbox:Mailbox._take",
+        "self._held.setdefault(delivery.place, _Held(delivery, self._steady()))",
+        "self._held.setdefault(str(delivery.offset), _Held(delivery, self._steady()))",
+        "tests/unit/test_mailbox.py::test_another_outcome_at_a_held_ones_place",
     ),
     fault(
         "a proxy's 404 is a schema that doesn't exist",

@@ -32,8 +32,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "two unreadable requests are one",
         f"{_READER}:Reader.unreadable",
-        "request_id=str(uuid.uuid5(_NAMESPACE, place))",
-        "request_id=str(uuid.uuid5(_NAMESPACE, delivery.topic))",
+        "request_id=_id_of_place(delivery.place)",
+        "request_id=_id_of_place(delivery.topic)",
         "tests/unit/test_service.py::test_an_unreadable_request_is_named_by_its_place",
     ),
     fault(
@@ -349,7 +349,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "two dead letters of one record are one",
         f"{_OUTBOUND}:dead_letter",
-        'f"dead:{place}:{code}"',
+        'f"dead:{delivery.place}:{code}"',
         'f"dead:{delivery.topic}:{code}"',
         "tests/unit/test_service_outbound.py::test_each_record_and_each_reason_is_a_dead_letter_of_its_own",
     ),

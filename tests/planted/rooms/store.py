@@ -227,9 +227,16 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a position once stored stays",
         f"{_TRANSACTION}:Transaction.set_positions",
-        'self._upsert(tables.positions, ("group", "topic", "partition", "next"), rows)',
-        'if rows:\n    self._put(tables.positions, ("group", "topic", "partition", "next"), rows)',
+        'self._upsert(tables.positions, ("group", "topic", "partition", "next", "mark"), rows)',
+        'if rows:\n    self._put(tables.positions, ("group", "topic", "partition", "next", "mark"), rows)',
         "tests/unit/test_service.py::test_positions_of_another_bus_are_forgotten",
+    ),
+    fault(
+        "a position loses the mark of its record",
+        f"{_TRANSACTION}:Transaction.set_positions",
+        "mark_of(at) or None",
+        "None",
+        "tests/contract/test_store_sqlite.py::TestUpkeep::test_a_position_keeps_the_mark_of_its_record",
     ),
     fault(
         "keys of the current generation are wrapped again for ever",
