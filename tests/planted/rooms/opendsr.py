@@ -89,7 +89,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_OPENDSR}:OpenDsr._found",
         "asked is None or asked.system != controller.system or",
         "asked is None or",
-        harmless="our id of a request is made of the controller's name, too, so that another's is never found",
+        harmless="our id of a request is made of the controller, too: another's is never found",
     ),
     fault(
         "two controllers' requests of one id are one",
