@@ -56,6 +56,7 @@ bench: $(VENV)/.dev ## Throughput, growth, latency, memory (ARGS="--only through
 
 mutants: $(VENV)/.dev ## Faults planted in the product; prints those that no test finds (ARGS="-k outbox" takes some)
 	$(BIN)/python -m tests.planted --jobs $(JOBS) $(ARGS)
+	RADERA_TEST_ALL_DEFECTS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/simulation/test_planted_faults.py
 
 chaos: $(VENV)/.dev ## Requests on real servers, with everything killed (ARGS="--requests 2000 --seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)

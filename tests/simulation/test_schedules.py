@@ -1,5 +1,6 @@
-"""Some hundred seeds hold, the interesting things really happened in them, and a seed replays exactly."""
+"""Three hundred seeds hold, the interesting things really happened in them, and a seed replays exactly."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ from tests.simulation.schedule import run
 from tests.simulation.troubles import TROUBLES
 
 #: How many schedules `make test` plays. The long runs are `make simulate`'s.
-SCHEDULES = 500
+SCHEDULES = 300
 IN_EACH = 50
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +46,10 @@ EVERYWHERE = (
     "callback delivered",
     "clock moved on",
 )
-#: The most that it may take until everything has come up once; about 120 do.
+#: Between them these had everything in them once. What a change of the product moves elsewhere is looked for in the
+#: seeds that follow.
+RICH = (4, 12, 22, 23, 26, 30, 31, 57, 70, 103, 113, 118, 128, 133, 138)
+#: The most that it may take until everything has come up.
 ENOUGH = 600
 
 
@@ -53,8 +57,8 @@ ENOUGH = 600
 def test_the_schedules_try_what_they_say() -> None:
     """Every kind of fault, each point of death, each end and each question of the DPO's comes up."""
     counts: Counter[str] = Counter()
-    for seed in range(100_000, 100_000 + ENOUGH):
-        counts += run(seed).counts
+    for seed in itertools.chain(RICH, range(139, 139 + ENOUGH)):
+        counts += run(100_000 + seed).counts
         if all(counts[name] for name in TROUBLES):
             break
     assert [] == [name for name in TROUBLES if not counts[name]]
