@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -15,10 +16,12 @@ from sqlalchemy.engine import make_url
 
 from orchestrator import log
 from orchestrator.bus.kafka_owner import BusOfAnother, BusUnclaimed, claim, owner
+from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, ground_of, load_settings
 from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.cli.roles import ALL, Role, Roles
 from orchestrator.cli.secrets import unavailable
+from orchestrator.service.orchestrator import GROUP
 from orchestrator.settings import Settings
 from orchestrator.store import Occupation, StoreUnusable, file_of, watched
 
@@ -65,6 +68,7 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     occupation = Occupation() if database is None else Occupation.of(database, held)
     ground = ground_of(settings)
     still_there = watched(database) if database is not None else lambda: None
+    ground.prepare()
     if "orchestrator" in names:
         ground.generations.take()
         _claim(ground)
@@ -72,7 +76,6 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
         _await_claim(ground, stop)
     for file in ground.keyring.beside:
         _logger.warning("file_beside_keys", extra={"file": str(file)})
-    ground.prepare()
     unsigned = unable_to_sign(ground) if "serve" in names else None
     if unsigned is not None:
         click.echo(f"radera: {config}: {unsigned}", err=True)
@@ -107,10 +110,20 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
 
 
 def _claim(ground: Ground) -> None:
-    """Has database, key file and Kafka say whose they are. Raises BusOfAnother, BusUnclaimed."""
+    """Has database, key file and Kafka say whose they are. Raises BusOfAnother, BusUnclaimed.
+
+    While Kafka is away, one that has read from it before goes on: its clocks must not wait. Raises
+    BusUnavailable where it is a first start.
+    """
     own = ground.installations.settle()
-    if ground.settings.kafka is not None:
+    if ground.settings.kafka is None:
+        return
+    try:
         claim(ground.bus, own)
+    except BusUnavailable as error:
+        if not ground.store.positions(GROUP):
+            raise
+        _logger.warning("bus_owner_not_seen", extra={"code": error.code or type(error).__name__})
 
 
 def _await_claim(ground: Ground, stop: threading.Event) -> None:
@@ -118,9 +131,13 @@ def _await_claim(ground: Ground, stop: threading.Event) -> None:
     another's requests. Raises BusOfAnother, BusUnclaimed.
     """
     until = time.monotonic() + _CLAIMED_WITHIN
+    _logger.info("waiting_for_the_orchestrator")
     while not stop.is_set():
         own = ground.installations.id()
-        whose = None if own is None else owner(ground.bus)
+        whose = None
+        if own is not None:
+            with suppress(BusUnavailable):  # waited for, too
+                whose = owner(ground.bus)
         if whose is not None:
             if whose != own:
                 raise BusOfAnother

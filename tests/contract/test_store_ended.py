@@ -111,7 +111,10 @@ def test_the_command_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert "2026-09-21" in one.stdout
         assert "places_unsaid" not in one.stdout
         other = installation.cli("audit", "recheck", "--fault", "bin_never_seen")
-        assert (0, "0 ended requests to look at\n") == (other.exit_code, other.stdout)
+        assert (0, "1 ended requests examined, 0 to look at. Nothing was changed.\n") == (
+            other.exit_code,
+            other.stdout,
+        )
 
 
 def test_a_fault_that_is_none_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

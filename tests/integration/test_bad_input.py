@@ -250,7 +250,9 @@ def test_another_content_under_a_known_id_is_kept_and_escalated(
     installation.publish(topics.REQUESTS, encode(other), request_id)
     installation.settle()
     [letter] = installation.dead_letters(topics.REQUESTS)
-    assert ("request_id_conflict", encode(other)) == (letter.code, letter.payload)
+    # Once the key is destroyed nobody can tell what was asked.
+    code = "ended_not_compared" if ended else "request_id_conflict"
+    assert (code, encode(other)) == (letter.code, letter.payload)
     assert ended == (installation.questions(request_id) == [])
     assert mails < len(installation.mails_to_dpo())
     assert not installation.has_leaked("other@people.example")

@@ -320,7 +320,7 @@ def test_commands_and_callbacks_that_cannot_be_read_are_dead_letters(installatio
     """The worker keeps each sealed, and answers the good command behind them."""
     commands, callbacks = topics.commands("hubspot"), topics.callbacks("hubspot")
     unsealable = Callback(
-        event_id="callback:1", kind="hubspot", system="crm", received_at=START, sealed_body=b"\2nothing"
+        event_id="callback:1", kind="hubspot", system="crm", received_at=START, sealed_body=b"\2no"
     )
     no_object = Callback(
         event_id="callback:2",

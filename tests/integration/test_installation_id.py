@@ -2,15 +2,20 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import sqlalchemy as sa
 
 from orchestrator.bus.kafka_owner import BusOfAnother, BusUnclaimed, claim, owner
-from orchestrator.bus.port import Bus
+from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.bus.sqlite import SqliteBus
+from orchestrator.cli import up
+from orchestrator.position import Position
 from orchestrator.privacy import Keyring
+from orchestrator.service.orchestrator import GROUP
 from orchestrator.store import DatabaseGone, Installations, open_engine
 from orchestrator.store.installation import DatabaseEmpty, DatabaseOfAnother
 from orchestrator.store.tables import installation as installation_table
@@ -132,6 +137,27 @@ def test_of_two_that_claim_at_once_one_has_it(bus: Bus, monkeypatch: pytest.Monk
     with pytest.raises(BusOfAnother):
         claim(bus, "second")
     assert "first" == owner(bus)
+
+
+@pytest.mark.parametrize("has_read", [True, False])
+def test_an_orchestrator_that_has_read_before_goes_on_without_the_bus(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, has_read: bool
+) -> None:
+    """Its clocks go on while Kafka is away. A first start can't tell whose Kafka it is, and ends."""
+
+    def away(*_: object) -> None:
+        raise BusUnavailable("the bus can't be reached")
+
+    if has_read:
+        with installation.ground.store.begin() as transaction:
+            transaction.set_positions(GROUP, {(topics.REQUESTS, 0): Position(1, "")})
+    monkeypatch.setattr(up, "claim", away)
+    ground = replace(installation.ground, settings=Mock(kafka=object()))
+    if has_read:
+        up._claim(ground)
+    else:
+        with pytest.raises(BusUnavailable):
+            up._claim(ground)
 
 
 def test_what_nobody_made_is_claimed_by_nobody(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

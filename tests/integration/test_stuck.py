@@ -25,6 +25,7 @@ def hangs(*_):
     print("hangs", flush=True)
     threading.Event().wait()
 
+up._await_claim = lambda *_: None  # the orchestrator has been there
 kafka.made = hangs
 kafka_subscription._SILENCE = kafka_subscription._STORE_LIMIT = kafka_subscription._SLICE = 0.1
 kafka_watch.Watch.__init__.__defaults__ = (0.1,)

@@ -186,7 +186,7 @@ def test_a_person_is_erased_with_it(
         process = subprocess.Popen(command, env=installed, stdout=out, stderr=out)
     try:
         eventually("it is up", lambda: b"radera: up, " in log.read_bytes(), within=60)
-        request_id = _radera(config, "submit", "--email", ANNA).output.strip()
+        request_id = _radera(config, "submit", "--email", ANNA).stdout.strip()
 
         def is_proved() -> bool:
             shown = _radera(config, "status", request_id, "--json").output

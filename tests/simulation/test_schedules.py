@@ -46,8 +46,8 @@ EVERYWHERE = (
     "callback delivered",
     "clock moved on",
 )
-#: Between them these had everything in them once. What a change of the product moves elsewhere is looked for in the
-#: seeds that follow.
+#: Between them these had everything in them once. What a change of the product moves elsewhere is looked for
+#: in the seeds that follow.
 RICH = (4, 12, 22, 23, 26, 30, 31, 57, 70, 103, 113, 118, 128, 133, 138)
 #: The most that it may take until everything has come up.
 ENOUGH = 600
