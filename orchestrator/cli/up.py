@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -71,7 +70,7 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     ground.prepare()
     if "orchestrator" in names:
         ground.generations.take()
-        _claim(ground)
+        _claim(ground, stop)
     elif settings.kafka is not None and names != ("serve",):
         _await_claim(ground, stop)
     for file in ground.keyring.beside:
@@ -109,21 +108,25 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     return 1 if fatal else 0
 
 
-def _claim(ground: Ground) -> None:
+def _claim(ground: Ground, stop: threading.Event) -> None:
     """Has database, key file and Kafka say whose they are. Raises BusOfAnother, BusUnclaimed.
 
-    While Kafka is away, one that has read from it before goes on: its clocks must not wait. Raises
-    BusUnavailable where it is a first start.
+    While Kafka is away, one that has read from it before goes on: its clocks must not wait. A first start
+    waits for it.
     """
     own = ground.installations.settle()
     if ground.settings.kafka is None:
         return
-    try:
-        claim(ground.bus, own)
-    except BusUnavailable as error:
-        if not ground.store.positions(GROUP):
-            raise
-        _logger.warning("bus_owner_not_seen", extra={"code": error.code or type(error).__name__})
+    while not stop.is_set():
+        try:
+            claim(ground.bus, own)
+        except BusUnavailable as error:
+            _logger.warning("bus_owner_not_seen", extra={"code": error.code or type(error).__name__})
+            if ground.store.positions(GROUP):
+                return
+            stop.wait(1.0)
+        else:
+            return
 
 
 def _await_claim(ground: Ground, stop: threading.Event) -> None:
@@ -136,8 +139,10 @@ def _await_claim(ground: Ground, stop: threading.Event) -> None:
         own = ground.installations.id()
         whose = None
         if own is not None:
-            with suppress(BusUnavailable):  # waited for, too
+            try:
                 whose = owner(ground.bus)
+            except BusUnavailable:  # is waited for without end
+                until = time.monotonic() + _CLAIMED_WITHIN
         if whose is not None:
             if whose != own:
                 raise BusOfAnother
