@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.play import Plan, play
 
 
-@pytest.mark.timeout(400)  # a dead reader's records wait for its session to time out, each time
+@pytest.mark.timeout(600)  # a dead reader's records wait for its session to time out, each time
 def test_everything_breaks_once(tmp_path: Path, here: None, seed: int) -> None:
     """Processes are killed and stopped, broker and database too, readers come and go, vendors and mail fail,
     records come twice and in any order, some are poison: every request ends as it should, every effect is

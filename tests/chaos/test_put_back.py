@@ -25,7 +25,7 @@ from tests.integration.processes import eventually
 _HEAD = re.compile(rb"Timeline [0-9a-f]{64}")
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path: Path, seed: int) -> None:
     """What happened since is read again from Kafka, from the positions that the backup holds: requests that
     had ended since end again, in the same way, and requests that it has never seen are there, whether they
@@ -45,7 +45,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     _produced(installation, late[::2])
     for person in late[1::2]:
         assert installation.submit(person)
-    installation.await_end(90)
+    installation.await_end(240)
     _await_rest(installation)
     done = _ledgers(installation)
     installation.fleet.end_all()
@@ -59,7 +59,7 @@ def test_a_database_put_back_from_a_backup(installation: Installation, tmp_path:
     assert {person.request_id for person in late} < again or {person.request_id for person in late} == again
     installation.start_few()
     installation.start("orchestrator")
-    installation.await_end(60)
+    installation.await_end(240)
 
     sagas = installation.sagas()
     assert {person.request_id for person in crowd} == set(sagas)

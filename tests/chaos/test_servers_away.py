@@ -25,7 +25,7 @@ REQUESTS = 8
 @pytest.mark.parametrize(
     "installation", [(('remind_after = "PT2M"', 'remind_after = "PT3S"'),)], indirect=True
 )
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_the_broker_away(installation: Installation, seed: int) -> None:
     """The clocks go on, and what they send waits in the outbox; so does what comes in, requests and answers,
     and whoever brings it is told that we have it. Every process stays alive. When the broker is back, the
@@ -66,7 +66,7 @@ def test_the_broker_away(installation: Installation, seed: int) -> None:
     assert {1} == {_answers(installation, person.request_id) for person in installation.people}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_the_database_away(installation: Installation, seed: int) -> None:
     """Nothing is committed to Kafka, and nothing new is said there; every process is alive and not ready,
     and recovers by itself.
@@ -102,7 +102,7 @@ def _begun(installation: Installation, crowd: list[Person]) -> None:
 
 
 def _all_end(installation: Installation) -> None:
-    installation.await_end(90)
+    installation.await_end(240)
     sagas = installation.sagas()
     for person in installation.people:
         saga = sagas[person.request_id]

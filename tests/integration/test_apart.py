@@ -239,7 +239,7 @@ def _listening(asking: AskingController) -> Iterator[None]:
             thread.join()
 
 
-@pytest.mark.timeout(240)  # six processes and three servers begin
+@pytest.mark.timeout(480)  # six processes and three servers begin
 def test_every_role_apart(apart: Apart) -> None:
     """Requests from a producer outside and from a tenant's controller are carried out in SuperOffice,
     HubSpot and Google Analytics, by an agency that answers its mail and at a tenant whose controller decides:
@@ -274,7 +274,7 @@ def test_every_role_apart(apart: Apart) -> None:
         [carl.request_id] = [
             saga.request_id for saga in world.ground.store.sagas() if saga.request_id not in known
         ]
-        world.await_end(90)
+        world.await_end(240)
         eventually("the controller has heard of it", lambda: len(asking.heard) == 2, within=30)
 
     world.check_effects()

@@ -27,7 +27,7 @@ from tests.integration.world import World
 REQUESTS = 8
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_what_remains_opens_nothing(world: World, tmp_path: Path) -> None:
     """A backup made while requests are open, the database of today with its log, the topics and dead letters
     in both, and the key file of today: after the end and a rotation of the master keys they open what is

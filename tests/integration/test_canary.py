@@ -101,7 +101,7 @@ def scope(*systems: str) -> list[str]:
 
 
 @pytest.mark.parametrize("world", [{"log_level": "debug", "max_attempts": 2}], indirect=True)
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_no_canary_gets_out(world: World) -> None:
     """Requests that are completed, refused, failed, rejected, cancelled, in conflict and in pieces, at
     vendors who quote the person in every error: no identifier, and no vendor's number of a record, is ever in

@@ -69,7 +69,7 @@ ERASED = {
 }
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(480)
 def test_every_story_reaches_its_end(tmp_path: Path) -> None:
     """One JSON document on standard output and nothing else; plain lines of progress on standard error; the
     mails are files; nothing that was printed or logged names a person.

@@ -152,7 +152,7 @@ def post_until_taken(controller: AskingController, people: list[str], taken: dic
             time.sleep(0.02)
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(480)
 def test_what_was_accepted_is_carried_out_and_told_however_often_it_is_killed(world: World) -> None:
     """Each request that got its 201 erases its person once and is called back in order to its end, and the
     one body that is posted until it is taken is one request. An agency that was asked over OpenDSR has

@@ -38,7 +38,7 @@ def test_locked_while_running(world: World) -> None:
         assert world.open_people()
     eventually("we are ready again", lambda: world.probe("/readyz") == 200, within=20)
 
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
     assert world.radera.is_alive
     assert b"role_waits" in world.radera.said()
@@ -62,12 +62,12 @@ def test_locked_while_starting(world: World) -> None:
         assert not world.radera.is_ready
     world.radera.await_ready()
 
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
     _check(world)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     """The database of some moments ago is put back after everything has ended: what it doesn't know of is
     carried out again, to the same end, and changes nothing at the vendors.
@@ -81,7 +81,7 @@ def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     eventually("some requests have ended", lambda: len(world.open_people()) < 12, within=60)
     backup = tmp_path / "backup.db"
     _back_up(world.database, backup)
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
     done = world.first_effects()
     world.radera.stop()
@@ -91,7 +91,7 @@ def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     world.note(f"put back: {len(again)} requests are open again")
     assert again
     world.radera.start()
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
 
     # A controller may be told in other words what it was told before; nothing else is done a second time.
@@ -100,7 +100,7 @@ def test_put_back_from_a_backup(world: World, tmp_path: Path) -> None:
     _check(world, has_forgotten=True)
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_put_back_from_before_a_controllers_answer(world: World, tmp_path: Path) -> None:
     """A controller's answer is lost with the database that it came to. It is reminded, and says it again."""
     person = make_people(random.Random(world.seed), 1)[0]
@@ -112,13 +112,13 @@ def test_put_back_from_before_a_controllers_answer(world: World, tmp_path: Path)
     eventually("the controller was asked", lambda: _is_asked(world, person), within=60, every=0.01)
     backup = tmp_path / "backup.db"
     _back_up(world.database, backup)
-    world.await_end(60)
+    world.await_end(240)
     world.radera.stop()
 
     _put_back(world, backup)
     assert [person] == world.open_people()
     world.radera.start()
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
     _check(world, has_forgotten=True)
 
@@ -146,7 +146,7 @@ def test_commands_that_are_read_again(world: World) -> None:
         done = database.execute("UPDATE bus_positions SET next = 0 WHERE \"group\" = 'worker'")
         assert done.rowcount
     world.radera.start()
-    world.await_end(60)
+    world.await_end(240)
     world.await_mails(20)
     after = _asked_by_mail(world)
     assert set(before) <= set(after)

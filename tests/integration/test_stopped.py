@@ -71,7 +71,7 @@ def test_a_call_that_ends_soon_is_waited_for(world: World, person: Person, numbe
     took = _stop(world, number)
     assert took < SOON
     world.radera.start()
-    world.await_end(30)
+    world.await_end(120)
 
     asked = [line for line in world.vendors.ledger() if line["effect"] == "gdpr_deleted"]
     saga = world.saga(person)
@@ -96,7 +96,7 @@ def test_a_call_that_lasts_is_given_back(world: World, person: Person, number: s
     assert b"worker_gave_back" in world.radera.said()
     assert "gdpr_deleted" not in _effects(world, person)
     world.radera.start()
-    world.await_end(30)
+    world.await_end(120)
     world.await_mails(10)
 
     assert person.effects == {("hubspot", effect, record) for _, effect, record in person.effects}
@@ -125,7 +125,7 @@ def test_a_mail_server_that_hangs_holds_nobody_up(world: World, system: str) -> 
 
     assert _stop(world, signal.SIGTERM) < SOON
     world.radera.start()
-    world.await_end(30)
+    world.await_end(120)
     world.await_mails(10)
 
     ids = Counter(str(mail["message-id"]) for mail in world.mails() if str(mail["to"]) != NORD)
@@ -153,7 +153,7 @@ def test_stopped_while_starting(world: World, person: Person) -> None:
         assert b"Traceback" not in world.radera.said()
 
     world.radera.start()
-    world.await_end(30)
+    world.await_end(120)
     saga = world.saga(person)
     assert saga is not None
     assert "completed" == saga.status
@@ -177,4 +177,4 @@ def test_a_port_that_is_taken(world: World, person: Person) -> None:
     assert world.saga(person) is None
 
     world.radera.start()
-    world.await_end(30)
+    world.await_end(120)

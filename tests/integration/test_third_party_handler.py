@@ -192,7 +192,7 @@ def test_a_person_is_erased_with_it(
             shown = _radera(config, "status", request_id, "--json").output
             return '"erased"' in shown and '"seen_absent"' in shown
 
-        eventually("she is gone, and seen to be", is_proved, within=60, every=0.2)
+        eventually("she is gone, and seen to be", is_proved, within=120, every=0.2)
     finally:
         process.terminate()
         code = process.wait(30)

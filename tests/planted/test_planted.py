@@ -76,7 +76,7 @@ def _inherited(path: Path) -> set[str]:
     }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_tests_find_what_is_planted(part: int) -> None:
     """Twenty each time, those in changed files first. A test that no longer finds its fault is no test."""

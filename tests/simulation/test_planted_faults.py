@@ -32,7 +32,7 @@ def _tried() -> list[str]:
     return list(PLANTED)[turn % _THIRDS :: _THIRDS]
 
 
-@pytest.mark.timeout(200)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("name", _tried())
 def test_a_planted_defect_is_found(name: str) -> None:
     """Within the stated number of schedules, and by the invariant that is about it; without it they hold."""

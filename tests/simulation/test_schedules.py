@@ -19,7 +19,7 @@ IN_EACH = 50
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 @pytest.mark.parametrize("chunk", range(SCHEDULES // IN_EACH))
 def test_every_invariant_holds_in_every_schedule(chunk: int) -> None:
     """Whatever goes wrong, no request is lost, nobody is told what isn't so, and nothing stays readable.
@@ -53,7 +53,7 @@ RICH = (4, 12, 22, 23, 26, 30, 31, 57, 70, 103, 113, 118, 128, 133, 138)
 ENOUGH = 600
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_the_schedules_try_what_they_say() -> None:
     """Every kind of fault, each point of death, each end and each question of the DPO's comes up."""
     counts: Counter[str] = Counter()
