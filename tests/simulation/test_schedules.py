@@ -1,4 +1,4 @@
-"""Three hundred seeds hold, the interesting things really happened in them, and a seed replays exactly."""
+"""Two hundred seeds hold, the interesting things really happened in them, and a seed replays exactly."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from tests.simulation.schedule import run
 from tests.simulation.troubles import TROUBLES
 
 #: How many schedules `make test` plays. The long runs are `make simulate`'s.
-SCHEDULES = 300
+SCHEDULES = 200
 IN_EACH = 50
 ROOT = Path(__file__).parents[2]
 
