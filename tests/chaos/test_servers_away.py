@@ -23,7 +23,7 @@ REQUESTS = 8
 
 
 @pytest.mark.parametrize(
-    "installation", [(('remind_after = "PT2M"', 'remind_after = "PT3S"'),)], indirect=True
+    "installation", [(('remind_after = "PT2M"', 'remind_after = "PT15S"'),)], indirect=True
 )
 @pytest.mark.timeout(480)
 def test_the_broker_away(installation: Installation, seed: int) -> None:
@@ -37,7 +37,7 @@ def test_the_broker_away(installation: Installation, seed: int) -> None:
     eventually("parties were asked", lambda: _asked(installation) == REQUESTS, within=90)
     installation.node.kill()
     # Reminders come due, since nobody has answered.
-    eventually("the outbox grows", lambda: _unsent(installation) >= REQUESTS, within=60)
+    eventually("the outbox grows", lambda: _unsent(installation) >= REQUESTS, within=90)
     for process in installation.fleet.processes.values():
         assert 200 == process.probe("/healthz"), process.name
     with pytest.raises(BusUnavailable):
