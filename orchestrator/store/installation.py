@@ -1,7 +1,7 @@
 """Which installation a database is of.
 
-Database, key file and Kafka each carry the installation's id, so that two installations on one of them, or an
-empty database in the place of one that ran, are noticed at the start and not by what gets lost.
+Database, key file and Kafka each carry the installation's id. So the start notices two installations on one of
+them, and an empty database in the place of one that ran. Else it would show by what gets lost.
 """
 
 import uuid
