@@ -1,7 +1,7 @@
 """Which installation a database is of.
 
-Database, key file and Kafka each carry the installation's id. So the start notices two installations on one of
-them, and an empty database in the place of one that ran. Else it would show by what gets lost.
+Database, key file and Kafka each carry the installation's id. The start compares them. It notices two
+installations on one of them, and an empty database in the place of one that ran.
 """
 
 import uuid
