@@ -15,9 +15,8 @@ noted as seen, so that it counts when it comes again.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from orchestrator.bus.port import Bus, Delivery, Positions, Subscription
 from orchestrator.metrics import Metrics
@@ -37,6 +36,7 @@ from orchestrator.saga.model import Saga
 from orchestrator.saga.rules import Rules
 from orchestrator.saga.setback import TOLERANCE
 from orchestrator.service import broken
+from orchestrator.service.batch import Batch
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
 from orchestrator.service.inbound import (
@@ -70,22 +70,6 @@ TOPICS = (topics.REQUESTS, topics.CONFIRMATIONS, topics.DECISIONS)
 # While there are events to apply, timers are looked at no more often than this, in microseconds: the look is
 # a transaction by itself.
 _TIMERS_EVERY = 500_000
-
-
-@dataclass(slots=True)
-class _Batch:
-    """What a transaction gathers before it writes."""
-
-    sagas: dict[str, Saga | None]
-    changed: dict[str, Saga] = field(default_factory=dict)
-    decisions: list[tuple[Event, Decision]] = field(default_factory=list)
-    dead: list[tuple[Inbound, str]] = field(default_factory=list)
-    records: list[Outgoing] = field(default_factory=list)
-    correlations: list[Correlation] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    handled: list[tuple[str, bool]] = field(default_factory=list)
-    early: list[Inbound] = field(default_factory=list)
-    quarantined: int = 0
 
 
 class Orchestrator:
@@ -259,7 +243,7 @@ class Orchestrator:
             ]
             tx.insert_missing_sagas(opening)
             ids = [one.event.request_id for one in found if one.event is not None]
-            batch = _Batch({id_: tx.load_bare(id_) for id_ in ids} if without_document else tx.load(ids))
+            batch = Batch({id_: tx.load_bare(id_) for id_ in ids} if without_document else tx.load(ids))
             self._now = now = tx.now()
             self._look(now, begun)
             seen: set[str] = set()
@@ -275,10 +259,10 @@ class Orchestrator:
             self._write(tx, batch, now)
             tx.set_positions(GROUP, positions)
         self._early.keep(inbound, early, reached)
-        self._count(batch)
+        batch.tell(self._metrics)
         return waiting
 
-    def _apply(self, batch: _Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
+    def _apply(self, batch: Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
         if one.event is None:
             batch.dead.append((one, one.dead or "unreadable"))
             return
@@ -308,7 +292,7 @@ class Orchestrator:
         ]
         self._keep(batch, event, decision)
 
-    def _decide(self, batch: _Batch, saga: Saga | None, event: Event, now: int, type_: str) -> Decision:
+    def _decide(self, batch: Batch, saga: Saga | None, event: Event, now: int, type_: str) -> Decision:
         """Decides and words what follows. If either raises, the saga is quarantined instead."""
         try:
             decision = decide(saga, event, now, self._rules)
@@ -337,7 +321,7 @@ class Orchestrator:
             return event
         return replace(event, received_or=self._timekeeper.otherwise(event.received_at))
 
-    def _keep(self, batch: _Batch, event: Event, decision: Decision) -> None:
+    def _keep(self, batch: Batch, event: Event, decision: Decision) -> None:
         batch.sagas[decision.saga.request_id] = decision.saga
         batch.changed[decision.saga.request_id] = decision.saga
         batch.decisions.append((event, decision))
@@ -364,12 +348,12 @@ class Orchestrator:
                 for request_id, generation in concerned.items()
             ]
             tx.insert_inbox(GROUP, [event.event_id for event in events])
-            batch = _Batch(tx.load(concerned))
+            batch = Batch(tx.load(concerned))
             for event in events:
                 saga = batch.sagas[event.request_id]
                 self._keep(batch, event, self._decide(batch, saga, event, now, "key_lost"))
             self._write(tx, batch, now)
-        self._count(batch)
+        batch.tell(self._metrics)
         return len(events)
 
     def ask_about_missing_systems(self) -> int:
@@ -380,14 +364,14 @@ class Orchestrator:
             _logger.warning("systems_missing", extra={"systems": names, "count": len(concerned)})
         for ids in batched(sorted(concerned), self._batch):
             with self._store.begin() as tx:
-                batch = _Batch(tx.load(ids))
+                batch = Batch(tx.load(ids))
                 self._now = now = tx.now()
                 for saga in filter(None, [*batch.sagas.values()]):
                     event_id, id_ = f"systems/{saga.version}", saga.request_id
                     event = SystemsMissing(event_id=event_id, request_id=id_, missing=concerned[id_])
                     self._keep(batch, event, self._decide(batch, saga, event, now, "systems_missing"))
                 self._write(tx, batch, now)
-            self._count(batch)
+            batch.tell(self._metrics)
         return len(concerned)
 
     # --- timers ---
@@ -433,7 +417,7 @@ class Orchestrator:
                 self._look(now, begun)
                 if request_id is None:
                     due = tx.due(now, limit, unreadable)
-                batch = _Batch({saga.request_id: saga for saga in due})
+                batch = Batch({saga.request_id: saga for saga in due})
                 for saga in due:
                     event = TimerFired(
                         event_id=f"timer/{saga.version}", request_id=saga.request_id, random=self._random()
@@ -450,7 +434,7 @@ class Orchestrator:
                 raise
             _logger.exception("timers_failed", extra={"count": len(due)})
             return self._fire_alone(due)
-        self._count(batch)
+        batch.tell(self._metrics)
         return len(due)
 
     def _fire_alone(self, due: Sequence[Saga]) -> int:
@@ -465,7 +449,7 @@ class Orchestrator:
 
     # --- writing ---
 
-    def _write(self, tx: Transaction, batch: _Batch, now: int) -> None:
+    def _write(self, tx: Transaction, batch: Batch, now: int) -> None:
         tx.save(list(batch.changed.values()))
         tx.append_timeline(
             [
@@ -486,17 +470,6 @@ class Orchestrator:
 
     def _sealed(self, data: bytes) -> bytes:
         return self._keyring.seal_installation(DEAD_LETTER, data)
-
-    def _count(self, batch: _Batch) -> None:
-        for (type_, repeated), count in Counter(batch.handled).items():
-            self._metrics.event_handled(type_, count, repeated=repeated)
-        for one, code in batch.dead:
-            self._metrics.dead_letter(one.delivery.topic)
-            _logger.warning("dead_letter", extra={"topic": one.delivery.topic, "code": code})
-        for action in batch.refused:
-            self._metrics.decision_refused(action)
-        for _ in range(batch.quarantined):
-            self._metrics.saga_quarantined()
 
     def _shred(self) -> None:
         """After keys were destroyed, the log that may still hold them is cut; tried again until it is."""
