@@ -70,7 +70,9 @@ def _is_public(text: str) -> bool:
     """Return whether an address leads out of our own network; one of IPv4 within IPv6 is judged as itself."""
     ip = ipaddress.ip_address(text.split("%", 1)[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip.is_site_local:
+        # Tunnels of 6to4 and Teredo end at an address of IPv4 (RFC 3056, RFC 4380). Versions of Python differ
+        # in whether they call those public; nobody has to be reached by one.
+        if ip.is_site_local or ip.sixtofour is not None or ip.teredo is not None:
             return False
         if any(ip in network for network in _WITH_IPV4):
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)

@@ -1,5 +1,6 @@
 """The outgoing client: what it turns faults into, and what it never lets through."""
 
+import ipaddress
 import logging
 import ssl
 from collections.abc import Callable, Mapping
@@ -272,12 +273,25 @@ async def resolved_to(*addresses: str) -> Guard:
         "::ffff:0:10.0.0.1",
         "64:ff9b::10.0.0.1",
         "2002:a00:1::1",
+        "2002:5db8:d822::1",
+        "2001:0:4136:e378:8000:63bf:f5ff:fffe",
         "0.0.0.0",  # noqa: S104 - an address to refuse
     ],
 )
 async def test_a_name_that_leads_into_our_own_network_is_refused(address: str) -> None:
     """One private address among public ones suffices: the connection could go there."""
     guard = await resolved_to("93.184.216.34", address)
+    with pytest.raises(Permanent, match=r"^address_not_public$"):
+        await guard.address(httpx.URL("https://controller.example/"))
+
+
+@pytest.mark.parametrize("address", ["2002:a00:1::1", "2001:0:4136:e378:8000:63bf:f5ff:fffe"])
+async def test_the_tunnels_are_refused_whatever_python_calls_them(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its versions differ in what they take for global."""
+    monkeypatch.setattr(ipaddress.IPv6Address, "is_global", property(lambda ip: True))
+    guard = await resolved_to(address)
     with pytest.raises(Permanent, match=r"^address_not_public$"):
         await guard.address(httpx.URL("https://controller.example/"))
 

@@ -12,6 +12,13 @@ _FACTORY: Final = "orchestrator.http.factory"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
+        "a tunnel of Teredo or 6to4 leads into our own network",
+        f"{_GUARD}:_is_public",
+        "if ip.is_site_local or ip.sixtofour is not None or ip.teredo is not None:",
+        "if ip.is_site_local:",
+        "tests/unit/test_http.py::test_the_tunnels_are_refused_whatever_python_calls_them",
+    ),
+    fault(
         "the repeat after renewed credentials needs no permit",
         f"{_CLIENT}:Client._send",
         'raise Permanent("credentials_refused")\n            answer = await self._once(request, permit)',
