@@ -22,11 +22,11 @@ from orchestrator.bus.port import Record
 from orchestrator.cli.assembly import Ground, open_ground
 from tests.bench.footprint import cpu, cpu_with_children, resident
 from tests.bench.traffic import Traffic
-from tests.integration.kafka_server import Node, free_port
+from tests.integration.kafka_server import Node
+from tests.integration.ports import free_pair, free_port
 from tests.integration.postgresql_server import LocalServer, new_database
 from tests.integration.postgresql_server import _programs as programs
 from tests.integration.processes import RADERA, Vendors, environment, vendors
-from tests.integration.processes import free_port as free_port_for_http
 from tests.integration.settings import open_accounts, write_settings
 
 # How often is looked whether everything is done, in seconds: a measured time may be so much too long.
@@ -107,7 +107,7 @@ class Replica:
     log: Path
     words: Sequence[str] = ("orchestrator",)
     # Where it answers; who serves is called at the address in the settings.
-    port: int = field(default_factory=free_port_for_http)
+    port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -237,9 +237,7 @@ def against_vendors(home: Path) -> Iterator[tuple[Installation, Vendors]]:
     (home / "written").mkdir(mode=0o700)
     with _servers(home) as where, vendors(home / "vendors") as served:
         open_accounts(served)
-        written = write_settings(
-            home / "written", served, http_port=free_port_for_http(), log_level="warning"
-        )
+        written = write_settings(home / "written", served, http_port=free_port(), log_level="warning")
         with _installed(home, written.read_text() + where) as made:
             yield made, served
 
@@ -254,7 +252,7 @@ def postgresql_version() -> str:
 def _servers(home: Path) -> Iterator[str]:
     """Kafka and PostgreSQL, as the settings name them."""
     with ExitStack() as stack:
-        node = Node(home / "kafka", free_port())
+        node = Node(home / "kafka", free_pair())
         node.start()
         stack.callback(node.stop)
         database = LocalServer(home, fsync="on")

@@ -19,7 +19,8 @@ from typing import Literal
 
 import httpx
 
-from tests.integration.processes import RADERA, environment, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import RADERA, environment
 
 _AGAIN_AFTER = 1.0
 _STOP_LIMIT = 30.0

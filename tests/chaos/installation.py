@@ -36,9 +36,9 @@ from tests.chaos.instant import KINDS, Vendor
 from tests.chaos.people import AGENCY, SYSTEMS, Person
 from tests.contract.registry_stand_in import registry_stand_in
 from tests.integration.kafka_server import Node
-from tests.integration.kafka_server import free_port as free_pair
+from tests.integration.ports import free_pair, free_port
 from tests.integration.postgresql_server import LocalServer, connect
-from tests.integration.processes import RADERA, Vendors, environment, eventually, free_port, vendors
+from tests.integration.processes import RADERA, Vendors, environment, eventually, vendors
 
 #: The systems of each group of workers; one group's topics are nobody else's.
 WORKERS = {

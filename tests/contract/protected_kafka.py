@@ -24,11 +24,11 @@ from tests.integration.kafka_server import (
     CannotStart,
     Server,
     folder_of_the_run,
-    free_port,
     kept_node,
     must_run_here,
     once,
 )
+from tests.integration.ports import free_pair, free_port
 
 #: Those of the account "radera" that every login is for.
 PASSWORD = "right-s3cret"
@@ -160,9 +160,7 @@ def _started(folder: Path) -> str:
     (folder / "client.pem").write_text(ours.issue("radera.example.com", key, client=True))
     (folder / "other-client.pem").write_text(others.issue("radera.example.com", key, client=True))
 
-    port = free_port()
-    # Both of two neighbours are free.
-    login = free_port()
+    port, login = free_pair(), free_pair()
     ports = {"port": port, "controller": port + 1, "SSL": free_port()}
     ports |= {"SASL_SSL": login, "SASL_PLAINTEXT": login + 1}
     more = _MORE.format(folder=folder, session=SESSION, **ports)

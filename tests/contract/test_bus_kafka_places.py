@@ -16,7 +16,8 @@ from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.position import Position, mark_of
 from tests.contract.bus_suite import SILENCE, receive, record, unique, values
 from tests.contract.kafka_bench import Factory, committed, poll_until
-from tests.integration.kafka_server import Node, Server, free_port, kafka, must_run_here
+from tests.integration.kafka_server import Node, Server, kafka, must_run_here
+from tests.integration.ports import free_pair
 
 __all__ = ["kafka"]
 
@@ -175,7 +176,7 @@ class TestReadBefore:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A broker whose disk can be put back."""
     must_run_here()
-    made = Node(tmp_path_factory.mktemp("node") / "data", free_port())
+    made = Node(tmp_path_factory.mktemp("node") / "data", free_pair())
     made.start()
     yield made
     made.end()

@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 
 from tests.deploy.tools import DEPLOY, documents, program
-from tests.integration.processes import eventually, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import eventually
 
 SHIPPED = DEPLOY / "prometheus"
 INTERVAL = "500ms"

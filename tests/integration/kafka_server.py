@@ -28,6 +28,7 @@ import pytest
 from orchestrator.settings import Kafka
 from tests.ci import cannot_run
 from tests.integration import containers, keepers
+from tests.integration.ports import free_pair
 
 NAMED = "RADERA_TEST_KAFKA"
 SCRIPT = Path(__file__).parents[2] / "deploy" / "kafka" / "kafka"
@@ -129,18 +130,6 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def free_port() -> int:
-    """A port that is free, and the next one, too."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = int(first.getsockname()[1])
-            try:
-                with socket.create_server(("127.0.0.1", port + 1)):
-                    return port
-            except (OSError, OverflowError):
-                continue
-
-
 def can_run_here() -> bool:
     """Whether `deploy/kafka` has what it needs."""
     return bool(shutil.which("java") and shutil.which("mvn"))
@@ -180,7 +169,7 @@ def _recipe(port: int) -> containers.Recipe:
 
 def keep_container(note: Path, process: int) -> None:
     """Runs a Kafka in a container for as long as `process` lives. Raises NoContainer."""
-    server = Server(f"127.0.0.1:{(port := free_port())}", 3.0)
+    server = Server(f"127.0.0.1:{(port := free_pair())}", 3.0)
     with containers.running(_recipe(port), port, lambda: answers(server)):
         keepers.keep(note, process, server.address)
 
@@ -194,7 +183,7 @@ def _of_this_machine(folder: Path, process: int) -> Server:
         raise CannotStart(
             f"no Kafka: name one in {NAMED} (host:port), start Docker, or install a JDK and Maven"
         )
-    return kept_node(folder / "kafka", process, free_port())
+    return kept_node(folder / "kafka", process, free_pair())
 
 
 def kept_node(data: Path, process: int, port: int, **more: str) -> Server:
@@ -273,7 +262,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Server:
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     """A broker of the test's own, running."""
     must_run_here()
-    made = Node(tmp_path_factory.mktemp("node"), free_port())
+    made = Node(tmp_path_factory.mktemp("node"), free_pair())
     made.start()
     yield made
     made.end()

@@ -2,14 +2,10 @@
 
 * The stand-ins outlive every death of Radera: what their ledger says is what happened.
 * What a process writes goes into one file, through all its lives. A test that fails shows its end.
-* Ports are taken below the range from which the system gives outgoing connections theirs, so that nobody
-  else sits on one between two lives.
 """
 
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,20 +19,6 @@ import httpx
 RADERA = str(Path(sys.executable).with_name("radera"))
 READY = b"radera: up, "
 TAIL = 80
-_PORTS = range(20_000, 32_000)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    for port in random.sample(_PORTS, 200):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free")
 
 
 def eventually(what: str, holds: Callable[[], bool], *, within: float, every: float = 0.05) -> None:

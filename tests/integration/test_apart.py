@@ -42,11 +42,11 @@ from tests.deploy.dashboard import Query, queries, variables
 from tests.deploy.prometheus import Prometheus, prometheus
 from tests.deploy.tools import program
 from tests.integration.canaries import Aviary, Search
-from tests.integration.kafka_server import Node, free_port, must_run_here
+from tests.integration.kafka_server import Node, must_run_here
 from tests.integration.people import SYSTEMS, Person
+from tests.integration.ports import free_pair, free_port
 from tests.integration.postgresql_server import connect, new_database, postgresql_server
 from tests.integration.processes import RADERA, Radera, Vendors, command, environment, eventually, vendors
-from tests.integration.processes import free_port as processes_port
 from tests.integration.settings import DOMAIN, DPO, open_accounts, write_settings
 from tests.integration.world import World
 
@@ -124,14 +124,14 @@ def apart(tmp_path: Path, postgresql_server: URL) -> Iterator[Apart]:
     """Everything set up as the guides say, and up."""
     must_run_here()
     with ExitStack() as stack:
-        node = Node(tmp_path / "broker", free_port())
+        node = Node(tmp_path / "broker", free_pair())
         stack.callback(node.end)
         node.start()
         database = make_url(stack.enter_context(new_database(postgresql_server)))
         served = stack.enter_context(vendors(tmp_path / "vendors"))
         open_accounts(served)
         authority = Authority(now())
-        port = processes_port()
+        port = free_port()
         config_of = _configs(tmp_path / "radera", served, database, node.server.address, port, authority)
         _install(database, config_of)
         ground = open_ground(config_of["radera_orchestrator"])

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.people import make_people
-from tests.integration.processes import Radera, command, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import Radera, command
 from tests.integration.world import World
 
 

@@ -23,7 +23,8 @@ from orchestrator.privacy import Exchange
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from tests.integration.installation import write_settings
 from tests.integration.kafka_server import Node, Server, node
-from tests.integration.processes import Radera, environment, eventually, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import Radera, environment, eventually
 
 __all__ = ["node"]
 

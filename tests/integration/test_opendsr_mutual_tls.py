@@ -37,7 +37,8 @@ from tests.integration.opendsr_world import (
     configuration,
     world_in,
 )
-from tests.integration.processes import RADERA, environment, eventually, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import RADERA, environment, eventually
 
 NAMES = {"byggab": "radera.byggab.example", "other": "radera.other.example"}
 EARLY = datetime(2020, 1, 1, tzinfo=UTC)

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from tests.integration.installation import SETTINGS, write_settings
-from tests.integration.processes import environment, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import environment
 
 # Nobody listens there, and nobody is asked: the client hangs before.
 _KAFKA = """

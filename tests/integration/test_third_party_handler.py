@@ -15,7 +15,8 @@ from click.testing import CliRunner, Result
 from typing_extensions import override
 
 from orchestrator.cli.main import main
-from tests.integration.processes import RADERA, environment, eventually, free_port
+from tests.integration.ports import free_port
+from tests.integration.processes import RADERA, environment, eventually
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "deploy" / "examples" / "handler"

@@ -24,7 +24,8 @@ from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Outcome
 from tests.integration.people import Effect, Person, make_bystander
-from tests.integration.processes import Radera, Vendors, eventually, free_port, tail, vendors
+from tests.integration.ports import free_port
+from tests.integration.processes import Radera, Vendors, eventually, tail, vendors
 from tests.integration.settings import CONTROL, DOMAIN, open_accounts, write_settings
 
 #: What the stand-ins note of what they said themselves.
