@@ -11,7 +11,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from kafka import ConsumerRebalanceListener
@@ -24,8 +24,8 @@ from kafka.errors import (
 )
 
 from orchestrator.bus.kafka_admin import opened_admin
-from orchestrator.bus.kafka_browse import browse
-from orchestrator.bus.kafka_client import Consumer, Producer, connection, made
+from orchestrator.bus.kafka_browse import browse, others
+from orchestrator.bus.kafka_client import Consumer, Place, Producer, connection, made
 from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_marks import Why
 from orchestrator.bus.kafka_spread import SpreadAssignor
@@ -40,6 +40,7 @@ from orchestrator.bus.port import (
     TopicForbidden,
 )
 from orchestrator.bus.schema_registry import Registry
+from orchestrator.position import Mark
 from orchestrator.settings import Kafka
 from schemas.topics import is_ours
 
@@ -245,11 +246,18 @@ class KafkaBus:
         tell.
         """
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
-            return admin.backlog(group, topics)
+            return admin.backlog(group, topics, self._others)
 
     def ends(self, topics: Collection[str]) -> Positions:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
             return admin.ends(topics)
+
+    def strays(self, positions: Positions) -> set[tuple[str, int]]:
+        with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:
+            return admin.strays(positions, self._others)
+
+    def _others(self, marks: Mapping[Place, Mark]) -> set[Place]:
+        return others(self._settings, marks, self._token)
 
     def missing(self, topics: Collection[str]) -> set[str]:
         with self._watch.call(self._limit), opened_admin(self._settings, self._token) as admin:

@@ -20,7 +20,7 @@ from kafka.errors import (
 
 from orchestrator.bus.kafka_client import Place, connection, made
 from orchestrator.bus.kafka_failures import unavailable
-from orchestrator.bus.kafka_marks import id_text, start_of
+from orchestrator.bus.kafka_marks import Start, Why, id_text, start_of
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.position import Mark, Position
@@ -32,6 +32,10 @@ _CONNECT_MS = 5_000
 # How long brokers may take to say who keeps a group's positions, in seconds.
 _COORDINATOR = 10.0
 _ASK_AGAIN = 0.25
+
+
+#: Which of these places have another record now than the one that was marked there.
+Others = Callable[[Mapping[Place, Mark]], set[Place]]
 
 
 class CannotMakeTopic(Exception):
@@ -169,18 +173,39 @@ class Admin:
                     raise
                 time.sleep(_ASK_AGAIN)
 
-    def backlog(self, group: str, topics: Collection[str]) -> int:
-        """How many records of these topics the group has not behind it. One whose position is of a topic from
-        before, or lies beyond the end, has read none of those that are there, and will read them all.
+    def backlog(self, group: str, topics: Collection[str], others: Others) -> int:
+        """How many records of these topics the group has not behind it. One whose position is none of this
+        bus's has read none of those that are there, and will read them all.
         """
         stored, extent = self.stored(group), self.extent(topics)
-        ids = self._ids(topics)
+        positions = {place: stored.get(place, first) for place, (first, _) in extent.items()}
+        starts = self._starts(positions, extent, others)
+        return sum(extent[place][1] - start.position for place, start in starts.items())
 
-        def read(place: Place, first: int, end: int) -> int:
-            at, topic_id = stored.get(place, first), ids.get(place[0], "")
-            return start_of(at, first, end, topic_id=topic_id, is_known=True).position
+    def strays(self, positions: Mapping[Place, int], others: Others) -> set[Place]:
+        """Those of these positions at which a reader would not begin."""
+        extent = self.extent({topic for topic, _ in positions})
+        starts = self._starts(positions, extent, others)
+        return {place for place, start in starts.items() if start.why is not None}
 
-        return sum(end - read(place, first, end) for place, (first, end) in extent.items())
+    def _starts(
+        self, positions: Mapping[Place, int], extent: Mapping[Place, tuple[int, int]], others: Others
+    ) -> dict[Place, Start]:
+        """Where a reader begins that is at these positions, which were read before the `extent`."""
+        ids = self._ids({topic for topic, _ in extent})
+        starts = {
+            place: start_of(at, *extent[place], topic_id=ids.get(place[0], ""), is_known=True)
+            for place, at in positions.items()
+            if place in extent
+        }
+        looked_at = {place: start.look_at for place, start in starts.items()}
+        marked = {
+            place: mark
+            for place, mark in looked_at.items()
+            if mark is not None and mark.timestamp is not None
+        }
+        rewritten = {place: Start(extent[place][0], why=Why.REWRITTEN) for place in others(marked)}
+        return starts | rewritten
 
 
 def _is_forbidden(described: Mapping[str, Any]) -> bool:

@@ -190,6 +190,12 @@ class Bus(Protocol):
         """
         ...
 
+    def strays(self, positions: Positions) -> set[tuple[str, int]]:
+        """Those of these positions that are none of this bus's: a reader there would not follow them. Raises
+        BusUnavailable: what can't be told is not the same.
+        """
+        ...
+
     def missing(self, topics: Collection[str]) -> set[str]:
         """Those of these topics to which nothing can be published until somebody makes them, or gives this
         account the right to write to them. Raises BusUnavailable.

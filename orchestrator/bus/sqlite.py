@@ -291,6 +291,10 @@ class SqliteBus:
         with _reachable(), self._shared.reading.connect() as connection:
             return {(topic, PARTITION): last + 1 for topic, last in connection.execute(query)}
 
+    def strays(self, positions: Positions) -> set[tuple[str, int]]:
+        """None: an offset is given once."""
+        return set()
+
     def missing(self, topics: Collection[str]) -> set[str]:
         """None: a topic is there when something is published to it."""
         return set()

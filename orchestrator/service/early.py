@@ -23,7 +23,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.bus.port import Delivery, Positions
-from orchestrator.position import Position, reaches
+from orchestrator.position import Position
+from orchestrator.service.held import Held
 from orchestrator.service.inbound import Inbound
 
 #: How long the requests topic may stand still before nothing waits for it any more: longer than a rebalance,
@@ -40,24 +41,24 @@ _Places = dict[tuple[str, int], Position]
 class _Waiting:
     inbound: Inbound
     since: int
-    ends: Positions | None = None
+    there: Held | None = None
 
 
 class Early:
-    """One process's share of them. `ends` are those of the requests topic, `positions` the database's;
+    """One process's share of them. `held` is what the requests topic holds, `positions` the database's;
     `is_settled` says of a generation whether its key is there, or is known never to come.
     """
 
     def __init__(
         self,
         *,
-        ends: Callable[[], Positions],
+        held: Callable[[], Held],
         positions: Callable[[], Positions],
         clock: Callable[[], int],
         is_settled: Callable[[int], bool] = lambda generation: False,
     ) -> None:
         self._is_settled = is_settled
-        self._ends = ends
+        self._held = held
         self._positions = positions
         self._clock = clock
         self._waiting: list[_Waiting] = []
@@ -111,13 +112,13 @@ class Early:
         """Those that wait for their requests no longer. Where a request waits for its key, in the partitions
         `held`, there is something to wait for.
         """
-        if any(one.ends is None for one in waiting):
-            ends = self._ends()
+        if any(one.there is None for one in waiting):
+            there = self._held()
             for one in waiting:
-                one.ends = ends if one.ends is None else one.ends
+                one.there = there if one.there is None else one.there
         # After the ends, and before the transactions: what they say is done, those will see.
         seen = self._positions()
-        ahead = [_ahead(one.ends or {}, seen) for one in waiting]
+        ahead = [(one.there or Held()).unread(seen) for one in waiting]
         before, self._stands = self._stands, {}
         for place in set().union(*ahead):
             at = seen.get(place, 0)
@@ -158,10 +159,6 @@ class Early:
         # By the delivery, which stays the same when the event gives way to the reason why it failed.
         gone = {id(one.delivery) for one in inbound}
         return [one for one in self._waiting if id(one.inbound.delivery) not in gone]
-
-
-def _ahead(ends: Positions, positions: Positions) -> set[tuple[str, int]]:
-    return {place for place, end in ends.items() if not reaches(positions.get(place, 0), end)}
 
 
 def _place(one: Inbound) -> tuple[str, int]:

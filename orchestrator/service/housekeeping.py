@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.service.dead_letters import open_letters
+from orchestrator.service.held import held
 from orchestrator.service.needed import is_read
+from orchestrator.service.orchestrator import GROUP
 from orchestrator.settings import Retention, micros
 from orchestrator.store import (
     AskedRequests,
@@ -80,10 +82,10 @@ class Housekeeping:
         if not found:
             return
         try:
-            ends = self._bus.ends(_WITH_REQUESTS)
+            there = held(self._bus, _WITH_REQUESTS, self._store.positions(GROUP))
             named = {letter.delivery.key for letter in open_letters(self._store, self._bus, _DEAD)}
-            has_moved = self._bus.ends(_WITH_REQUESTS) != ends
+            has_moved = self._bus.ends(_WITH_REQUESTS) != there.ends
         except BusUnavailable:
             return
-        if not (has_moved or not is_read(self._store, ends) or "" in named):
+        if not (has_moved or not is_read(self._store, there) or "" in named):
             destroy_orphans(self._store, found - named, before)

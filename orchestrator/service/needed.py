@@ -17,10 +17,10 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
-from orchestrator.bus.port import Bus, Positions
-from orchestrator.position import reaches
+from orchestrator.bus.port import Bus
 from orchestrator.privacy.keyring import generation_of
 from orchestrator.service.dead_letters import Letter, letter_topics, open_letters
+from orchestrator.service.held import Held, held
 from orchestrator.service.orchestrator import GROUP
 from orchestrator.store import Store, StoredKeys
 from schemas.topics import REQUESTS, is_of_callbacks, is_of_dead_letters
@@ -72,11 +72,11 @@ def what_needs_keys(
         if now() > until:
             break
         time.sleep(_POLL)
-    ends = bus.ends([REQUESTS])
+    there = held(bus, [REQUESTS], store.positions(GROUP))
     callbacks = sorted(filter(is_of_callbacks, {*named, *bus.topics()}))
     while not waiting:
         unread = [topic for topic in callbacks if bus.backlog(workers, [topic])]
-        if not is_read(store, ends):
+        if not is_read(store, there):
             unread.append(REQUESTS)
         if not unread:
             break
@@ -92,10 +92,9 @@ def _letters(store: Store, bus: Bus, named: Collection[str]) -> Iterator[Letter]
     return open_letters(store, bus, letter_topics(bus, named))
 
 
-def is_read(store: Store, ends: Positions) -> bool:
-    """Whether the orchestrators of this database have read the topic of requests up to these ends."""
-    read = store.positions(GROUP)
-    return all(reaches(read.get(place, 0), end) for place, end in ends.items() if place[0] == REQUESTS)
+def is_read(store: Store, there: Held) -> bool:
+    """Whether the orchestrators of this database have read all that the topic of requests held."""
+    return all(topic != REQUESTS for topic, _ in there.unread(store.positions(GROUP)))
 
 
 def _unsent(store: Store, until: int) -> list[str]:

@@ -39,6 +39,7 @@ from orchestrator.service import broken
 from orchestrator.service.batch import Batch
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.early import Early
+from orchestrator.service.held import held
 from orchestrator.service.inbound import (
     Inbound,
     Reader,
@@ -105,7 +106,7 @@ class Orchestrator:
         # The time of the last transaction, and when timers were last looked at.
         self._now = self._fired_at = 0
         self._early = Early(
-            ends=lambda: bus.ends([topics.REQUESTS]),
+            held=lambda: held(bus, [topics.REQUESTS], store.positions(GROUP)),
             positions=lambda: store.positions(GROUP),
             clock=steady or store.now,
             is_settled=keyring.is_settled,

@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 from kafka import TopicPartition
+from kafka.structs import OffsetAndMetadata
 
 from orchestrator.bus.kafka import KafkaBus
 from orchestrator.bus.kafka_subscription import KafkaSubscription
@@ -170,6 +171,61 @@ class TestReadBefore:
         assert [""] == marks()
         with reader.subscribe() as subscription:
             poll_until(lambda: ["4:"] == marks(), subscription)
+
+
+class TestUnread:
+    """Nobody reads, and still it is told what was not read: keys are destroyed by it."""
+
+    def read_by_a_group(self, line: Factory) -> tuple[KafkaBus, Reader, Position]:
+        topic, bus = unique("t"), line.open()
+        reader = Reader(bus, topic, own=True)
+        publish(bus, topic, OLD)
+        with reader.subscribe() as subscription:
+            reader.read(subscription, 5)
+            poll_until(lambda: {0: 5} == committed(line, reader.group, topic), subscription)
+        return bus, reader, cast(Position, reader.database[topic, 0])
+
+    def stored(self, line: Factory, reader: Reader, position: Position) -> None:
+        """The group stands there, though nobody of it is left."""
+        place = TopicPartition(reader.topic, 0)
+        line.admin._client.alter_group_offsets(
+            reader.group, {place: OffsetAndMetadata(int(position), position.mark, -1)}
+        )
+
+    def test_what_was_read_is_read(self, line: Factory) -> None:
+        """Also where retention has taken it since."""
+        bus, reader, read = self.read_by_a_group(line)
+        place = (reader.topic, 0)
+        assert (set(), 0) == (bus.strays({place: read}), bus.backlog(reader.group, [reader.topic]))
+        line.admin._client.delete_records({TopicPartition(reader.topic, 0): 5})
+        assert (set(), 0) == (bus.strays({place: read}), bus.backlog(reader.group, [reader.topic]))
+
+    def test_a_topic_made_anew(self, line: Factory) -> None:
+        """With as many records as were read of the one before."""
+        bus, reader, read = self.read_by_a_group(line)
+        place = (reader.topic, 0)
+        line.remake(reader.topic)
+        publish(bus, reader.topic, OLD)
+        assert {place} == bus.strays({place: read})
+        self.stored(line, reader, read)
+        assert 5 == bus.backlog(reader.group, [reader.topic])
+
+    def test_a_log_that_was_cut(self, line: Factory) -> None:
+        """It ends before what was read."""
+        bus, reader, read = self.read_by_a_group(line)
+        beyond = Position(6, f"5:{read.mark.split(':')[1]}:1000")
+        assert {(reader.topic, 0)} == bus.strays({(reader.topic, 0): beyond})
+        self.stored(line, reader, beyond)
+        assert 5 == bus.backlog(reader.group, [reader.topic])
+
+    def test_a_log_that_was_cut_and_grew_by_as_much(self, line: Factory) -> None:
+        """The record at the place that was read is another: its time tells."""
+        bus, reader, read = self.read_by_a_group(line)
+        offset, topic_id, timestamp = read.mark.split(":")
+        other = Position(read, f"{offset}:{topic_id}:{int(timestamp) - 1000}")
+        assert {(reader.topic, 0)} == bus.strays({(reader.topic, 0): other})
+        self.stored(line, reader, other)
+        assert 5 == bus.backlog(reader.group, [reader.topic])
 
 
 @pytest.fixture(scope="module")

@@ -93,6 +93,9 @@ class View:
     def ends(self, topics: Collection[str]) -> Positions:
         return {}
 
+    def strays(self, positions: Positions) -> set[tuple[str, int]]:
+        return set()
+
     def missing(self, topics: Collection[str]) -> set[str]:
         return set()
 

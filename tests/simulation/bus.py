@@ -132,6 +132,10 @@ class ProcessBus:
         self._life.check()
         return {place: len(records) for place, records in self._bus.records.items() if place[0] in topics}
 
+    def strays(self, positions: Positions) -> set[tuple[str, int]]:
+        self._life.check()
+        return set()
+
     def topics(self) -> set[str]:
         self._life.check()
         return {topic for topic, _ in self._bus.records if is_ours(topic)}

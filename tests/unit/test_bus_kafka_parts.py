@@ -312,7 +312,7 @@ class TestExtent:
         """Others are counted beside it."""
         admin = Admin(Brokers(missing=3))
         assert {("t", 0): (0, 2)} == admin.extent(["missing", "t"])
-        assert 2 == admin.backlog("g", ["missing", "t"])
+        assert 2 == admin.backlog("g", ["missing", "t"], lambda _: set())
 
     def test_which_topics_are_missing(self) -> None:
         """Those that don't exist, and not those of which the brokers don't tell."""
@@ -324,7 +324,10 @@ class TestExtent:
     def test_a_topic_of_which_the_brokers_do_not_tell(self, code: int, name: str) -> None:
         """What they don't tell is not nothing."""
         admin = Admin(Brokers(t=code))
-        for ask in (lambda: admin.extent(["t", "u"]), lambda: admin.backlog("g", ["t", "u"])):
+        for ask in (
+            lambda: admin.extent(["t", "u"]),
+            lambda: admin.backlog("g", ["t", "u"], lambda _: set()),
+        ):
             with pytest.raises(BusUnavailable, match=f"topic t holds: {name}"):
                 ask()
 

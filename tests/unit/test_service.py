@@ -14,6 +14,7 @@ from orchestrator.privacy import Digests, Keyring
 from orchestrator.privacy.keyfile import Generation, Material
 from orchestrator.saga.events import Confirmed, Decided, RequestReceived, RequestUnreadable
 from orchestrator.service.early import PATIENCE, Early
+from orchestrator.service.held import Held
 from orchestrator.service.inbound import Reader, key_for_dead_letter
 from orchestrator.service.orchestrator import GROUP, Orchestrator
 from orchestrator.store import StoredKeys, Transaction
@@ -354,7 +355,7 @@ def test_nothing_waits_for_ever(world: World, shared_out: tuple[Orchestrator, Or
 def test_what_went_to_another_process_is_waited_for_there(world: World) -> None:
     """Who has lost a partition neither tries what waited on it, nor keeps positions for it."""
     early = Early(
-        ends=lambda: {(topics.REQUESTS, 0): 3},
+        held=lambda: Held({(topics.REQUESTS, 0): 3}),
         positions=lambda: {(topics.REQUESTS, 0): 3},
         clock=lambda: world.now,
     )
@@ -375,7 +376,7 @@ def test_a_partition_that_comes_back_has_positions_of_its_own(world: World) -> N
     what waited there, counts no more.
     """
     early = Early(
-        ends=lambda: {(topics.REQUESTS, 0): 3},
+        held=lambda: Held({(topics.REQUESTS, 0): 3}),
         positions=lambda: {(topics.REQUESTS, 0): 2},
         clock=lambda: world.now,
     )
@@ -398,7 +399,7 @@ def test_a_partition_that_comes_back_has_positions_of_its_own(world: World) -> N
 
 def test_no_position_passes_what_is_committed_later(world: World) -> None:
     """In whatever order it is committed; and in the end they are behind all of it."""
-    early = Early(ends=dict, positions=dict, clock=lambda: world.now)
+    early = Early(held=Held, positions=dict, clock=lambda: world.now)
     place = (topics.CONFIRMATIONS, 2)
     batch = [
         one
@@ -451,7 +452,7 @@ def test_requests_elsewhere_prolong_no_waiting(world: World) -> None:
     """
     stuck, busy = (topics.REQUESTS, 0), (topics.REQUESTS, 1)
     ends, seen = {stuck: 5}, {stuck: 3, busy: 10}
-    early = Early(ends=lambda: dict(ends), positions=lambda: dict(seen), clock=lambda: world.now)
+    early = Early(held=lambda: Held(dict(ends)), positions=lambda: dict(seen), clock=lambda: world.now)
     first, second = (
         one
         for offset in (7, 8)

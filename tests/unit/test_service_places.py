@@ -12,6 +12,7 @@ from orchestrator.position import Mark, Position, reaches
 from orchestrator.saga.events import RequestUnreadable
 from orchestrator.service.dead_letters import DEALT_WITH, open_letters
 from orchestrator.service.early import Early
+from orchestrator.service.held import Held
 from orchestrator.service.outbound import dead_letter
 from orchestrator.store import StoredSent
 from orchestrator.store.tables import sagas
@@ -106,7 +107,7 @@ def test_whoever_read_another_topic_has_not_read_this(position: int, has_read: b
     end = Position(8, Mark(7, "a").text)
     assert has_read == reaches(position, end)
     place = (topics.REQUESTS, 0)
-    early = Early(ends=lambda: {place: end}, positions=lambda: {place: position}, clock=lambda: NOW)
+    early = Early(held=lambda: Held({place: end}), positions=lambda: {place: position}, clock=lambda: NOW)
     waits = cast(
         Any, SimpleNamespace(delivery=at_the_place(OLD, topic=topics.CONFIRMATIONS), generation=None)
     )

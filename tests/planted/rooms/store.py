@@ -304,7 +304,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "the key of a request that nobody has read is an orphan's",
         "orchestrator.service.housekeeping:Housekeeping._destroy_orphans",
-        "has_moved or not is_read(self._store, ends) or",
+        "has_moved or not is_read(self._store, there) or",
         "has_moved or",
         "tests/unit/test_service_orphans.py::test_a_request_that_nobody_has_read_keeps_its_key",
     ),
