@@ -28,6 +28,7 @@ from orchestrator.bus.kafka_browse import browse, others
 from orchestrator.bus.kafka_client import Consumer, Place, Producer, connection, made
 from orchestrator.bus.kafka_failures import unavailable
 from orchestrator.bus.kafka_marks import Why
+from orchestrator.bus.kafka_remembered import Notes, Remembered
 from orchestrator.bus.kafka_spread import SpreadAssignor
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
@@ -56,7 +57,7 @@ _METADATA_AGE_MS = 60_000
 
 class KafkaBus:
     """A process's access to Kafka. `token` overrides where the settings say that the OAUTHBEARER token is; a
-    `registry` has the ids under which our schemas are published.
+    `registry` has the ids under which our schemas are published; `notes` outlast what Kafka knows of groups.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class KafkaBus:
         *,
         token: Callable[[], str] | None = None,
         registry: Registry | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self._registry = registry
+        self._notes = notes
         self._settings = settings
         self._clock = clock
         self._token = token
@@ -194,6 +197,7 @@ class KafkaBus:
                 on_closed=self._was_closed,
                 on_stray=on_stray,
                 on_changed=self._was_changed,
+                remembered=Remembered(self._notes, group, keeps_positions=positions is None),
                 schemas=self._registry,
             )
             self._open[subscription] = (group, number)

@@ -32,6 +32,7 @@ class Why(Enum):
     BEYOND_END = "position_beyond_end"
     REBUILT = "topic_rebuilt"
     REWRITTEN = "log_rewritten"
+    FORGOTTEN = "position_forgotten"
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from orchestrator.bus.kafka_failures import is_refusal, unavailable
 from orchestrator.bus.kafka_marks import Start, Why, start_of, tell
 from orchestrator.bus.kafka_rebalance import Listener
 from orchestrator.bus.kafka_records import Broken, delivery_of
+from orchestrator.bus.kafka_remembered import Remembered
 from orchestrator.bus.kafka_shelf import Schemas, Shelf
 from orchestrator.bus.kafka_watch import Watch
 from orchestrator.bus.port import BusUnavailable, Delivery, Positions, SubscriptionClosed, looked_up
@@ -75,6 +76,7 @@ class KafkaSubscription:
         on_closed: Callable[["KafkaSubscription"], None],
         on_stray: Callable[[Positions], object] | None = None,
         on_changed: Callable[[str, Why], object] = lambda *_: None,
+        remembered: Remembered | None = None,
         schemas: Schemas | None = None,
     ) -> None:
         self._schemas = schemas
@@ -88,6 +90,7 @@ class KafkaSubscription:
         self._on_closed = on_closed
         self._on_stray = on_stray
         self._on_changed = on_changed
+        self._remembered = remembered or Remembered(None, "", keeps_positions=False)
         self._consumer: Consumer | None = None
         self._member = ""
         # Held by the one call that uses the consumer.
@@ -156,7 +159,7 @@ class KafkaSubscription:
             if got and self._consumer is not None:
                 with self._watch.call(3 * _CLOSE_LIMIT):
                     # A position that could not be stored costs repeats, which every reader is ready for.
-                    with suppress(KafkaError):
+                    with suppress(KafkaError, BusUnavailable):
                         self._store(self._consumer, _CLOSE_LIMIT)
                     self._discard()
         finally:
@@ -218,6 +221,7 @@ class KafkaSubscription:
                 moved = {}
                 with self._lock:
                     self._forget(list(self._shelves))
+        self._remembered.note(moved, moved, consumer.topic_id)
         self._is_unsure = False
         with self._lock:
             for place, position in moved.items():
@@ -292,6 +296,7 @@ class KafkaSubscription:
         """Where reading begins on each partition that some broker leads, and the id of its topic."""
         wanted = self._wanted(arrived)
         stored = consumer.stored(arrived, _STORE_LIMIT)
+        changes = self._remembered.changes(arrived, stored, consumer.topic_id)
         starts: dict[Place, tuple[Start, str]] = {}
         for place, (first, end) in consumer.extent(arrived, _STORE_LIMIT).items():
             position = wanted.get(place, stored.get(place, first))
@@ -299,18 +304,19 @@ class KafkaSubscription:
             is_known = not callable(self._positions) or place in stored
             start = start_of(position, first, end, topic_id=topic_id, is_known=is_known)
             if place in self._changed:
-                why, position = self._changed[place]
-                start = Start(first, why=why)
+                reason, position = self._changed[place]
+                start = Start(first, why=reason)
             elif start.why is None and 0 < position < first:
                 tell("records_gone_unread", place, position, first)
-            if start.why is not None:
-                tell(start.why.value, place, position, end)
-                self._on_changed(place[0], start.why)
+            if (why := start.why or changes.get(place)) is not None:
+                tell(why.value, place, position, end)
+                self._on_changed(place[0], why)
             starts[place] = start, topic_id
         strays = {place: start.position for place, (start, _) in starts.items() if start.why is not None}
         if strays and self._on_stray is not None:
             # Before anything is read: what fails here is tried again with the next poll.
             self._on_stray(strays)
+        self._remembered.note(starts, stored, consumer.topic_id)
         return starts
 
     # --- is it still the same? ---

@@ -4,7 +4,8 @@
 the entry-point group `radera.handlers`, so that one from another package is used like our own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,8 @@ from orchestrator.store import (
     SteadyClock,
     Store,
     StoredKeys,
+    StoreError,
+    TopicNotes,
     database_name,
     open_engine,
     restamp,
@@ -224,7 +227,31 @@ def _bus(settings: Settings, engine: sa.Engine, store: Store) -> "tuple[Bus, Reg
 
     named = settings.kafka.schema_registry
     registry = None if named is None else Registry(named)
-    return KafkaBus(settings.kafka, store.now, registry=registry), registry
+    return KafkaBus(settings.kafka, store.now, registry=registry, notes=_Notes(TopicNotes(store))), registry
+
+
+class _Notes:
+    """What the database remembers of topics; where it is away, or forbids it, nothing is read either."""
+
+    def __init__(self, notes: TopicNotes) -> None:
+        self._notes = notes
+
+    def of(self, group: str) -> set[str]:
+        with _as_bus():
+            return self._notes.of(group)
+
+    def add(self, group: str, names: Collection[str]) -> None:
+        with _as_bus():
+            self._notes.add(group, names)
+
+
+@contextmanager
+def _as_bus() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        text = f"the database doesn't tell which topics were read ({error})"
+        raise BusUnavailable(text, code="topics_not_remembered") from error
 
 
 def _is_new(settings: Settings) -> bool:

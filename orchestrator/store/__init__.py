@@ -26,6 +26,7 @@ from orchestrator.store.place import Occupation, file_of, watched
 from orchestrator.store.seen import Seen, SeenTimes
 from orchestrator.store.sent import SentMails, StoredSent
 from orchestrator.store.store import Figures, Store, TimelineCheck
+from orchestrator.store.topics import TopicNotes
 from orchestrator.store.transaction import KEY_LOST, TAKEN, Correlation, Filed, Outgoing, Transaction
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "StoredKeys",
     "StoredSent",
     "TimelineCheck",
+    "TopicNotes",
     "Transaction",
     "database_name",
     "destroy_orphans",

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 from orchestrator.bus.kafka import KafkaBus
 from orchestrator.bus.kafka_admin import Admin, opened_admin
+from orchestrator.bus.kafka_remembered import Notes
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_topics import Topic
 from orchestrator.bus.port import Bus, Delivery, Record
@@ -26,13 +27,30 @@ def publish_and_exit(settings: Kafka, records: Sequence[Record]) -> None:
     os._exit(0)
 
 
+class Notebook:
+    """What an installation's database remembers of topics."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, set[str]] = {}
+
+    def of(self, group: str) -> set[str]:
+        return set(self.names.get(group, ()))
+
+    def add(self, group: str, names: Collection[str]) -> None:
+        self.names.setdefault(group, set()).update(names)
+
+
 class MakingBus(KafkaBus):
     """Makes the topics that it publishes to; the real one finds them made."""
 
     def __init__(
-        self, settings: Kafka, make: Callable[[Collection[str]], None], registry: Registry | None = None
+        self,
+        settings: Kafka,
+        make: Callable[[Collection[str]], None],
+        registry: Registry | None = None,
+        notes: Notes | None = None,
     ) -> None:
-        super().__init__(settings, wall_clock, registry=registry)
+        super().__init__(settings, wall_clock, registry=registry, notes=notes)
         self._make = make
 
     def publish(self, records: Iterable[Record]) -> None:
@@ -55,6 +73,7 @@ class Factory:
         self._stack = ExitStack()
         self._buses: list[KafkaBus] = []
         self._admin: Admin | None = None
+        self.notes = Notebook()
 
     @property
     def admin(self) -> Admin:
@@ -74,7 +93,7 @@ class Factory:
         self.make([name])
 
     def open(self, registry: Registry | None = None, **settings: object) -> MakingBus:
-        bus = MakingBus(self.server.settings(**settings), self.make, registry)
+        bus = MakingBus(self.server.settings(**settings), self.make, registry, self.notes)
         self._buses.append(bus)
         return bus
 

@@ -78,7 +78,8 @@ class TestReadBefore:
 
     def test_a_topic_made_anew(self, line: Factory, own: bool, caplog: pytest.LogCaptureFixture) -> None:
         """It has outgrown the position: all that it has is read, the alarm is raised, and the position is
-        right from then on. A group's positions Kafka forgets together with the topic.
+        right from then on. A group's positions Kafka forgets together with the topic, and the database
+        remembers which one was read.
         """
         topic, bus = unique("t"), line.open()
         reader = Reader(bus, topic, own=own)
@@ -87,10 +88,24 @@ class TestReadBefore:
         line.remake(topic)
         publish(bus, topic, NEW)
         assert NEW == reader.read_all(8)
-        alarms = ["topic_rebuilt"] if own else []
-        assert (alarms, len(alarms)) == (told(caplog), len(bus.changed))
+        assert (["topic_rebuilt"], {topic}) == (told(caplog), set(bus.changed))
         assert [] == reader.read_all(0)
-        assert alarms == told(caplog)
+        assert ["topic_rebuilt"] == told(caplog)
+
+    def test_a_topic_made_anew_that_was_not_read_to_its_end(
+        self, line: Factory, own: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What nobody had read of it is gone, and the new one holds nothing yet: all the same the alarm is
+        raised.
+        """
+        topic, bus = unique("t"), line.open()
+        reader = Reader(bus, topic, own=own)
+        line.make([topic])
+        assert [] == reader.read_all(0)
+        publish(bus, topic, OLD)
+        line.remake(topic)
+        assert [] == reader.read_all(0)
+        assert (["topic_rebuilt"], {topic}) == (told(caplog), set(bus.changed))
 
     def test_a_log_that_was_cut_and_grew_again(
         self, line: Factory, own: bool, caplog: pytest.LogCaptureFixture
@@ -171,6 +186,22 @@ class TestReadBefore:
         assert [""] == marks()
         with reader.subscribe() as subscription:
             poll_until(lambda: ["4:"] == marks(), subscription)
+
+
+def test_a_group_s_position_that_is_gone(line: Factory, caplog: pytest.LogCaptureFixture) -> None:
+    """It was deleted, or Kafka has let it expire: the topic is read again from its oldest record, and that is
+    said.
+    """
+    topic, bus = unique("t"), line.open()
+    reader = Reader(bus, topic, own=False)
+    publish(bus, topic, OLD)
+    assert OLD == reader.read_all(5)
+    assert [] == reader.read_all(0)
+    line.admin._client.delete_groups([reader.group])
+    assert OLD == reader.read_all(5)
+    assert (["position_forgotten"], {topic}) == (told(caplog), set(bus.changed))
+    assert [] == reader.read_all(0)
+    assert ["position_forgotten"] == told(caplog)
 
 
 class TestUnread:

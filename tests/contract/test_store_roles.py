@@ -26,6 +26,7 @@ from orchestrator.store import (
     Store,
     StoredKeys,
     StoredSent,
+    TopicNotes,
     forget_subjects,
     open_engine,
     purge_inbox,
@@ -313,6 +314,9 @@ def test_a_worker(store_of: Callable[[str], Store], keyring: Keyring) -> None:
     keys = StoredKeys(store, keyring)
 
     assert key == keys.key_of("r")
+    notes = TopicNotes(store)
+    notes.add("worker", {"t/a"})
+    assert ({"t/a"}, set()) == (notes.of("worker"), notes.of("mailbox"))
     mails = StoredSent(store, "agency-mails")
     mails.record("e")
     assert (True, False) == (mails.seen("e"), StoredSent(store, "mailbox").seen("e"))
@@ -323,6 +327,7 @@ def test_a_worker(store_of: Callable[[str], Store], keyring: Keyring) -> None:
         lambda: store.positions("orchestrator"),
         lambda: StoredSent(store, "mailbox").record("e"),
         lambda: StoredSent(store, "orchestrator").record("e"),
+        lambda: notes.add("orchestrator", {"t/a"}),
         lambda: SentMails(store).claim("e", 60),
         lambda: keys.insert("s", new_key()),
         lambda: keys.destroy("r"),
@@ -349,8 +354,12 @@ def test_the_mailbox(store_of: Callable[[str], Store], keyring: Keyring) -> None
     assert sent.seen("mine")
     assert StoredSent(orchestrator, "mailbox").seen("mine")
     assert not StoredSent(store, "orchestrator").seen("theirs")
+    notes = TopicNotes(store)
+    notes.add("mailbox", {"t/a"})
+    assert {"t/a"} == notes.of("mailbox")
     for attempt in (
         lambda: StoredSent(store, "orchestrator").record("an event to come"),
+        lambda: notes.add("worker", {"t/a"}),
         lambda: store.saga("r"),
         lambda: StoredKeys(store, keyring).insert("s", new_key()),
     ):

@@ -11,10 +11,13 @@ import pytest
 from kafka import TopicPartition
 
 from orchestrator.bus.kafka_client import Consumer
+from orchestrator.bus.kafka_marks import Why
+from orchestrator.bus.kafka_remembered import Notes, Remembered
 from orchestrator.bus.kafka_subscription import KafkaSubscription
 from orchestrator.bus.kafka_watch import Watch
-from orchestrator.bus.port import Delivery
+from orchestrator.bus.port import BusUnavailable, Delivery
 from orchestrator.position import Position, mark_of
+from tests.contract.kafka_bench import Notebook
 
 PLACE = ("t", 0)
 
@@ -84,8 +87,9 @@ class Played:
 class Group:
     """A subscription with the played consumer, to which the partition has just come."""
 
-    def __init__(self, consumer: Played, positions: Any = None) -> None:
+    def __init__(self, consumer: Played, positions: Any = None, notes: Notes | None = None) -> None:
         self.consumer = consumer
+        self.changed: list[Why] = []
         self.strays: list[dict[tuple[str, int], int]] = []
         self.subscription = KafkaSubscription(
             join=lambda *_: cast(Consumer, consumer),
@@ -96,6 +100,8 @@ class Group:
             on_fenced=lambda: None,
             on_closed=lambda _: None,
             on_stray=lambda strays: self.strays.append(dict(strays)),
+            on_changed=lambda _, why: self.changed.append(why),
+            remembered=Remembered(notes, "g", keeps_positions=positions is None),
         )
         self.comes()
 
@@ -233,6 +239,67 @@ def test_what_is_read_is_compared_from_time_to_time(
     for _ in range(4):
         group.polled()
     assert strays == group.strays
+
+
+@pytest.mark.parametrize(
+    ("noted", "stored", "own", "told"),
+    [
+        pytest.param(set(), {}, False, [], id="never read before"),
+        pytest.param({"t/a"}, {}, False, [], id="read before, and nothing came"),
+        pytest.param({"t/a", "t/a/0"}, {PLACE: 5}, False, [], id="read before"),
+        pytest.param({"t/b", "t/b/0"}, {}, False, ["topic_rebuilt"], id="another topic was read"),
+        pytest.param({"t/b"}, {}, False, ["topic_rebuilt"], id="another one, of which nothing came"),
+        pytest.param({"t/b", "t/a"}, {}, False, [], id="another one, and that was told"),
+        pytest.param({"u/b"}, {}, False, [], id="a topic of another name"),
+        pytest.param({"t/a", "t/a/0"}, {}, False, ["position_forgotten"], id="the position is gone"),
+        pytest.param({"t/a", "t/a/1"}, {}, False, [], id="there was one on another partition"),
+        pytest.param({"t/b"}, {}, True, ["topic_rebuilt"], id="a database is the truth"),
+        pytest.param({"t/b"}, {PLACE: marked(5, "b")}, False, ["topic_rebuilt"], id="told once"),
+    ],
+)
+def test_what_is_remembered_of_a_topic_is_compared(
+    noted: set[str], stored: dict[tuple[str, int], int], own: bool, told: list[str]
+) -> None:
+    """Kafka forgets a group's positions together with the topic: the database remembers what was read, and
+    that it was told. Reading begins at the oldest record, or where it was.
+    """
+    notes = Notebook()
+    notes.add("g", noted)
+    group = Group(Played(2, 10, stored), dict if own else None, notes=notes)
+    begins = group.first()
+    assert told == [why.value for why in group.changed]
+    assert begins == (5 if stored and not told else 2)
+    assert "t/a" in notes.of("g")
+    again = Group(Played(2, 10, stored), dict if own else None, notes=notes)
+    again.first()
+    assert ["position_forgotten"] * (told == ["position_forgotten"]) == [
+        why.value for why in again.changed if why is not Why.REBUILT
+    ]
+
+
+def test_a_position_is_remembered_when_it_is_stored() -> None:
+    """Not only when the partition comes again: by then the position may be gone."""
+    notes = Notebook()
+    group = Group(Played(0, 10, {}), notes=notes)
+    [first] = group.polled() or group.polled()
+    assert {"t/a"} == notes.of("g")
+    group.subscription.ack(first)
+    group.subscription.close()
+    assert {"t/a", "t/a/0"} == notes.of("g")
+
+
+def test_what_can_not_be_remembered_is_not_read() -> None:
+    """Else nobody would ever hear that the topic is another; it is tried again with the next poll."""
+
+    class Away(Notebook):
+        def of(self, group: str) -> set[str]:
+            raise BusUnavailable("the database is away")
+
+    group = Group(Played(0, 10, {}), notes=Away())
+    with pytest.raises(BusUnavailable):
+        group.first()
+    with pytest.raises(BusUnavailable):
+        group.first()
 
 
 def test_the_mark_is_stored_with_the_group_s_position() -> None:
