@@ -101,7 +101,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "orchestrator.cli.assembly:_bus",
         "registry=registry, notes=_Notes(TopicNotes(store))",
         "registry=registry",
-        "tests/unit/test_cli_notes.py",
+        "tests/unit/test_cli_notes.py::test_topics_are_remembered_in_the_database",
     ),
     fault(
         "a topic that was made anew is read from the old one's position",
