@@ -51,6 +51,8 @@ class Finding:
 _CODES: Final[Mapping[str, tuple[Aspect, str]]] = {
     "unreachable": ("reachable", "nobody answers at the address"),
     "name_not_resolved": ("reachable", "the host has no address"),
+    "resolver_silent": ("reachable", "no name server says in time which address the host has"),
+    "resolver_busy": ("reachable", "no name server says in time which address the host has"),
     "timeout": ("reachable", "no answer in time"),
     "connection_lost": ("reachable", "the connection broke"),
     "unavailable": ("reachable", "it answers that it is away"),

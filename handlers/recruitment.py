@@ -305,7 +305,7 @@ class Recruitment:
         )
         task.may_erase()
         try:
-            await context.run_blocking(context.mailer.send, mail, settings.address)
+            await context.run_blocking(context.mailer.send, mail, settings.address, task.may_erase)
         except MailDeferred as error:
             raise Retryable(f"mail_{error.code}") from None
         except MailRefused as error:

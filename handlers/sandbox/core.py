@@ -32,6 +32,7 @@ from handlers.sandbox.superoffice_login import Login
 from handlers.sandbox.teamtailor import Teamtailor
 from handlers.sandbox.tenants import Tenants
 from handlers.sandbox.web import Call, Refusal, Reply, document
+from orchestrator.http import about_to_send
 
 
 class Sandbox:
@@ -216,6 +217,7 @@ class Sandbox:
         with self._lock:
             self._run_due()
             struck = self._faults.strike(call.vendor, call.method, call.path)
+        await self._connect(struck, request)
         reply = await self._before(call, struck, request)
         with self._lock:
             if reply is None:
@@ -232,6 +234,16 @@ class Sandbox:
             elif fault["kind"] == "malformed":
                 reply = Reply(reply.status, reply.body[: len(reply.body) // 2] or b"{", reply.headers)
         return _response(reply, request)
+
+    async def _connect(self, struck: list[Row], request: httpx.Request) -> None:
+        """Let pass what passes before a call leaves. It may not leave any more by then."""
+        for fault in struck:
+            if fault["kind"] == "connecting":
+                await self._sleep(fault["seconds"])
+            elif fault["kind"] == "full":
+                self._commit()
+                raise httpx.PoolTimeout("no connection is free", request=request)
+        await about_to_send(request)
 
     async def _before(self, call: Call, struck: list[Row], request: httpx.Request) -> Reply | None:
         for fault in struck:

@@ -5,9 +5,10 @@
 from orchestrator.http.breaker import CIRCUIT_OPEN, Breaker, State
 from orchestrator.http.calls import Calls, recorded
 from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAuthority
-from orchestrator.http.errors import CallFailed, Expired, Permanent, Permit, Retryable
+from orchestrator.http.errors import CallFailed, Expired, NotAsked, Permanent, Permit, Retryable
 from orchestrator.http.factory import Clients
 from orchestrator.http.guard import Guard, GuardedTransport
+from orchestrator.http.sending import about_to_send
 from orchestrator.http.tracing import in_trace
 
 __all__ = [
@@ -23,11 +24,13 @@ __all__ = [
     "Guard",
     "GuardedTransport",
     "Limits",
+    "NotAsked",
     "Permanent",
     "Permit",
     "Retryable",
     "State",
     "StaticAuthority",
+    "about_to_send",
     "in_trace",
     "recorded",
 ]

@@ -2,8 +2,11 @@
 
 The rules it keeps, so that no handler can forget them:
 
-* An erasing call needs a permit, which is asked at the last moment before each sending: after the wait for
-  the rate limit, and again before the repeat that follows a renewed credential.
+* An erasing call needs a permit. It is asked after the wait for the rate limit, and again when the first byte
+  is about to go: after the waits for a connection, for the name, for TCP and for TLS. The repeat that follows
+  a renewed credential asks anew. A call that is too late is not sent, and ends as `Expired`. To ask costs a
+  question to the database, so that no other call does.
+* A wait of our own, for a free connection say, is `NotAsked` and nothing that the system did.
 * Every failure becomes `Retryable` or `Permanent` with a code of one token. httpx's own exceptions carry
   the URL, and a URL can carry an address, so none of them leaves this module, not even as a cause. Its
   loggers write URLs and are cut off.
@@ -30,13 +33,16 @@ from aiolimiter import AsyncLimiter
 
 from orchestrator.http.breaker import Breaker, Verdict
 from orchestrator.http.calls import call_headers, record_answer
-from orchestrator.http.errors import Permanent, Permit, Retryable
+from orchestrator.http.errors import NO_FREE_CONNECTION, NotAsked, Permanent, Permit, Retryable
+from orchestrator.http.sending import just_before
 from orchestrator.http.tracing import trace_headers
 
 SECOND = 1_000_000
 MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
 """A longer Retry-After is a mistake or an attack: the statutory clock goes on."""
 
+#: How soon to try again what found no connection free, in micros.
+_SOON = 30 * SECOND
 #: What says that nobody is there.
 _SILENCE = frozenset({"timeout", "unreachable", "connection_lost", "name_not_resolved"})
 
@@ -139,6 +145,7 @@ class Client:
             trust_env=transport is None,
         )
         self._base = str(self._http.base_url)
+        self._connections = anyio.Semaphore(self._limits.connections)
         self._rate = rate
         if rate is None and self._limits.calls is not None:
             self._rate = AsyncLimiter(self._limits.calls, self._limits.per.total_seconds())
@@ -175,7 +182,9 @@ class Client:
         json: Any = None,
         accept: frozenset[int] = frozenset(),
     ) -> Answer:
-        """As `call`, for what takes something away: `permit` is asked right before each sending."""
+        """As `call`, for what takes something away: `permit` is asked before each sending, and once more when
+        the first byte goes.
+        """
         request = _Prepared(method, path, params, headers or {}, json, None, None)
         return await self._send(request, accept, permit)
 
@@ -196,21 +205,40 @@ class Client:
         vouched = await self._authority.headers() if self._authority is not None else {}
         if self._rate is not None:
             await self._rate.acquire()
-        with ExitStack() as stack:
-            verdict = stack.enter_context(self._breaker.call()) if self._breaker is not None else Verdict()
-            if permit is not None:
-                permit.may_erase()
-            try:
-                answer = await self._exchange(request, vouched)
-            except Retryable as error:
-                verdict.answered = error.code not in _SILENCE
-                raise
-            verdict.answered = answer.status < 500
+        async with self._connection():
+            with ExitStack() as stack:
+                verdict = (
+                    stack.enter_context(self._breaker.call()) if self._breaker is not None else Verdict()
+                )
+                if permit is not None:
+                    permit.may_erase()
+                try:
+                    answer = await self._exchange(request, vouched, permit)
+                except NotAsked:
+                    raise
+                except Retryable as error:
+                    verdict.answered = error.code not in _SILENCE
+                    raise
+                verdict.answered = answer.status < 500
         erasing = permit is not None
         record_answer(answer.status, answer.headers, answer.body, self._clock(), erasing=erasing)
         return answer
 
-    async def _exchange(self, request: "_Prepared", vouched: Mapping[str, str]) -> Answer:
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[None]:
+        """Wait for one of our connections to be free. Its call's time begins after that."""
+        with anyio.move_on_after(self._limits.timeout.total_seconds()) as waited:
+            await self._connections.acquire()
+        if waited.cancelled_caught:
+            raise NotAsked(NO_FREE_CONNECTION, _SOON)
+        try:
+            yield
+        finally:
+            self._connections.release()
+
+    async def _exchange(
+        self, request: "_Prepared", vouched: Mapping[str, str], permit: Permit | None
+    ) -> Answer:
         async with _translated():
             with anyio.fail_after(self._limits.timeout.total_seconds()):
                 async with self._http.stream(
@@ -220,6 +248,7 @@ class Client:
                     json=request.json,
                     content=request.content,
                     data=request.data,
+                    extensions=None if permit is None else just_before(permit.may_erase),
                 ) as response:
                     body = await self._bounded(response)
                     return Answer(response.status_code, response.headers, body)
@@ -292,6 +321,8 @@ async def _translated() -> AsyncIterator[None]:
     """Turn what httpx and the time limit raise into ours; `from None`, because theirs carry the URL."""
     try:
         yield
+    except httpx.PoolTimeout:
+        raise NotAsked(NO_FREE_CONNECTION, _SOON) from None
     except (TimeoutError, httpx.TimeoutException):
         raise Retryable("timeout") from None
     except httpx.ConnectError:

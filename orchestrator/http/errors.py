@@ -4,7 +4,15 @@ A code is a token for logs, metrics and the DPO. It never holds text from the ot
 address.
 """
 
-from typing import Protocol
+from typing import Final, Protocol
+
+#: Told by its code that nobody was asked. The saga has the same words, and counts no attempt.
+CIRCUIT_OPEN: Final = "circuit_open"
+TOLD_TO_WAIT: Final = "told_to_wait"
+NO_FREE_CONNECTION: Final = "no_free_connection"
+RESOLVER_BUSY: Final = "resolver_busy"
+RESOLVER_SILENT: Final = "resolver_silent"
+NOT_ASKED: Final = frozenset({CIRCUIT_OPEN, TOLD_TO_WAIT, NO_FREE_CONNECTION, RESOLVER_BUSY, RESOLVER_SILENT})
 
 
 class CallFailed(Exception):
@@ -23,6 +31,10 @@ class Retryable(CallFailed):
     def __init__(self, code: str, retry_after: int | None = None) -> None:
         super().__init__(code)
         self.retry_after = retry_after
+
+
+class NotAsked(Retryable):
+    """A wait of our own: the call was not made, so it says nothing about the system, and is no attempt."""
 
 
 class Permanent(CallFailed):

@@ -282,6 +282,10 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "The times in its signed messages contradict the order in which they reached us."
         ),
         "circuit_open": "The system has not answered for so long that it is left alone.",
+        "told_to_wait": "The system has said for so long that it must not be called.",
+        "no_free_connection": "Our calls to the system take so long that none of ours gets its turn.",
+        "resolver_busy": "The name server is too slow to find the system's address. Ask operations.",
+        "resolver_silent": "The name server does not say where the system is. Ask operations.",
         "broken_document": (
             "The saved state of the request can't be read: another version wrote it, or somebody changed it. "
             "Nothing is done for the person until it is put back from a backup. If there is none, cancel and "
@@ -317,6 +321,10 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "Tiderna i dess signerade meddelanden strider mot den ordning i vilken de nådde oss."
         ),
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
+        "told_to_wait": "Systemet har så länge sagt att det inte får anropas.",
+        "no_free_connection": "Våra anrop till systemet tar så lång tid att inget nytt får plats.",
+        "resolver_busy": "Namnservern är så långsam att systemets adress inte hittas. Fråga driften.",
+        "resolver_silent": "Namnservern säger inte var systemet finns. Fråga driften.",
         "broken_document": (
             "Begärans sparade tillstånd kan inte läsas: en annan version skrev det, eller någon ändrade det. "
             "Inget görs för personen förrän det är återställt från en säkerhetskopia. Finns ingen: välj "

@@ -56,15 +56,16 @@ class Retry:
         return failures >= self.max_attempts
 
     def delay(self, failures: int, random: float, retry_after: int | None) -> int:
-        """Micros to wait after the `failures`-th failure (1 or more); the vendor's own Retry-After wins.
+        """Return the micros to wait after the `failures`-th failure (1 or more): what the vendor asked for by
+        Retry-After, and then the back-off. A vendor that says "at once" each time is not asked at once.
 
-        Up to a week of it: a vendor that names a year would otherwise hold the step without anybody being
+        At most a week of both: a vendor that names a year would otherwise hold the step without anybody being
         asked.
         """
-        if retry_after is not None:
-            return min(retry_after, LONGEST_RETRY_AFTER)
         bound = min(self.cap, self.first * 2 ** min(failures - 1, 40))
-        return int(bound * random)
+        backoff = int(bound * random)
+        told = min(retry_after or 0, LONGEST_RETRY_AFTER)
+        return max(backoff, min(told + backoff, LONGEST_RETRY_AFTER))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,8 +42,11 @@ from orchestrator.saga.rules import SystemPlan
 
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
-#: The worker's word for a system whose circuit is open: nobody was asked.
-NOT_ASKED = "circuit_open"
+#: The worker's words for why nobody was asked: the system is left alone because it did not answer, or because
+#: it said for how long; or something of our own was waited for in vain, a connection or a name.
+NOT_ASKED = frozenset(
+    {"circuit_open", "told_to_wait", "no_free_connection", "resolver_busy", "resolver_silent"}
+)
 
 
 def plan_of(draft: Draft, step: Step) -> SystemPlan:
@@ -367,7 +370,7 @@ def failed(draft: Draft, step: Step, event: Event) -> Step:
     if not is_current(step, event):
         return step
     confirmed = expect(event, Confirmed)
-    if confirmed.code == NOT_ASKED:
+    if confirmed.code in NOT_ASKED:
         return _left_alone(draft, step, confirmed)
     return _count_failure(draft, step, confirmed.code, confirmed.retry_after, passes=confirmed.retryable)
 
@@ -384,7 +387,7 @@ def _count_failure(
 
 
 def _left_alone(draft: Draft, step: Step, event: Confirmed) -> Step:
-    """Nobody was asked, because the system is being left alone after failures of others.
+    """Nobody was asked: the system is being left alone, or a wait of our own was in vain.
 
     That is no attempt, but it does not go on for ever without the DPO. All that wait for the system come back
     spread out, not in one crowd.
@@ -393,7 +396,7 @@ def _left_alone(draft: Draft, step: Step, event: Confirmed) -> Step:
     last = since + draft.rules.waits.circuit_alarm
     step = replace(step, unasked_since=since)
     if draft.now >= last:
-        return ask_dpo(draft, step, "failed", verb_of(step), NOT_ASKED)
+        return ask_dpo(draft, step, "failed", verb_of(step), event.code)
     spread = draft.rules.retry.delay(1, draft.random, None)
     return _again(draft, step, min((event.retry_after or 0) + spread, last - draft.now))
 

@@ -7,12 +7,16 @@
 * The connection is encrypted and the server's certificate checked before anything is said. If a server
   offers no STARTTLS, the mail waits; it never goes in clear.
 * No error repeats what the server said: servers quote addresses.
+* A mail that leads to an erasure needs leave (`may_send`). It is asked when the server waits for the text, so
+  that none is handed over too late, however long the connecting took.
 """
 
+import re
 import smtplib
 import ssl
+from collections.abc import Callable
 from email.message import EmailMessage
-from typing import Protocol
+from typing import Final, Protocol
 
 from orchestrator.secret import SecretUnavailable
 from orchestrator.settings import Smtp
@@ -41,15 +45,27 @@ class MailRefused(MailNotSent):
     """The server will not take this mail; `code` is "recipient" or "content"."""
 
 
+Leave = Callable[[], None]
+"""Returns if the mail may be handed over now; raises if not."""
+
+
+def always() -> None:
+    """Leave for a mail that may go at any time."""
+
+
 class Mailer(Protocol):
     """Sends mail."""
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
-        """Returns when the mail is taken. Raises MailDeferred, MailRefused or HeaderRefused."""
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
+        """Returns when the mail is taken. Raises MailDeferred, MailRefused or HeaderRefused, and what
+        `may_send` raises: then nothing was handed over.
+        """
 
 
 #: "Authentication required": about us, not about the mail.
 _LOGIN_FIRST = 530
+#: "Start mail input": the server waits for the text (RFC 5321, 4.1.1.4).
+_GO_ON: Final = 354
 
 
 class SmtpMailer:
@@ -58,7 +74,7 @@ class SmtpMailer:
     def __init__(self, settings: Smtp) -> None:
         self._settings = settings
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         if not recipient.isascii():
             # Asking every server on the way for SMTPUTF8 is not something that can be relied on.
             raise MailRefused("recipient")
@@ -67,7 +83,7 @@ class SmtpMailer:
             server = self._connect()
             try:
                 self._greet(server)
-                self._deliver(server, data, recipient)
+                self._deliver(server, data, recipient, may_send)
             finally:
                 server.close()
         except smtplib.SMTPResponseException as error:
@@ -114,17 +130,20 @@ class SmtpMailer:
             except smtplib.SMTPNotSupportedError:
                 raise MailDeferred("login") from None
 
-    def _deliver(self, server: smtplib.SMTP, data: bytes, recipient: str) -> None:
+    def _deliver(self, server: smtplib.SMTP, data: bytes, recipient: str, may_send: Leave) -> None:
         status, _ = server.mail(self._settings.sender)
         if status != 250:
             raise MailDeferred("sender", status)
         status, _ = server.rcpt(recipient)
         if status not in (250, 251):
             raise _verdict("recipient", status)
-        try:
-            status, _ = server.data(data)
-        except smtplib.SMTPDataError as error:
-            raise _verdict("content", error.smtp_code) from None
+        status, _ = server.docmd("DATA")
+        if status != _GO_ON:
+            raise _verdict("content", status)
+        # Without the last line nothing is taken: a server forgets a mail whose connection ends before it.
+        may_send()
+        server.send(_dotted(data))
+        status, _ = server.getreply()
         if status != 250:
             raise _verdict("content", status)
         # The mail is taken. What happens to the connection now changes nothing.
@@ -132,6 +151,11 @@ class SmtpMailer:
             server.quit()
         except (smtplib.SMTPException, OSError):
             return
+
+
+def _dotted(data: bytes) -> bytes:
+    """Return the text as it is sent, to its end (RFC 5321, 4.5.2): a line with a dot first gets another."""
+    return re.sub(rb"(?m)^\.", b"..", data).removesuffix(b"\r\n") + b"\r\n.\r\n"
 
 
 def _verdict(code: str, status: int) -> MailNotSent:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Protocol
 
-from orchestrator.smtp.mailer import Mailer
+from orchestrator.smtp.mailer import Leave, Mailer, always
 from orchestrator.smtp.message import wire
 
 _logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class OnceMailer:
         # Those that were taken and could not be recorded: this process remembers them.
         self._unrecorded: set[str] = set()
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         """Send a mail, or return at once if it was taken before.
 
         Raises:
@@ -58,7 +58,7 @@ class OnceMailer:
         if name in self._unrecorded or self._sent.seen(name):
             _logger.info("mail_sent_before")
             return
-        self._mailer.send(message, recipient)
+        self._mailer.send(message, recipient, may_send)
         self._unrecorded.add(name)
         try:
             self._sent.record(name)

@@ -39,6 +39,7 @@ from orchestrator.service.inbound import Reader
 from orchestrator.service.outbound import outgoing
 from orchestrator.service.rules import rules_of
 from orchestrator.settings import Settings, System
+from orchestrator.smtp import Leave, always
 from schemas import topics
 from schemas.codec import decode, encode
 from schemas.messages import Callback, Command, Request
@@ -227,9 +228,9 @@ class _Mailer(LivingMailer):
         self._play = play
 
     @override
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         self._play.note("mail", "SEND", "/")
-        super().send(message, recipient)
+        super().send(message, recipient, may_send)
 
 
 class Play:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from handlers.superoffice_settings import SuperOfficeSettings
 from handlers.tenant import Tenant, TenantSettings
 from orchestrator.http import Clients
 from orchestrator.privacy import Digests, Identifier, Identifiers, PartyLinks
-from orchestrator.smtp import MailDeferred
+from orchestrator.smtp import Leave, MailDeferred, always
 from schemas.messages import Callback, Confirmation, Verb
 
 ANNA = "anna@example.com"
@@ -54,6 +54,7 @@ class Bench:
         self.mails: list[EmailMessage] = []
         self.mail_fails: list[Exception] = []
         self.mail_lost: list[bool] = []
+        self.before_mail: Callable[[], None] = lambda: None
         self.sandbox = Sandbox(
             clock=self.clock, sleep=self.clock.sleep, deliver=self._deliver, monotonic=time.monotonic
         )
@@ -75,8 +76,10 @@ class Bench:
             self.said.append((url, body, headers))
         return 200
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         """The mailer's part: hands the mail to the stand-ins' mailroom."""
+        self.before_mail()
+        may_send()
         if self.mail_fails:
             raise self.mail_fails.pop(0)
         self.mails.append(message)

@@ -248,6 +248,15 @@ async def test_nobody_is_asked_past_the_commands_time(bench: Bench) -> None:
     assert [] == bench.mails
 
 
+async def test_a_mail_whose_server_is_slow_is_not_handed_over_late(bench: Bench) -> None:
+    """The mailer asks the permit too, once it has connected: the agency is not asked after its end."""
+    task = bench.task("erase", system="agency", life=2)
+    bench.before_mail = lambda: bench.clock.pass_seconds(38)
+    with pytest.raises(Expired):
+        await bench.agency().erase(task)
+    assert [] == bench.mails
+
+
 async def test_an_agency_that_only_reads_mail_cannot_be_looked_at(bench: Bench) -> None:
     """A proof is refused rather than invented; without any name nobody is asked."""
     with pytest.raises(Permanent, match=r"^cannot_look$"):

@@ -36,6 +36,7 @@ from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.settings import micros
+from orchestrator.smtp import Leave, always
 from orchestrator.store import SeenTimes, SentMails, dialect, engine
 from schemas import topics
 from schemas.codec import decode, encode
@@ -112,7 +113,8 @@ class Postman:
     def __init__(self) -> None:
         self.sent: list[tuple[str, EmailMessage]] = []
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
+        may_send()
         self.sent.append((recipient, message))
 
 

@@ -19,7 +19,7 @@ from handlers.sandbox.core import Sandbox
 from orchestrator.log import entry
 from orchestrator.privacy import Keyring
 from orchestrator.saga.model import Saga
-from orchestrator.smtp import MailDeferred, MailRefused
+from orchestrator.smtp import Leave, MailDeferred, MailRefused, always
 from orchestrator.smtp.message import wire
 from orchestrator.store import Store, StoredKeys, Transaction
 from orchestrator.store.relay import Taken
@@ -111,8 +111,9 @@ class LivingMailer:
         self._life = life
         self._kept = kept
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         self._life.before("mail")
+        may_send()
         data = wire(message, recipient)
         struck = self._sandbox.strike_mail()
         for fault in struck:

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.http import CIRCUIT_OPEN, Clients, Permanent, Retryable
+from orchestrator.http import CIRCUIT_OPEN, Clients, Permanent, Retryable, errors
 from orchestrator.http.breaker import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER
 from orchestrator.metrics import Metrics
 from orchestrator.saga.steps import NOT_ASKED
@@ -165,9 +165,9 @@ async def test_the_state_is_in_the_metrics() -> None:
     assert "stranger" not in text
 
 
-def test_the_saga_knows_the_word_by_which_nobody_was_asked() -> None:
-    """The core imports nothing of the client, so the token stands in both."""
-    assert CIRCUIT_OPEN == NOT_ASKED
+def test_the_saga_knows_the_words_by_which_nobody_was_asked() -> None:
+    """The core imports nothing of the client, so the tokens stand in both."""
+    assert errors.NOT_ASKED == NOT_ASKED
 
 
 async def test_a_clock_that_is_set_opens_and_closes_no_circuit() -> None:

@@ -16,7 +16,7 @@ from orchestrator.privacy.identifiers import Identifier, Identifiers, Kind
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
 from orchestrator.privacy.sealing import IDENTIFIERS, new_key, seal
 from orchestrator.settings import Dpo, Installation, Notices, Settings, Smtp, System
-from orchestrator.smtp import MailDeferred, MailRefused
+from orchestrator.smtp import Leave, MailDeferred, MailRefused, always
 from orchestrator.smtp.message import wire
 from orchestrator.store import SentMails, Store, open_engine
 from schemas import topics
@@ -40,7 +40,7 @@ class Postman:
         self.trouble: list[Exception | None] = []
         self.always: Callable[[str], Exception | None] = lambda recipient: None
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
         self.calls += 1
         error = (self.trouble.pop(0) if self.trouble else None) or self.always(recipient)
         if error is not None:

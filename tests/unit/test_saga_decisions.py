@@ -525,10 +525,11 @@ def test_a_rule_that_fails_after_the_end_opens_nothing() -> None:
 
 
 def test_retry_policy() -> None:
-    """Full jitter below an exponential bound with a cap; the vendor's Retry-After wins, up to a week."""
+    """Full jitter below an exponential bound with a cap; after the vendor's Retry-After, up to a week."""
     retry = Retry(first=10, cap=100, max_attempts=3)
     assert [5, 10, 20, 40, 50, 50] == [retry.delay(n, 0.5, None) for n in range(1, 7)]
     assert 0 == retry.delay(3, 0.0, None)
-    assert 77 == retry.delay(1, 0.5, 77)
+    assert [5, 40, 50] == [retry.delay(n, 0.5, 0) for n in (1, 4, 9)]
+    assert [82, 117] == [retry.delay(n, 0.5, 77) for n in (1, 4)]
     assert 7 * DAY == retry.delay(1, 0.5, 900 * DAY)
     assert [False, False, True] == [retry.is_spent(n) for n in (1, 2, 3)]

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from orchestrator.saga.clocks import DAY
-from orchestrator.saga.rules import HOUR, MINUTE, Retry, Waits
+from orchestrator.saga.rules import HOUR, MINUTE, SECOND, Retry, Waits
+from orchestrator.saga.steps import NOT_ASKED
 from tests.unit.saga_world import AGENCY, CRM, TENANT, World
 
 
@@ -29,6 +30,33 @@ def test_a_system_that_is_left_alone_costs_no_attempt() -> None:
     assert 0 == world.step("crm").failures
     world.answer("crm", "failed", code="timeout", retryable=True)
     assert 1 == world.step("crm").failures
+
+
+@pytest.mark.parametrize("code", sorted(NOT_ASKED))
+def test_a_wait_of_our_own_costs_no_attempt(code: str) -> None:
+    """Nobody was asked, for whatever reason; it does not go on for ever, and the DPO is told the reason."""
+    world = started(retry=Retry(max_attempts=2), waits=Waits(circuit_alarm=HOUR))
+    for _ in range(5):
+        world.answer("crm", "failed", code=code, retryable=True, retry_after=MINUTE)
+        world.tick()
+    assert ([], 0) == (world.questions(), world.step("crm").failures)
+    world.now += HOUR
+    world.answer("crm", "failed", code=code, retryable=True, retry_after=MINUTE)
+    assert code == world.question("failed").code
+
+
+@pytest.mark.parametrize("retry_after", [0, 2 * SECOND])
+def test_a_vendor_that_says_soon_each_time_is_not_soon_a_question(retry_after: int) -> None:
+    """Its Retry-After is the least that is waited, and the back-off grows all the same."""
+    world = started()
+    began_at = world.now
+    while not world.questions():
+        at = world.now
+        world.answer("crm", "failed", code="rate_limited", retryable=True, retry_after=retry_after)
+        if not world.questions():
+            world.tick()
+            assert retry_after <= world.now - at
+    assert 10 * MINUTE < world.now - began_at
 
 
 def test_a_failure_before_the_pause_still_counts() -> None:

@@ -456,3 +456,43 @@ def test_errors_do_not_name_addresses(start: Start) -> None:
     inbox.answers["RCPT"] = f"550 5.1.1 <{TO}> unknown"
     with pytest.raises(MailRefused, match=r"^mail not sent: recipient \(550\)$"):
         _mailer(port).send(_mail(), TO)
+
+
+class TooLate(Exception):
+    """What a permit raises."""
+
+
+@pytest.mark.parametrize("command", ["smtp_EHLO", "smtp_RCPT", "smtp_DATA"])
+def test_a_mail_that_is_too_late_once_the_server_waits_for_it_is_not_handed_over(
+    start: Start, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of the connecting was slow: leave is asked right before the text goes, and not only before."""
+    inbox, port = start()
+    is_late: list[bool] = []
+    real = getattr(SMTP, command)
+
+    async def slow(server: SMTP, arg: str) -> None:
+        is_late.append(True)
+        await real(server, arg)
+
+    def may_send() -> None:
+        if is_late:
+            raise TooLate
+
+    monkeypatch.setattr(SMTP, command, slow)
+    with pytest.raises(TooLate):
+        _mailer(port).send(_mail(), TO, may_send)
+    assert [] == inbox.taken
+    monkeypatch.setattr(SMTP, command, real)
+    is_late.clear()
+    _mailer(port).send(_mail(), TO, may_send)
+    assert 1 == len(inbox.taken)
+
+
+def test_a_line_that_begins_with_a_dot_arrives_as_it_was(start: Start) -> None:
+    """A lone dot ends the text for the server; the one in the text must not."""
+    inbox, port = start()
+    mail = _mail(text="one\n.\n..two\n.three\n")
+    _mailer(port).send(mail, TO)
+    (envelope,) = inbox.taken
+    assert wire(mail, TO) == envelope.content

@@ -5,7 +5,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from orchestrator.smtp import MailDeferred, OnceMailer, compose
+from orchestrator.smtp import Leave, MailDeferred, OnceMailer, always, compose
 from orchestrator.store import Store, StoredSent, StoreUnavailable, open_engine
 
 AGENCY = "agency@example.com"
@@ -18,7 +18,8 @@ class Server:
         self.taken: list[str] = []
         self.is_away = False
 
-    def send(self, message: EmailMessage, recipient: str) -> None:
+    def send(self, message: EmailMessage, recipient: str, may_send: Leave = always) -> None:
+        may_send()
         if self.is_away:
             raise MailDeferred("unreachable")
         self.taken.append(str(message["Subject"]))
@@ -90,4 +91,19 @@ def test_a_mail_that_could_not_be_recorded(sent: StoredSent, monkeypatch: pytest
     monkeypatch.setattr(sent, "seen", away)
     with pytest.raises(StoreUnavailable):
         mailer.send(mail("another"), AGENCY)
+    assert 1 == len(server.taken)
+
+
+def test_a_mail_without_leave_is_not_remembered_as_sent(sent: StoredSent) -> None:
+    """It goes with the next command, whose time is not over."""
+
+    def too_late() -> None:
+        raise TimeoutError
+
+    server = Server()
+    mailer = once(server, sent)
+    with pytest.raises(TimeoutError):
+        mailer.send(mail(), AGENCY, too_late)
+    assert [] == server.taken
+    mailer.send(mail(), AGENCY)
     assert 1 == len(server.taken)

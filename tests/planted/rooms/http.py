@@ -10,7 +10,45 @@ _GUARD: Final = "orchestrator.http.guard"
 _CALLS: Final = "orchestrator.http.calls"
 _FACTORY: Final = "orchestrator.http.factory"
 
+_LATE: Final = "tests/unit/test_http_late.py"
+
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "an erasing call leaves after its time, because the connection was slow",
+        f"{_CLIENT}:Client._exchange",
+        "extensions=None if permit is None else just_before(permit.may_erase)",
+        "extensions=None",
+        f"{_LATE}::test_a_permit_that_ends_during_the_handshake_stops_the_call",
+        f"{_LATE}::test_a_permit_that_ends_while_a_name_is_looked_up_stops_the_call",
+    ),
+    fault(
+        "the permit is asked when connecting begins, and not when it is done",
+        "orchestrator.http.sending:_FIRST_BYTE",
+        '_FIRST_BYTE: Final = "send_request_headers.started"',
+        '_FIRST_BYTE: Final = "connect_tcp.started"',
+        f"{_LATE}::test_a_permit_that_ends_during_the_handshake_stops_the_call",
+    ),
+    fault(
+        "the permit is asked before the wait for a connection",
+        f"{_CLIENT}:Client._once",
+        "async with self._connection():",
+        "if permit is not None:\n    permit.may_erase()\n    permit = None\nasync with self._connection():",
+        f"{_LATE}::test_a_permit_that_ends_while_a_connection_is_waited_for_stops_the_call",
+    ),
+    fault(
+        "a wait for a connection of our own is the vendor's silence",
+        f"{_CLIENT}:_translated",
+        "except httpx.PoolTimeout:\n        raise NotAsked(NO_FREE_CONNECTION, _SOON) from None",
+        "except httpx.PoolTimeout:\n    raise Retryable('timeout') from None",
+        f"{_LATE}::test_no_free_connection_is_no_silence_of_the_vendors",
+    ),
+    fault(
+        "a connection that is given up is never free again",
+        f"{_CLIENT}:Client._connection",
+        "finally:\n            self._connections.release()",
+        "finally:\n    pass",
+        f"{_LATE}::test_connections_that_all_are_taken_are_waited_for_no_longer_than_a_call_may_take",
+    ),
     fault(
         "a tunnel of Teredo or 6to4 leads into our own network",
         f"{_GUARD}:_is_public",

@@ -9,6 +9,34 @@ _MESSAGE: Final = "orchestrator.smtp.message"
 
 FAULTS: Final[tuple[Fault, ...]] = (
     fault(
+        "a mail is handed over late, because its server was slow",
+        f"{_MAILER}:SmtpMailer._deliver",
+        "may_send()",
+        "pass",
+        "tests/unit/test_smtp.py::test_a_mail_that_is_too_late_once_the_server_waits_for_it_is_not_handed_over",
+    ),
+    fault(
+        "a mailer is not told until when a mail may go",
+        "handlers.recruitment:Recruitment._write",
+        "mail, settings.address, task.may_erase)",
+        "mail, settings.address)",
+        "tests/contract/test_handlers_recruitment.py::test_a_mail_whose_server_is_slow_is_not_handed_over_late",
+    ),
+    fault(
+        "a mail goes once without asking whether it still may",
+        "orchestrator.smtp.once:OnceMailer.send",
+        "self._mailer.send(message, recipient, may_send)",
+        "self._mailer.send(message, recipient)",
+        "tests/unit/test_smtp_once.py::test_a_mail_without_leave_is_not_remembered_as_sent",
+    ),
+    fault(
+        "a lone dot ends a mail",
+        f"{_MAILER}:_dotted",
+        'b".."',
+        'b"."',
+        "tests/unit/test_smtp.py::test_a_line_that_begins_with_a_dot_arrives_as_it_was",
+    ),
+    fault(
         "one bad address stops everybody's mail",
         f"{_MAILER}:MailDeferred.is_about_server",
         'self.code not in ("recipient", "content")',
