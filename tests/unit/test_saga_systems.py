@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.saga.clocks import DAY
-from orchestrator.saga.rules import HOUR, MINUTE, SECOND, Retry, Waits
+from orchestrator.saga.clocks import DAY, SECOND
+from orchestrator.saga.rules import HOUR, MINUTE, Retry, Waits
 from orchestrator.saga.steps import NOT_ASKED
 from tests.unit.saga_world import AGENCY, CRM, TENANT, World
 

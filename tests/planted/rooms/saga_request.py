@@ -229,7 +229,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
         f"{_STEPS}:NOT_ASKED",
         '"no_free_connection", ',
         "",
-        "tests/unit/test_saga_systems.py::test_a_wait_of_our_own_costs_no_attempt",
+        "tests/unit/test_http_breaker.py::test_the_saga_knows_the_words_by_which_nobody_was_asked",
     ),
     fault(
         "the DPO is not told why nobody was asked",
