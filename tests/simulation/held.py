@@ -105,12 +105,14 @@ def _is_out_of_reach(world: World, person: Person, line: Row) -> bool:
 
 
 def _is_never_led_to(world: World, saga: Saga, step: Step, person: Person, line: Row) -> bool:
-    """Whether it is of somebody who was renamed, and to whom nothing that was given led in any look.
+    """Whether it is of somebody with another address, and nothing that was given led to them in any look: the
+    form that did may have gone with an earlier request.
 
     What carries the address itself is found by it, whatever its person's name is.
     """
     owner = _owner(world, line)
-    if owner not in person.renamed or line["kind"] == "form_submission":
+    is_known_otherwise = owner in person.renamed or (bool(person.known_as) and owner[0] == "superoffice")
+    if not is_known_otherwise or line["kind"] == "form_submission":
         return False
     return not _has_led(world, saga, step, owner)
 

@@ -3,6 +3,7 @@
 Read from the bus, the inbox and the timelines when the world is at rest.
 """
 
+import functools
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from typing import TypeVar
@@ -20,6 +21,8 @@ from tests.simulation.violations import Violated, expect
 from tests.simulation.world import World
 
 M = TypeVar("M", bound=Message)
+
+_decoded = functools.lru_cache(1024)(decode)
 
 #: Answers that say what an attempt did not do or see. Of an older attempt they move nothing.
 _OF_THE_MOMENT = frozenset(
@@ -49,7 +52,7 @@ def read(world: World, topic: str, model: type[M]) -> Iterator[M]:
     """The readable messages of a topic, by time."""
     for delivery in world.bus.all_of(topic):
         try:
-            yield decode(delivery.value, model)
+            yield _decoded(delivery.value, model)
         except CodecError:
             continue
 

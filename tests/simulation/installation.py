@@ -18,7 +18,7 @@ from handlers.sandbox import testing
 from handlers.sandbox.certificates import Authority
 from handlers.sandbox.seeds import Seed
 from handlers.sandbox.signing import public_pem, signing_key
-from orchestrator.privacy import Digests, Keyring, PartyLinks
+from orchestrator.privacy import Digests, PartyLinks
 from orchestrator.privacy.keyfile import Generation, Material
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import rules_of
@@ -178,19 +178,19 @@ def rules() -> Rules:
 
 
 @functools.cache
-def keyring() -> Keyring:
-    """Made-up master keys, the same in every run."""
-    return Keyring(Material(b"d" * 32, (Generation(1, None, b"m" * 32),)))
+def material() -> Material:
+    """Made-up master keys, with which every run begins."""
+    return Material(b"d" * 32, (Generation(1, CERTIFIED_AT, b"m" * 32),), installation="simulated")
 
 
 @functools.cache
 def digests() -> Digests:
-    return Digests(keyring().digest_key)
+    return Digests(material().digest_key)
 
 
 @functools.cache
 def links() -> PartyLinks:
-    return PartyLinks(keyring().digest_key)
+    return PartyLinks(material().digest_key)
 
 
 def accounts(now: int) -> Seed:

@@ -3,7 +3,7 @@
 `PLANTED` has for each what must find it: the invariant, and within how many schedules.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -18,12 +18,16 @@ from handlers.shown import Shown
 from handlers.superoffice_proof import Bins, Proof
 from handlers.worker import Worker
 from orchestrator.bus.port import Bus, Delivery, Record, Subscription
+from orchestrator.cli import keys as key_commands
+from orchestrator.cli.assembly import Ground
+from orchestrator.privacy import Generation
 from orchestrator.saga import decide, decisions, request, steps, table, words
 from orchestrator.saga.clocks import Calendar, due_at
 from orchestrator.saga.draft import Draft
 from orchestrator.saga.events import Decided, Event
 from orchestrator.saga.model import Ended, Step
 from orchestrator.service import orchestrator as service
+from orchestrator.service.needed import Needs
 from orchestrator.service.outbound import outgoing
 from orchestrator.service.relay import Relay
 from orchestrator.store import Outgoing, Store, Transaction
@@ -260,6 +264,22 @@ def worker_acknowledges_first(patch: Patch) -> None:
     patch.setattr(Worker, "_handle_and_ack", hasty)
 
 
+def replaced_key_destroyed_at_once(patch: Patch) -> None:
+    def all_of_them(generations: Sequence[Generation], *, before: int) -> list[int]:
+        return [one.number for one in generations]
+
+    patch.setattr(key_commands, "_replaced", all_of_them)
+
+
+def what_waits_needs_no_key(patch: Patch) -> None:
+    real = key_commands._needs
+
+    def blind(ground: Ground, patience: float) -> Needs:
+        return replace(real(ground, patience), waiting=())
+
+    patch.setattr(key_commands, "_needs", blind)
+
+
 @dataclass(frozen=True, slots=True)
 class Planted:
     """A defect, what finds it, in which trouble, and within how many schedules."""
@@ -367,6 +387,26 @@ PLANTED: dict[str, Planted] = dict(
             systems=("hubspot",),
             vendor_faults=0.3,
             faults=("opt-outs are refused",),
+        ),
+        _planted(
+            replaced_key_destroyed_at_once,
+            "door",
+            "lost",
+            operations=0.2,
+            operating=("rotation",),
+            systems=("agency_mail", "agency_tt", "tenant"),
+            within=40,
+        ),
+        _planted(
+            what_waits_needs_no_key,
+            "door",
+            "lost",
+            operations=0.3,
+            operating=("rotation",),
+            systems=("agency_mail", "agency_tt", "tenant"),
+            bus_lags=0.3,
+            jumps=0.2,
+            within=60,
         ),
     )
 )

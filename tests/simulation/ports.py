@@ -80,6 +80,22 @@ class LivingStore(Store):
             self._life.after("commit")
 
 
+class OneConnection:
+    """Reading through the transaction that is open, if one is: in memory there is no second connection."""
+
+    def __init__(self, store: LivingStore) -> None:
+        self._store = store
+        self._real = store.reading
+
+    @contextmanager
+    def connect(self) -> Iterator[sa.Connection]:
+        if self._store.open is not None:
+            yield self._store.open
+            return
+        with self._real.connect() as connection:
+            yield connection
+
+
 class LivingKeys(StoredKeys):
     """The keys, which must not be asked for within a transaction: they would wait for its connection."""
 

@@ -10,9 +10,10 @@ from hashlib import sha256
 from orchestrator.bus.port import BusUnavailable, Record
 from orchestrator.intake import callbacks
 from orchestrator.intake.submit import CannotSubmit, Intake
-from orchestrator.privacy import CALLBACK_BODY, InvalidLink, seal
+from orchestrator.privacy import CALLBACK_BODY, Exchange, InvalidLink, seal
 from orchestrator.privacy.identifiers import Kind
 from orchestrator.privacy.keys import KeyDestroyed
+from orchestrator.privacy.links import Link
 from orchestrator.privacy.sealing import IDENTIFIERS
 from orchestrator.saga import escalations
 from orchestrator.saga.model import Capacity, Escalation, Saga
@@ -21,6 +22,7 @@ from schemas import topics
 from schemas.codec import encode
 from schemas.messages import Confirmation, Decision, Request
 from tests.simulation import installation, words
+from tests.simulation.doors import Thanked
 from tests.simulation.people import Person
 from tests.simulation.world import Word, World
 
@@ -62,7 +64,9 @@ class Requester:
         self._world = world
         self._rng = rng
         self._bus = world.bus.of(world.outside)
-        self._intake = Intake(keys=world.keys, bus=self._bus, clock=world.clock)
+        self._intake = Intake(
+            keys=world.keys, bus=world.doors, clock=world.clock, public_key=Exchange(world.keyring).public_key
+        )
         self.asked: list[Asked] = []
         self.unreadable = 0
 
@@ -125,6 +129,7 @@ class Requester:
                     tenant=asked.tenant,
                     scope=asked.scope,
                 )
+                self._world.accepted.requests.append(asked.request_id)
                 return
 
     def trouble(self) -> None:
@@ -215,6 +220,8 @@ class Requester:
         places = sorted(
             place for place, records in self._world.bus.records.items() if records and ".dlq" not in place[0]
         )
+        if not places:
+            return
         delivery = self._rng.choice(self._world.bus.records[self._rng.choice(places)])
         self._put(delivery.topic, delivery.key, delivery.value)
 
@@ -228,9 +235,7 @@ class Gate:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._bus = world.bus.of(world.outside)
         self._sent = StoredSent(world.store, "answers")
-        self._numbers: dict[tuple[str, str], int] = {}
 
     async def deliver(self, method: str, url: str, body: bytes, sent: Mapping[str, str]) -> int:
         match url.removeprefix(installation.PUBLIC).strip("/").split("/"):
@@ -258,9 +263,8 @@ class Gate:
         if kind == "tenant":
             sent = {**sent, "X-OpenDSR-Signature": installation.signature(body)}
         sealed = world.keyring.seal_installation(CALLBACK_BODY, callbacks.content_of(token, sent, body))
-        word: tuple[str, Word] | None = None
         if token is None:
-            record = callbacks.webhook(kind, sealed, body, installation.digests(), now)
+            world.doors.publish([callbacks.webhook(kind, sealed, body, installation.digests(), now)])
         else:
             try:
                 link = installation.links().read(token)
@@ -268,22 +272,22 @@ class Gate:
                 return 404
             if link.is_expired(now):
                 return 410
-            # As the outbox numbers words, whose own transactions would be the outside's here.
-            place = (link.request_id, link.system)
-            self._numbers[place] = order = max(now, self._numbers.get(place, 0) + 1)
-            record = callbacks.word(kind, link, sealed, order, now)
-            said = words.heard(body) if kind == "tenant" else None
-            word = None if said is None else (link.request_id, Word(order, now, said, words.said_at(body)))
-        try:
-            self._bus.publish([record])
-        except BusUnavailable:
-            return 503
-        finally:
-            # The bus may have it although it said that it hadn't.
-            if word is not None and any(one.value == record.value for one in world.bus.all_of(record.topic)):
-                world.words.setdefault(word[0], []).append(word[1])
+            self._word(kind, link, sealed, body)
         world.counts["callback delivered"] += 1
         return 202
+
+    def _word(self, kind: str, link: Link, sealed: bytes, body: bytes) -> None:
+        world = self._world
+        said = words.heard(body) if kind == "tenant" else None
+
+        def word(order: int, at: int) -> Record:
+            world.accepted.answers.append(Thanked(link.request_id, link.system, order))
+            if said is not None:
+                spoken = Word(order, at, said, words.said_at(body))
+                world.words.setdefault(link.request_id, []).append(spoken)
+            return callbacks.word(kind, link, sealed, order, at)
+
+        world.doors.publish_word(link.request_id, link.system, word)
 
 
 class Dpo:
@@ -292,7 +296,6 @@ class Dpo:
     def __init__(self, world: World, rng: random.Random) -> None:
         self._world = world
         self._rng = rng
-        self._bus = world.bus.of(world.outside)
         self._tried: dict[tuple[str, str, str | None], int] = {}
         self._answered: dict[tuple[str, str, int], int] = {}
         self.made: dict[str, tuple[str | None, int | None]] = {}
@@ -387,5 +390,4 @@ class Dpo:
         self._world.counts[f"decision: {action}"] += 1
         self._world.tell(f"dpo {saga.request_id[:8]} {action} {escalation}@{version}")
         record = Record(topic=topics.DECISIONS, key=saga.request_id, value=encode(decision))
-        with contextlib.suppress(BusUnavailable):
-            self._bus.publish([record])
+        self._world.doors.publish([record])

@@ -50,6 +50,10 @@ class Scenario:
     """Chance, at each step, that a rule of the saga will raise at a request's next answer."""
     words: float = 0.0
     """Chance, at each step, that the controller says something once more."""
+    operations: float = 0.0
+    """Chance, at each step, that somebody who runs the installation does something, or fate."""
+    operating: tuple[str, ...] = ()
+    """What they may do; all when empty."""
     hour: int | None = None
     """The hour, UTC, at which the world begins, where a test wants a certain one."""
     faults: tuple[str, ...] = ()
@@ -94,4 +98,5 @@ def draw(rng: random.Random) -> Scenario:
         skews=some(0.3, 1.0),
         failing_rules=some(0.15, 0.01),
         words=some(0.4, 0.02, 0.1),
+        operations=some(0.3, 0.02, 0.06),
     )

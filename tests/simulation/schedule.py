@@ -25,7 +25,9 @@ from tests.simulation.clocks import Clocks
 from tests.simulation.faults import Trouble
 from tests.simulation.history import check_history
 from tests.simulation.invariants import Watch, check_end
+from tests.simulation.kept import check_doors
 from tests.simulation.loop import SECOND
+from tests.simulation.operating import Operating
 from tests.simulation.ports import RuleFails
 from tests.simulation.quick import quick
 from tests.simulation.robots import Dpo, Gate, Requester
@@ -113,9 +115,9 @@ class Schedule:
         self.watch = Watch(world, self.requester)
         self.clocks = Clocks(world, self.requester)
         self.words = Words(world, random.Random(f"{world.seed}/words"))
+        self.operating = Operating(world, random.Random(f"{world.seed}/operating"))
         world.sandbox.deliver = Gate(world).deliver
         self._to_submit: list[people.Person] = []
-        self._relay_is_due = True
         self._steps = 0
         self._is_healed = False
         self._populate()
@@ -161,6 +163,7 @@ class Schedule:
         check_end(self.world, self.requester, self.watch, unsettled)
         check_history(self.world, self.dpo.made)
         self.words.check()
+        check_doors(self.world)
 
     def _heal(self) -> None:
         world = self.world
@@ -232,7 +235,7 @@ class Schedule:
         found: list[Callable[[], None]] = []
         if self._orchestrator_has_work(now):
             found.append(self._orchestrate)
-        if self._relay_is_due:
+        if world.relay_is_due:
             found.append(self._relay)
         if now >= world.frozen_until:
             if len(world.rounds) < 4 and _has_news(world.worker_subscription):
@@ -285,11 +288,11 @@ class Schedule:
 
     def _orchestrate(self) -> None:
         applied = self.world.step("orchestrator", lambda: self.world.orchestrator.step(0.0))
-        self._relay_is_due = self._relay_is_due or applied is None or applied > 0
+        self.world.relay_is_due = self.world.relay_is_due or applied is None or applied > 0
 
     def _relay(self) -> None:
         sent = self.world.step("orchestrator", self.world.relay.step)
-        self._relay_is_due = sent is None or sent >= self.world.relay_batch
+        self.world.relay_is_due = sent is None or sent >= self.world.relay_batch
 
     def _begin(self) -> None:
         self.world.begin_round(self.rng.randint(1, 4))
@@ -347,6 +350,8 @@ class Schedule:
             world.failing.add(rng.choice(sorted(world.sagas)))
         if happens(scenario.words):
             self.words.say()
+        if happens(scenario.operations):
+            self.operating.act()
         if happens(scenario.jumps):
             jump = rng.choice((SECOND, 60 * SECOND, HOUR, 13 * HOUR, 3 * DAY, 20 * DAY))
             world.counts["clock moved on"] += 1

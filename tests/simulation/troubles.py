@@ -1,6 +1,7 @@
 """What must happen in a run that is long enough: a trouble that never comes up shows nothing."""
 
 from tests.simulation.faults import KINDS
+from tests.simulation.operating import TROUBLES as OPERATING
 from tests.simulation.people import UNUSUAL
 from tests.simulation.robots import TROUBLES as SENDERS
 
@@ -23,6 +24,7 @@ TROUBLES = (
     ),
     *(f"trouble: {what}" for what in SENDERS),
     *(f"life: {trait}" for trait in UNUSUAL),
+    *OPERATING,
     *(
         f"escalation: {reason}"
         for reason in (

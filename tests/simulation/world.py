@@ -20,17 +20,21 @@ from handlers.sandbox.store import normal
 from handlers.worker import Worker, directly
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.http import Clients
+from orchestrator.intake.outbox import Outbox
 from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
+from orchestrator.privacy import Exchange, Keyring
 from orchestrator.saga.model import Ended, Saga, Step
 from orchestrator.service.dead_letters import DEAD_LETTER
 from orchestrator.service.inbound import Reader
 from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
-from orchestrator.store import SentMails, StoredKeys, open_engine
+from orchestrator.store import KnownGenerations, SentMails, StoredKeys, open_engine
 from orchestrator.store import tables as store_tables
 from tests.simulation import installation, looking, people
 from tests.simulation.bus import StubBus
+from tests.simulation.doors import Accepted, Doors
+from tests.simulation.keyrings import HeldFile
 from tests.simulation.leads import Look, leads
 from tests.simulation.lives import Fuse, Killed, Life
 from tests.simulation.loop import Clock, VirtualLoop
@@ -124,11 +128,17 @@ class World:
         """The vendors that hold something of a request's scope: where faults have something to hit."""
         self._product_rng = random.Random(f"{seed}/product")
         self._transport_rng = random.Random(f"{seed}/transport")
-        self.keyring = installation.keyring()
+        self.key_file = HeldFile(installation.material())
+        self._keyrings: dict[str, Keyring] = {}
+        self.keyrings_are_one = self.rng.random() < 0.3
         # What the world itself does in the product's name (intake, the console) never dies half-way.
         self.outside = Life("outside", Fuse())
         self.store = LivingStore(self.engine, self.clock, self.outside, self._committed)
+        self.keyring = self._keyring_of("serve", self.store)
         self.keys = StoredKeys(self.store, self.keyring)
+        self.doors = Doors(Outbox(self.store), self._is_to_relay)
+        self.accepted = Accepted()
+        self.relay_is_due = True
         self.start_orchestrator()
         self.start_worker()
         self.start_mailbox()
@@ -161,19 +171,36 @@ class World:
     def holds(self, table: str, record: str) -> bool:
         return self.sandbox.store.get(table, record) is not None
 
+    def take_generations(self) -> None:
+        """The database learns of the master keys, as at the orchestrator's start."""
+        KnownGenerations(self.store, self.keyring, self.keys).take()
+
+    def _is_to_relay(self) -> None:
+        self.relay_is_due = True
+
     # --- roles ---
+
+    def _keyring_of(self, role: str, store: LivingStore) -> Keyring:
+        """The keyring of a process that starts: its own, or in one process with all roles the one of all."""
+        name = "all" if self.keyrings_are_one else role
+        if name == role or name not in self._keyrings:
+            self._keyrings[name] = self.key_file.keyring()
+        keyring = self._keyrings[name]
+        keyring.learn_of_losses(KnownGenerations(store, keyring, StoredKeys(store, keyring)).lost)
+        return keyring
 
     def start_orchestrator(self) -> None:
         life = self.lives["orchestrator"] = Life("orchestrator", self.fuse)
         store = LivingStore(self.engine, self.clock, life, self._committed)
-        keys = LivingKeys(store, self.keyring)
+        keyring = self._keyring_of("orchestrator", store)
+        keys = LivingKeys(store, keyring)
         bus = self.bus.of(life)
         self.orchestrator = Orchestrator(
             store=store,
             bus=bus,
             keys=keys,
-            keyring=self.keyring,
-            reader=Reader(keys, installation.digests(), self._product_rng.random),
+            keyring=keyring,
+            reader=Reader(keys, installation.digests(), self._product_rng.random, Exchange(keyring)),
             rules=installation.rules(),
             metrics=self.metrics,
             random=self._product_rng.random,
@@ -217,10 +244,11 @@ class World:
             )
             handler = classes[system.kind](system.own, context)
             handlers[name] = looking.watch(handler, self._looks, self.untrue.append)
+        keyring = self._keyring_of("worker", store)
         self.worker = Worker(
             bus=self.bus.of(life),
-            keys=StoredKeys(store, self.keyring),
-            installation=self.keyring,
+            keys=StoredKeys(store, keyring),
+            installation=keyring,
             handlers=handlers,
             clock=self.clock,
             metrics=self.metrics,
@@ -232,12 +260,13 @@ class World:
     def start_mailbox(self) -> None:
         life = self.lives["mailbox"] = Life("mailbox", self.fuse)
         store = LivingStore(self.engine, self.clock, life, self._committed)
+        keyring = self._keyring_of("mailbox", store)
         self.mailbox = Mailbox(
             bus=self.bus.of(life),
             mailer=LivingMailer(self.sandbox, life, self.mails),
-            keys=StoredKeys(store, self.keyring),
+            keys=StoredKeys(store, keyring),
             sent=SentMails(store),
-            seal=lambda data: self.keyring.seal_installation(DEAD_LETTER, data),
+            seal=lambda data: keyring.seal_installation(DEAD_LETTER, data),
             settings=installation.settings(),
             clock=self.clock,
             metrics=self.metrics,
