@@ -18,7 +18,7 @@ from handlers.sandbox import testing
 from handlers.sandbox.certificates import Authority
 from handlers.sandbox.seeds import Seed
 from handlers.sandbox.signing import public_pem, signing_key
-from orchestrator.privacy import Digests, PartyLinks
+from orchestrator.privacy import Digests, Keyring, PartyLinks
 from orchestrator.privacy.keyfile import Generation, Material
 from orchestrator.saga.rules import Rules
 from orchestrator.service.rules import rules_of
@@ -181,6 +181,12 @@ def rules() -> Rules:
 def material() -> Material:
     """Made-up master keys, with which every run begins."""
     return Material(b"d" * 32, (Generation(1, CERTIFIED_AT, b"m" * 32),), installation="simulated")
+
+
+@functools.cache
+def keyring() -> Keyring:
+    """These keys, where nothing changes them."""
+    return Keyring(material())
 
 
 @functools.cache

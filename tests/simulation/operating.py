@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Final, cast
 from unittest.mock import patch
 
+import click
 import sqlalchemy as sa
 
 from orchestrator.cli import keys as commands
@@ -95,7 +96,7 @@ class Operating:
                 patch.object(
                     commands, "open_ground", lambda config, checked=True: self._ground(life, checked)
                 ),
-                patch.object(commands.click, "echo", lambda *said, **how: None),
+                patch.object(click, "echo", lambda *said, **how: None),
                 patch.object(keyring, "secrets", chance),
                 patch.object(keyring, "new_key", lambda: rng.randbytes(32)),
             ):
