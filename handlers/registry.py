@@ -5,11 +5,12 @@ a third party ships are found in the same way, by the entry-point group `radera.
 are known without an installation, too.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from anyio import to_thread
 from pydantic import BaseModel
@@ -22,6 +23,8 @@ from orchestrator.http import Clients
 from orchestrator.privacy import PartyLinks
 from orchestrator.settings.values import Section
 from orchestrator.smtp import Mailer
+
+T = TypeVar("T")
 
 GROUP = "radera.handlers"
 _BUILT_IN = {
@@ -107,21 +110,43 @@ class Checkable(Protocol):
     async def check(self) -> tuple[Finding, ...]: ...
 
 
+class _OfEachKind(Mapping[str, T]):
+    """Something of each installed handler class, by kind. A class is loaded when it is asked for: most
+    installations have few of the kinds, and every command reads the settings.
+    """
+
+    def __init__(self, of: Callable[[type[Handler]], T]) -> None:
+        self._of = of
+
+    def __getitem__(self, kind: str) -> T:
+        path = _BUILT_IN.get(kind)
+        if path is None:
+            handler: type[Handler] = _others()[kind].load()
+            return self._of(handler)
+        module, _, name = path.partition(":")
+        return self._of(getattr(import_module(module), name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*_BUILT_IN, *_others()))
+
+    def __len__(self) -> int:
+        return len(_BUILT_IN) + len(_others())
+
+
+@cache
+def _others() -> Mapping[str, EntryPoint]:
+    """The entry points of the kinds that are not built in."""
+    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN}
+
+
 def find() -> Mapping[str, type[Handler]]:
     """The handler classes that are installed, by kind."""
-    found: dict[str, type[Handler]] = {}
-    for kind, path in _BUILT_IN.items():
-        module, _, name = path.partition(":")
-        found[kind] = getattr(import_module(module), name)
-    for entry in entry_points(group=GROUP):
-        if entry.name not in found:
-            found[entry.name] = entry.load()
-    return found
+    return _OfEachKind(lambda handler: handler)
 
 
 def settings_models() -> Mapping[str, type[BaseModel]]:
     """Each kind's own settings, for the loader of the settings file."""
-    return {kind: handler.Settings for kind, handler in find().items()}
+    return _OfEachKind(lambda handler: handler.Settings)
 
 
 def declared_places() -> Mapping[str, tuple[DeclaredPlace, ...]]:

@@ -162,7 +162,11 @@ def place_titles() -> Titles:
 
 def open_store(config: Path) -> Store:
     """The store alone, for reading. Raises NoInstallation where there is none: looking must not make one."""
-    settings = load_settings(config)
+    return store_of(load_settings(config), config)
+
+
+def store_of(settings: Settings, config: Path) -> Store:
+    """The same, from settings that were read from `config`."""
     if _is_new(settings):
         raise NoInstallation(f"{config}: there is no database yet; `radera up` makes it")
     return Store(open_engine(settings.database.url, password=settings.database.password))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from orchestrator.cli.assembly import load_settings, open_store, place_titles
+from orchestrator.cli.assembly import load_settings, open_store, place_titles, store_of
 from orchestrator.cli.report import iso, outcome_of, report
 from orchestrator.mailbox import words
 from orchestrator.mailbox.left import left_of
@@ -29,8 +29,8 @@ OPEN = ("awaiting_verification", "in_progress", "closing")
 
 def run(config: Path, request_id: str | None, *, as_json: bool, everything: bool) -> int:
     """Prints one request, or a list; 1 if the request is not known, or one of the list can't be read."""
-    store = open_store(config)
     settings = load_settings(config)
+    store = store_of(settings, config)
     configured = settings.systems
     if request_id is not None:
         saga = known(store, request_id)

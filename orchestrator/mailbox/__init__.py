@@ -1,5 +1,5 @@
-"""Outcomes to mail: to the data protection officer, and notices to the subject."""
+"""Outcomes to mail: to the data protection officer, and notices to the subject.
 
-from orchestrator.mailbox.mailbox import GROUP, Mailbox, Sent
-
-__all__ = ["GROUP", "Mailbox", "Sent"]
+The words of the mails are used by commands as well. The mailbox itself needs the bus and metrics, so it is
+imported by its own name: `mailbox.mailbox`.
+"""

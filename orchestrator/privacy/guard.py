@@ -23,7 +23,6 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 import idna
-import phonenumbers
 
 from orchestrator.privacy.identifiers import Identifier, Identifiers
 
@@ -145,6 +144,8 @@ def _address_forms(value: str) -> Iterator[str]:
 
 
 def _national(value: str) -> str:
+    import phonenumbers  # takes a while to load, and only telephone numbers need it
+
     try:
         return str(phonenumbers.parse(value).national_number)
     except phonenumbers.NumberParseException:

@@ -28,7 +28,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple, NoReturn, get_args
 
 import idna
-import phonenumbers
 
 from orchestrator.privacy.errors import PrivacyError
 
@@ -243,6 +242,8 @@ def _phone(typed: str, region: str | None) -> str | None:
     number = unicodedata.normalize("NFKC", typed.strip().removeprefix("tel:"))
     if not _PHONE.fullmatch(number):
         return None
+    import phonenumbers  # takes a while to load, and only telephone numbers need it
+
     try:
         parsed = phonenumbers.parse(number, region)
     except phonenumbers.NumberParseException:

@@ -4,12 +4,14 @@ from zoneinfo import ZoneInfo
 
 from orchestrator.saga.clocks import Calendar
 from orchestrator.saga.rules import Retry, Rules, SystemPlan, Waits
-from orchestrator.service.public_holidays import PublicHolidays
 from orchestrator.settings import Installation, Settings, System, micros
 
 
 def calendar_of(installation: Installation) -> Calendar:
     """The installation's days: its time zone and its country's public holidays by law."""
+    # Loads the calendars, which only those need who reckon dates.
+    from orchestrator.service.public_holidays import PublicHolidays
+
     known = PublicHolidays(installation.country, installation.subdivision)
     return Calendar(time_zone=ZoneInfo(installation.time_zone), is_public_holiday=lambda day: day in known)
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
-import holidays
-from holidays.registry import EntityLoader
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -61,6 +59,11 @@ class Installation(Section):
 
     @model_validator(mode="after")
     def _places(self) -> Self:
+        if (self.country, self.subdivision) == (type(self).model_fields["country"].default, None):
+            return self  # is known: the calendars are loaded by who reckons dates, which few commands do
+        import holidays
+        from holidays.registry import EntityLoader
+
         if self.country not in EntityLoader.get_country_codes():
             raise ValueError('country: its public holidays are not known; use an ISO 3166 code, as in "SE"')
         if self.subdivision is not None:

@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from orchestrator.saga.timeline import canonical
 from orchestrator.store.tables import SHARDS
@@ -83,6 +83,8 @@ def _from_arrays(table: sa.Table, names: tuple[str, ...]) -> Insert:
 
     A placeholder for each value would have the driver look for thousands of them in the statement.
     """
+    from sqlalchemy.dialects import postgresql  # loads all its drivers' dialects, which SQLite never needs
+
     carried = {
         name: sa.Text() if isinstance(table.c[name].type, sa.JSON) else table.c[name].type for name in names
     }

@@ -6,6 +6,7 @@ step; here it is told that the status says so, which halves the time.
 
 import logging
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -49,13 +50,20 @@ def _statuses(member: Any) -> list[str]:
     return list(of_status[0]["expected"]) if of_status and of_status[0]["type"] == "literal" else []
 
 
-_ADAPTER = TypeAdapter(Saga)
-_READER = SchemaValidator(_told_by_status(_ADAPTER.core_schema))
+@cache
+def _adapter() -> TypeAdapter[Saga]:
+    """Made when a saga is first read or written: it takes a while, and most commands and roles never do."""
+    return TypeAdapter(Saga)
+
+
+@cache
+def _reader() -> SchemaValidator:
+    return SchemaValidator(_told_by_status(_adapter().core_schema))
 
 
 def write_document(saga: Saga) -> str:
     """The saga's document."""
-    return _ADAPTER.dump_json(saga).decode()
+    return _adapter().dump_json(saga).decode()
 
 
 def read_document(request_id: str, document: str | None) -> Saga | None:
@@ -63,7 +71,7 @@ def read_document(request_id: str, document: str | None) -> Saga | None:
     if document is None:
         return None
     try:
-        saga: Saga = _READER.validate_json(document)
+        saga: Saga = _reader().validate_json(document)
     except ValidationError:
         # Its text quotes the document.
         pass

@@ -26,7 +26,6 @@ from contextlib import contextmanager
 from functools import cache
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from orchestrator.store import dialect
 from orchestrator.store.headers import headers_from_text
@@ -62,7 +61,7 @@ _TAKE = sa.text(
     SELECT array(SELECT shard FROM taken) AS shards, (SELECT count FROM wanted) AS wanted,
         set_config('synchronous_commit', 'off', true)
     """  # noqa: S608 - two numbers of our own
-).bindparams(sa.bindparam("without", type_=ARRAY(sa.Text)))
+).bindparams(sa.bindparam("without", type_=sa.ARRAY(sa.Text)))
 
 _COLUMNS = (
     outbox.c.seq,
@@ -81,9 +80,9 @@ _OLDEST: _Rows = sa.select(*_COLUMNS).order_by(outbox.c.seq)
 
 def _of_shards() -> _Rows:
     """The oldest of each shard, the same share of each, read along the index."""
-    shards = sa.func.unnest(sa.bindparam("shards", type_=ARRAY(sa.SmallInteger))).table_valued("shard")
+    shards = sa.func.unnest(sa.bindparam("shards", type_=sa.ARRAY(sa.SmallInteger))).table_valued("shard")
     wanted = shards.render_derived(name="wanted")
-    left_out = sa.all_(sa.bindparam("without", type_=ARRAY(sa.Text)))
+    left_out = sa.all_(sa.bindparam("without", type_=sa.ARRAY(sa.Text)))
     is_taken = (outbox.c.topic != left_out, outbox.c.event_id != left_out)
     of_each = _OLDEST.where(outbox.c.shard == wanted.c.shard, *is_taken)
     found = of_each.limit(sa.bindparam("share", type_=sa.Integer)).lateral("found")

@@ -18,7 +18,7 @@ from orchestrator.bus.kafka_admin import Admin, opened_admin
 from orchestrator.cli.assembly import Ground, open_ground
 from orchestrator.cli.main import main
 from orchestrator.intake import producer
-from orchestrator.mailbox import GROUP as MAILBOX
+from orchestrator.mailbox.mailbox import GROUP as MAILBOX
 from orchestrator.privacy import Exchange
 from orchestrator.service.orchestrator import GROUP as ORCHESTRATORS
 from tests.integration.installation import write_settings

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from orchestrator.bus.port import Delivery, Record
 from orchestrator.bus.sqlite import SqliteBus
-from orchestrator.mailbox import Mailbox, dpo
+from orchestrator.mailbox import dpo
+from orchestrator.mailbox.mailbox import Mailbox
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.identifiers import Identifier, Identifiers, Kind
 from orchestrator.privacy.keys import KeyDestroyed, KeyUnknown
