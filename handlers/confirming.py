@@ -15,9 +15,14 @@ from typing import Any
 
 from handlers.port import Reference, asked_about, pack_references
 from handlers.results import Asking, Received, Result
+from orchestrator.bus.port import Record
 from orchestrator.privacy import Identifiers, finder, looks_personal
+from schemas import topics
+from schemas.cloudevents import headers
+from schemas.codec import encode
 from schemas.messages import Callback, Command, Confirmation, mark
 
+SOURCE = "worker"
 WITHHELD = "evidence_withheld"
 _SHORTEST = 4
 _LONGEST = 200
@@ -118,6 +123,16 @@ def confirm_callback(
         order=callback.order,
         said_at=received.said_at,
         **said,
+    )
+
+
+def record_of(confirmation: Confirmation, now: int, trace: str | None = None) -> Record:
+    """The record that carries a confirmation. Raises CodecError for one that no message can hold."""
+    return Record(
+        topic=topics.CONFIRMATIONS,
+        key=confirmation.request_id or confirmation.correlation or "",
+        value=encode(confirmation),
+        headers=headers(confirmation, event_id=confirmation.event_id, source=SOURCE, at=now, trace=trace),
     )
 
 

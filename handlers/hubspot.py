@@ -201,9 +201,10 @@ class HubSpot:
         if secret is None:
             raise Refused("webhook_not_configured")
         url = self._settings.webhook_url or f"{self._context.public_url}/callbacks/{self.kind}"
+        # First whose it is: that this account's secret is missing is no matter of another account's webhook.
+        deleted = deleted_contacts(callback.body, self._settings.portal_id)
         if not is_genuine(secret.read(), url, callback):
             raise Refused("signature_invalid")
-        deleted = deleted_contacts(callback.body, self._settings.portal_id)
         if not deleted:
             raise Refused("event_not_used")
         result = VendorPurged(evidence={"vendor_event": "contact.privacy_deletion"})

@@ -130,6 +130,7 @@ class Task:
     issued_at: int
     not_after: int
     clock: Clock = field(repr=False)
+    in_force: Callable[[], bool] = field(default=lambda: True, repr=False)
     instruction: Literal["erase"] | None = None
     reminder: bool = False
     capacity: Capacity = "controller"
@@ -151,8 +152,10 @@ class Task:
         return len(seen) <= self.takes_all
 
     def may_erase(self) -> None:
-        """Return if the command is still in force; raise `Expired` if not."""
-        if self.clock() > self.not_after:
+        """Return if the command is still in force; raise `Expired` if not. It is in force until its time is
+        over, or its verb has ended: what a handler left behind may erase nothing.
+        """
+        if not self.in_force() or self.clock() > self.not_after:
             raise Expired
 
     def of_kind(self, *kinds: str) -> tuple[Reference, ...]:

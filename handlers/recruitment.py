@@ -351,7 +351,7 @@ class Recruitment:
         secret = self._settings.webhook_secret
         if secret is None:
             raise Refused("webhook_not_configured")
-        candidate = destroyed_candidate(callback, secret.read(), self._settings.company or "")
+        candidate = destroyed_candidate(callback, secret.read, self._settings.company or "")
         # The company's own word on one candidate; whether all are gone is looked at.
         result = PartyErased(
             prove_at=self._context.clock(),

@@ -212,16 +212,17 @@ class SuperOffice:
     async def receive(self, callback: CallbackBody) -> Received:
         if self._settings.webhook_secret is None:
             raise Refused("webhook_not_configured")
-        signature = callback.header("X-SuperOffice-Signature")
-        if not webhook_is_genuine(self._settings.webhook_secret.read(), callback.body, signature):
-            raise Refused("signature_invalid")
         try:
             said = json.loads(callback.body)
             event, record, tenant = said["Event"], int(said["PrimaryKey"]), said["ContextIdentifier"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Refused("malformed") from None
+        # First whose it is: that this account's secret is missing is no matter of another account's webhook.
         if tenant != self._settings.tenant:
             raise Refused("wrong_account")
+        signature = callback.header("X-SuperOffice-Signature")
+        if not webhook_is_genuine(self._settings.webhook_secret.read(), callback.body, signature):
+            raise Refused("signature_invalid")
         if event != "person.deleted":
             raise Refused("event_not_used")
         result = VendorPurged(evidence={"vendor_event": event})

@@ -7,7 +7,7 @@ and is never empty. The body of the webhook beyond its signature is not confirme
 import base64
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -101,24 +101,25 @@ class Teamtailor:
         return _candidate(_rows({"data": [answer.object().get("data")]})[0])
 
 
-def destroyed_candidate(callback: CallbackBody, secret: str, company: str) -> str:
+def destroyed_candidate(callback: CallbackBody, secret: Callable[[], str], company: str) -> str:
     """The id of the candidate that a genuine `candidate.destroy` is about. Raises Refused.
 
+    Whose it is comes first: that a company's secret is missing is no matter of another company's event.
     The signature covers its own time, which isn't compared with ours: a repeated event only makes us look
     again.
     """
-    parts = dict(part.strip().partition("=")[::2] for part in callback.header("TT-Signature").split(","))
-    signed = parts.get("t", "").encode() + b"." + callback.body
-    expected = base64.b64encode(hmac.digest(secret.encode(), signed, "sha256")).decode()
-    if not hmac.compare_digest(expected.encode(), parts.get("v2", "").encode("utf-8", "replace")):
-        raise Refused("signature_invalid")
     try:
         said = json.loads(callback.body)
         event, candidate, whose = said["event"], str(said["id"]), said.get("company")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Refused("malformed") from None
     if whose is not None and str(whose) != company:
         raise Refused("wrong_account")
+    parts = dict(part.strip().partition("=")[::2] for part in callback.header("TT-Signature").split(","))
+    signed = parts.get("t", "").encode() + b"." + callback.body
+    expected = base64.b64encode(hmac.digest(secret().encode(), signed, "sha256")).decode()
+    if not hmac.compare_digest(expected.encode(), parts.get("v2", "").encode("utf-8", "replace")):
+        raise Refused("signature_invalid")
     if event != "candidate.destroy":
         raise Refused("event_not_used")
     return candidate

@@ -1,7 +1,7 @@
 """Nothing is forgotten between a command and its handler, nor between a handler's answer and the saga."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from threading import Event
 from typing import Any
 
@@ -77,7 +77,7 @@ async def test_all_that_a_command_says_reaches_the_handler(bench: Bench) -> None
     )
     await bench.answer(command, Proved(control=control(), grade="seen_absent"))
     [task] = bench.handler.asked
-    told = {one.name for one in fields(Task)} - {"identifiers", "references", "asked", "clock"}
+    told = {one.name for one in fields(Task)} - {"identifiers", "references", "asked", "clock", "in_force"}
     assert {name: getattr(command, name) for name in told} == {name: getattr(task, name) for name in told}
     assert ([ANNA], ["700001", "700002"]) == (
         [one.value for one in task.identifiers],
@@ -110,7 +110,8 @@ async def test_a_record_keeps_what_was_noted_of_it_whichever_mention_has_it(
 async def test_leave_to_erase_ends_with_the_commands_time(bench: Bench) -> None:
     """To the microsecond: after it the request may be closing, and its key is about to go."""
     await bench.answer(bench.command(verb="erase"), Accepted(erased=1, prove_at=NOW))
-    [task] = bench.handler.asked
+    [asked] = bench.handler.asked
+    task = replace(asked, in_force=lambda: True)
     bench.now = task.not_after
     task.may_erase()
     bench.now += 1

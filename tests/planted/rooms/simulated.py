@@ -25,9 +25,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "in a life: the worker acknowledges before it has answered",
-        "handlers.worker:Worker._handle_and_ack",
-        "await self.handle(delivery) subscription.ack(delivery)",
-        "subscription.ack(delivery)\nawait self.handle(delivery)",
+        "handlers.worker:Worker._in_turn",
+        "await self.handle(turn) ended(turn)",
+        "ended(turn)\nawait self.handle(turn)",
         schedules("lost", crashes=0.2),
     ),
     fault(
@@ -56,8 +56,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "in a life: the time for erasing doesn't end",
         "handlers.port:Task.may_erase",
-        "if self.clock() > self.not_after:",
-        "if False:",
+        "self.clock() > self.not_after",
+        "False",
         schedules("not_after", systems=("superoffice", "hubspot"), freezes=0.2, within=60),
     ),
 )
