@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from handlers import execution
+from handlers.apart import Apart
 from handlers.hubspot_records import Records
 from handlers.port import _WITNESS, Control, Reference, Task, unpack_references
 from handlers.shown import Shown
@@ -184,9 +185,9 @@ def due_in_utc(patch: Patch) -> None:
 def newer_record_erased(patch: Patch) -> None:
     real = execution.Execution._task
 
-    def forgetful(self: execution.Execution, command: Command, key: bytes) -> Task:
+    def forgetful(self: execution.Execution, command: Command, key: bytes, apart: Apart) -> Task:
         # As if every record there is had been made before the erasure.
-        return replace(real(self, command, key), erased_at=2**60)
+        return replace(real(self, command, key, apart), erased_at=2**60)
 
     patch.setattr(execution.Execution, "_task", forgetful)
 
