@@ -134,7 +134,7 @@ class _Trial:
         self.identifiers = Identifiers((*stage.identifiers, *others))
         self.reports: dict[str, tuple[Place, ...]] = {}
         self.transport = _Faulty(stage, at, fault)
-        self.handler = stage.handler(Clients(clock=stage.clock, transport=self.transport))
+        self.handler = stage.handler(Clients(clock=stage.clock, steady=stage.clock, transport=self.transport))
         self.references: tuple[Reference, ...] = ()
         self.said: list[str] = []
         self.erased_at: int | None = None

@@ -277,7 +277,9 @@ class GoogleAnalytics:
         # Which of the quotas is spent is said in words and in a quota's name only.
         said = f"{error.get('message')} {error.get('details')} {reasons}".lower()
         if "daily" in said or "perday" in said or "per day" in said:
-            raise Retryable("daily_limit", self._until_midnight() if asked is None else asked)
+            asked = self._until_midnight() if asked is None else asked
+            self._client.hold(asked)
+            raise Retryable("daily_limit", asked)
         raise Retryable("rate_limited", asked)
 
     def _until_midnight(self) -> int:

@@ -317,7 +317,7 @@ class Records:
         if answer.status == LOCKED:
             raise Retryable("locked", 2 * SECOND)
         if answer.status == MIGRATING:
-            raise Retryable("migrating", client.retry_after(answer))
+            raise self._migrating(client, answer)
         if not may_fail and 200 <= answer.status < 300 and _errors(answer):
             raise Retryable("vendor_error")
         return answer
@@ -330,7 +330,15 @@ class Records:
             daily = False
         if asked is None and daily:
             asked = self._until_midnight()
+            for client in (self._client, self._searches):
+                client.hold(asked)
         return Retryable("daily_limit" if daily else "rate_limited", asked)
+
+    def _migrating(self, client: Client, answer: Answer) -> Retryable:
+        asked = client.retry_after(answer)
+        if asked is not None:
+            client.hold(asked)
+        return Retryable("migrating", asked)
 
     def _until_midnight(self) -> int:
         now = self._context.clock()

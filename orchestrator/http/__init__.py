@@ -2,10 +2,11 @@
 (`guard`), a breaker for each system (`breaker`), and what the answers prove (`calls`).
 """
 
-from orchestrator.http.breaker import CIRCUIT_OPEN, Breaker, State
+from orchestrator.http.breaker import Breaker, State
 from orchestrator.http.calls import Calls, recorded
-from orchestrator.http.client import Answer, Authority, Client, Limits, StaticAuthority
-from orchestrator.http.errors import CallFailed, Expired, NotAsked, Permanent, Permit, Retryable
+from orchestrator.http.client import Answer, Client, Limits
+from orchestrator.http.credentials import Authority, StaticAuthority
+from orchestrator.http.errors import CIRCUIT_OPEN, CallFailed, Expired, NotAsked, Permanent, Permit, Retryable
 from orchestrator.http.factory import Clients
 from orchestrator.http.guard import Guard, GuardedTransport
 from orchestrator.http.sending import about_to_send

@@ -12,8 +12,11 @@ The rules it keeps, so that no handler can forget them:
   loggers write URLs and are cut off.
 * No redirect is followed: it could lead the credentials, or the deletion, to another host.
 * An answer is bounded in time and in size.
-* A refused credential is renewed once where there is a way to; after that a person must mend it.
-* A system that doesn't answer is left alone for a while (`breaker`).
+* A refused credential is renewed once where there is a way to, by one call for all (`credentials`). After
+  that a person must mend it. A missing right (403) is no reason to log in.
+* No cookie is kept from one call to the next: it would vouch beside the credential that took its place.
+* A system that doesn't answer is left alone for a while (`breaker`), and so is an account whose vendor said
+  for how long (`waiting`).
 * What the answers prove is kept for the evidence, and nothing else of them (`calls`).
 """
 
@@ -23,56 +26,35 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, Literal
 
 import anyio
 import httpx
 from aiolimiter import AsyncLimiter
 
-from orchestrator.http.breaker import Breaker, Verdict
+from orchestrator.http.breaker import Breaker, Verdict, uptime
 from orchestrator.http.calls import call_headers, record_answer
+from orchestrator.http.credentials import Authority, Credentials
 from orchestrator.http.errors import NO_FREE_CONNECTION, NotAsked, Permanent, Permit, Retryable
 from orchestrator.http.sending import just_before
 from orchestrator.http.tracing import trace_headers
+from orchestrator.http.waiting import MAX_RETRY_AFTER, Wait, retry_after
 
+Kind = Literal["look", "erasure"]
 SECOND = 1_000_000
-MAX_RETRY_AFTER = 7 * 24 * 3600 * SECOND
-"""A longer Retry-After is a mistake or an attack: the statutory clock goes on."""
-
 #: How soon to try again what found no connection free, in micros.
 _SOON = 30 * SECOND
 #: What says that nobody is there.
 _SILENCE = frozenset({"timeout", "unreachable", "connection_lost", "name_not_resolved"})
+#: What says, with Retry-After, that nothing of an account's is answered before.
+_LATER = frozenset({429, 503})
 
 # Both write URLs, httpcore headers, too. A handler that somebody attaches to them later gets nothing, either.
 for _name in ("httpx", "httpcore"):
     logging.getLogger(_name).setLevel(logging.CRITICAL + 1)
     logging.getLogger(_name).propagate = False
-
-
-class Authority(Protocol):
-    """Who vouches for our calls: gives the headers, and can renew them once when they are refused."""
-
-    async def headers(self) -> Mapping[str, str]: ...
-
-    async def renew(self) -> bool:
-        """Fetch fresh credentials; False if there is no way to."""
-        ...
-
-
-class StaticAuthority:
-    """A fixed secret, read for each call, so that a rotated file counts at once."""
-
-    def __init__(self, headers: Callable[[], Mapping[str, str]]) -> None:
-        self._headers = headers
-
-    async def headers(self) -> Mapping[str, str]:
-        return self._headers()
-
-    async def renew(self) -> bool:
-        return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,17 +104,21 @@ class Client:
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
         rate: AsyncLimiter | None = None,
-        breaker: Breaker | None = None,
+        breakers: Mapping[Kind, Breaker] | None = None,
+        wait: Wait | None = None,
+        steady: Callable[[], int] = uptime,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`rate` is shared with others who use the same account; without it the limits' own counts.
+        """`rate` and `wait` are shared with others who use the same account; without them they are this
+        client's own. `breakers` are shared by the clients of one address. Nobody sets the clock `steady`.
 
         `trust` is best shared by all: to read the authorities takes longer than all else here.
         """
         self._clock = clock
         self._limits = limits or Limits()
-        self._authority = authority
-        self._breaker = breaker
+        self._credentials = Credentials(authority, steady) if authority is not None else None
+        self._breakers = breakers or {}
+        self._wait = wait or Wait(steady)
         seconds = self._limits.timeout.total_seconds()
         self._http = httpx.AsyncClient(
             base_url=base_url,
@@ -142,10 +128,11 @@ class Client:
             transport=transport,
             verify=True if trust is None else trust,
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             trust_env=transport is None,
         )
         self._base = str(self._http.base_url)
-        self._connections = anyio.Semaphore(self._limits.connections)
+        self._connections = anyio.Semaphore(self._limits.connections, fast_acquire=True)
         self._rate = rate
         if rate is None and self._limits.calls is not None:
             self._rate = AsyncLimiter(self._limits.calls, self._limits.per.total_seconds())
@@ -189,27 +176,28 @@ class Client:
         return await self._send(request, accept, permit)
 
     async def _send(self, request: "_Prepared", accept: frozenset[int], permit: Permit | None) -> Answer:
-        answer = await self._once(request, permit)
-        if answer.status in (401, 403) and answer.status not in accept and self._authority is not None:
-            if not await self._authority.renew():
-                raise Permanent("credentials_refused")
-            answer = await self._once(request, permit)
+        answer, vouched = await self._once(request, permit)
+        if self._credentials is not None and answer.status not in accept and _is_refused(answer):
+            await self._credentials.renew(vouched)
+            answer, _ = await self._once(request, permit)
         if 200 <= answer.status < 300 or answer.status in accept:
             return answer
         raise self._failure(answer)
 
-    async def _once(self, request: "_Prepared", permit: Permit | None) -> Answer:
-        if self._breaker is not None:
+    async def _once(self, request: "_Prepared", permit: Permit | None) -> tuple[Answer, Mapping[str, str]]:
+        """Make the call; return the answer, and what vouched for the call."""
+        breaker = self._breakers.get("look" if permit is None else "erasure")
+        if breaker is not None:
             # Before the wait for the rate, which would be for nothing; and again when it is over.
-            self._breaker.check()
-        vouched = await self._authority.headers() if self._authority is not None else {}
+            breaker.check()
+        self._wait.check()
+        vouched = {} if self._credentials is None else await self._credentials.headers()
         if self._rate is not None:
             await self._rate.acquire()
         async with self._connection():
             with ExitStack() as stack:
-                verdict = (
-                    stack.enter_context(self._breaker.call()) if self._breaker is not None else Verdict()
-                )
+                self._wait.check()
+                verdict = stack.enter_context(breaker.call()) if breaker is not None else Verdict()
                 if permit is not None:
                     permit.may_erase()
                 try:
@@ -220,9 +208,12 @@ class Client:
                     verdict.answered = error.code not in _SILENCE
                     raise
                 verdict.answered = answer.status < 500
+        self._heard(answer)
+        if self._credentials is not None and not _is_refused(answer):
+            self._credentials.took(vouched)
         erasing = permit is not None
         record_answer(answer.status, answer.headers, answer.body, self._clock(), erasing=erasing)
-        return answer
+        return answer, vouched
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[None]:
@@ -291,18 +282,27 @@ class Client:
         return Permanent(f"http_{status}")
 
     def retry_after(self, answer: Answer) -> int | None:
-        """The wait that the other side asked for (RFC 9110, 10.2.3): seconds, or a date."""
-        given = answer.headers.get("retry-after", "").strip()
-        if given.isascii() and given.isdigit():
-            return min(int(given) * SECOND, MAX_RETRY_AFTER)
-        try:
-            at = parsedate_to_datetime(given)
-        except (ValueError, TypeError, IndexError):
-            return None
-        if at.tzinfo is None:
-            at = at.replace(tzinfo=UTC)
-        wait = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) - self._clock()
-        return min(max(wait, 0), MAX_RETRY_AFTER)
+        """The wait that the other side asked for, in micros; at most a week of it."""
+        asked = retry_after(answer.headers.get("retry-after", ""), self._clock())
+        return None if asked is None else min(asked, MAX_RETRY_AFTER)
+
+    def hold(self, wait: int) -> None:
+        """Let nobody call this account for so many micros: the vendor said so, in words of its own."""
+        self._wait.told(wait)
+
+    def _heard(self, answer: Answer) -> None:
+        """Remember for the account that it is not to be called for a while."""
+        asked = retry_after(answer.headers.get("retry-after", ""), self._clock())
+        if answer.status in _LATER and asked is not None:
+            self._wait.told(asked)
+
+
+def _is_refused(answer: Answer) -> bool:
+    """Return whether what vouched for a call was refused, and not what was asked for: a 403 says that only
+    where it says so (RFC 6750, 3.1).
+    """
+    challenge = answer.headers.get("www-authenticate", "").lower()
+    return answer.status == 401 or (answer.status == 403 and "invalid_token" in challenge)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,13 @@ from urllib.parse import urlsplit
 import httpx
 from aiolimiter import AsyncLimiter
 
-from orchestrator.http.breaker import Breaker, State
-from orchestrator.http.client import Authority, Client, Limits
+from orchestrator.http.breaker import Breaker, State, uptime
+from orchestrator.http.client import Client, Kind, Limits
+from orchestrator.http.credentials import Authority
 from orchestrator.http.guard import Guard, GuardedTransport
+from orchestrator.http.waiting import Wait
 
+_KINDS: tuple[Kind, ...] = ("look", "erasure")
 _ORDER: tuple[State, ...] = ("closed", "half_open", "open")
 OnCircuit = Callable[[str, State], None]
 """Hears of a system's circuit: the system's name and the worst state of its addresses."""
@@ -27,7 +30,8 @@ class _Shared:
     """What the clients of one process have in common."""
 
     made: list[Client] = field(default_factory=list)
-    breakers: dict[tuple[str, str], Breaker] = field(default_factory=dict)
+    breakers: dict[tuple[str, str, Kind], Breaker] = field(default_factory=dict)
+    waits: dict[tuple[str, str], Wait] = field(default_factory=dict)
     rates: dict[tuple[str, int, float], AsyncLimiter] = field(default_factory=dict)
     trust: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
@@ -39,13 +43,13 @@ class Clients:
         self,
         *,
         clock: Callable[[], int],
-        steady: Callable[[], int] | None = None,
+        steady: Callable[[], int] = uptime,
         transport: httpx.AsyncBaseTransport | None = None,
         on_circuit: OnCircuit | None = None,
     ) -> None:
         self._clock = clock
         # How long a system is left alone: no clock that is set concerns it.
-        self._steady = steady or clock
+        self._steady = steady
         self._transport = transport
         self._on_circuit = on_circuit
         self._shared = _Shared()
@@ -77,7 +81,8 @@ class Clients:
         """A client of its own connections; with `guard`, for an address from outside.
 
         `account` names the account by which the vendor counts calls: clients that name the same one, and the
-        same rate, share it. Without it the rate is the client's own.
+        same rate, share it, and what the vendor says of when to call again. Without it the rate is the
+        client's own.
         """
         transport = self._transport
         if guard is not None:
@@ -97,7 +102,9 @@ class Clients:
             headers=headers,
             limits=limits,
             rate=self._rate(account, limits or Limits()),
-            breaker=self._breaker(base_url),
+            breakers=self._breakers(base_url),
+            wait=self._wait(account, base_url),
+            steady=self._steady,
             trust=self._trust(environment=True) if transport is None else None,
         )
         self._shared.made.append(made)
@@ -122,21 +129,27 @@ class Clients:
             self._shared.trust[environment] = httpx.create_ssl_context(trust_env=environment)
         return self._shared.trust[environment]
 
-    def _breaker(self, base_url: str) -> Breaker | None:
-        """One for each address of a system: a controller that is away says nothing about the data API."""
+    def _wait(self, account: str | None, base_url: str) -> Wait:
+        """One for each account; without one, for each address of a system."""
+        key = ("", account) if account is not None else (self._system or "", urlsplit(base_url).netloc)
+        return self._shared.waits.setdefault(key, Wait(self._steady, self._system))
+
+    def _breakers(self, base_url: str) -> Mapping[Kind, Breaker]:
+        """Some for each address of a system: a controller that is away says nothing about the data API."""
         system = self._system
         if system is None:
-            return None
-        key = (system, urlsplit(base_url).netloc)
-        if key not in self._shared.breakers:
+            return {}
 
-            def changed(_: State) -> None:
-                if self._on_circuit is not None:
-                    self._on_circuit(system, self._worst(system))
+        def changed(_: State) -> None:
+            if self._on_circuit is not None:
+                self._on_circuit(system, self._worst(system))
 
-            self._shared.breakers[key] = Breaker(self._steady, changed=changed)
-        return self._shared.breakers[key]
+        found: dict[Kind, Breaker] = {}
+        for kind in _KINDS:
+            key = (system, urlsplit(base_url).netloc, kind)
+            found[kind] = self._shared.breakers.setdefault(key, Breaker(self._steady, changed=changed))
+        return found
 
     def _worst(self, system: str) -> State:
-        states = [one.state for (name, _), one in self._shared.breakers.items() if name == system]
+        states = [one.state for (name, *_), one in self._shared.breakers.items() if name == system]
         return max(states, key=_ORDER.index, default="closed")

@@ -29,6 +29,7 @@ from handlers.sandbox.testing import START
 from handlers.worker import directly
 from orchestrator.bus.port import Delivery
 from orchestrator.http import Clients
+from orchestrator.http.errors import TOLD_TO_WAIT
 from orchestrator.privacy import CALLBACK_BODY, IDENTIFIERS, Identifier, Identifiers, seal
 from orchestrator.saga import escalations
 from orchestrator.saga.decide import decide
@@ -107,6 +108,8 @@ class Played:
     """How many failures in a row the step had counted after each of them."""
     tried_again: list[tuple[int, int]] = field(default_factory=list)
     """When a failed attempt was followed by the next, and after how long; where no party spoke meanwhile."""
+    waited: Counter[str] = field(default_factory=Counter)
+    """How many commands of each verb were not begun, since the vendor had said not to call yet."""
     answers: int = 0
     """How often a party or a vendor spoke."""
     asked: list[str] = field(default_factory=list)
@@ -263,7 +266,7 @@ class Play:
         )
         plan = settings().systems[system]
         self._kind = plan.kind
-        clients = Clients(clock=self.clock, transport=_Transport(self))
+        clients = Clients(clock=self.clock, steady=self.clock, transport=_Transport(self))
         context = Context(
             system=system,
             clock=self.clock,
@@ -400,7 +403,9 @@ class Play:
                 event = replace(event, request_id=REQUEST, system=system)
             self._correlations |= dict.fromkeys(inbound.correlations, self.system)
         self._apply(event)
-        if isinstance(event, Confirmed) and event.kind == "failed":
+        if isinstance(event, Confirmed) and event.code == TOLD_TO_WAIT:
+            self._played.waited[self._verb] += 1
+        elif isinstance(event, Confirmed) and event.kind == "failed":
             self._played.failures.append(str(event.code))
             self._played.counted.append(self.saga.steps[0].failures)
             self._failed_at = self.clock()

@@ -58,7 +58,7 @@ class Bench:
         self.sandbox = Sandbox(
             clock=self.clock, sleep=self.clock.sleep, deliver=self._deliver, monotonic=time.monotonic
         )
-        self.clients = Clients(clock=self.clock, transport=self.sandbox.transport())
+        self.clients = Clients(clock=self.clock, steady=self.clock, transport=self.sandbox.transport())
         self.links = PartyLinks(DIGEST_KEY)
         self._folder = folder
         self._attempt = 0

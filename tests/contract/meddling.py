@@ -22,7 +22,7 @@ class Meddling(httpx.AsyncBaseTransport):
         self.otherwise: Callable[[httpx.Request], httpx.Request] = lambda request: request
         self.changed: Callable[[httpx.Request, Any], Any] = lambda request, body: body
         self._inner = bench.sandbox.transport()
-        bench.clients = Clients(clock=bench.clock, transport=self)
+        bench.clients = Clients(clock=bench.clock, steady=bench.clock, transport=self)
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:

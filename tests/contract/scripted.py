@@ -21,7 +21,7 @@ class Scripted(httpx.AsyncBaseTransport):
         self.calls: list[tuple[str, str]] = []
         self._inner = bench.sandbox.transport()
         self._script: list[tuple[str, re.Pattern[str], Answer]] = []
-        bench.clients = Clients(clock=bench.clock, transport=self)
+        bench.clients = Clients(clock=bench.clock, steady=bench.clock, transport=self)
 
     def answers(self, method: str, path: str, answer: Answer) -> None:
         """From now on calls whose path matches are answered so; by the stand-in where `answer` gives None."""

@@ -133,7 +133,7 @@ def judged(name: str, call: Call, played: Played, system: str) -> dict[str, Any]
     for at, waited in played.tried_again:
         expect("waited", True, waits_as_told(name, call, at, waited, is_asked=bool(refused)))
     for verb in ("locate", "erase"):
-        more = len(costs) if verb == call.verb else 0
+        more = played.waited[verb] + (len(costs) if verb == call.verb else 0)
         expect(verb, known.commands[verb] + more, played.commands[verb])
     expect("attempts", played.commands.total(), played.step.attempt)
     # The one thing that is done twice: a mail whose taking the server had no time to confirm. It is known

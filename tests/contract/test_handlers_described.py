@@ -52,7 +52,7 @@ def bench(tmp_path: Path) -> Bench:
 
 def recorded(bench: Bench) -> Recording:
     recording = Recording(bench.sandbox.transport())
-    bench.clients = Clients(clock=bench.clock, transport=recording)
+    bench.clients = Clients(clock=bench.clock, steady=bench.clock, transport=recording)
     return recording
 
 

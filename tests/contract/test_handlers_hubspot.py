@@ -8,6 +8,7 @@ import pytest
 
 from handlers.port import Expired, Permanent, Refused, Retryable
 from handlers.results import Absent, Accepted, Located, NotIdentifiable, Proved, Reappeared, StillPresent
+from orchestrator.http import NotAsked
 from orchestrator.privacy import Identifier
 from tests.contract.handlers_bench import ANNA, DAY, HOUR, Bench
 
@@ -111,11 +112,12 @@ async def test_a_daily_limit_on_the_very_first_call_waits_for_a_midnight_that_is
     with pytest.raises(Retryable, match=r"^daily_limit$") as caught:
         await handler.locate(bench.task("locate"))
     assert hours * HOUR == caught.value.retry_after
+    bench.clock.now += 6 * HOUR
     await handler.locate(bench.task("locate"))
     bench.sandbox.fault("429", vendor="hubspot", policy="DAILY")
     with pytest.raises(Retryable, match=r"^daily_limit$") as caught:
         await handler.locate(bench.task("locate"))
-    assert 22 * HOUR == caught.value.retry_after
+    assert 16 * HOUR == caught.value.retry_after
 
 
 async def test_a_search_that_lags_behind_finds_nobody_who_is_gone(bench: Bench) -> None:
@@ -260,7 +262,22 @@ async def test_a_fault_that_may_pass_is_retryable(
     with pytest.raises(Retryable) as caught:
         await handler.locate(bench.task("locate"))
     assert (code, retry_after) == (caught.value.code, caught.value.retry_after)
+    bench.clock.now += retry_after or 0
     assert isinstance(await handler.locate(bench.task("locate")), Located)
+
+
+async def test_a_daily_limit_is_asked_about_once_for_the_whole_account(bench: Bench) -> None:
+    """HubSpot names no time, but its day's end is known: until then no command asks, nor a search."""
+    handler = bench.hubspot()
+    bench.sandbox.fault("429", vendor="hubspot", policy="DAILY", times=None)
+    with pytest.raises(Retryable, match=r"^daily_limit$"):
+        await handler.locate(bench.task("locate"))
+    bench.sandbox.clear_faults()
+    for _ in range(5):
+        with pytest.raises(NotAsked, match=r"^told_to_wait$"):
+            await handler.locate(bench.task("locate"))
+    with pytest.raises(NotAsked, match=r"^told_to_wait$"):
+        await handler._records.by_further_addresses(["anna@example.com"], {})
 
 
 async def test_a_wrong_token_is_for_a_person_to_mend(bench: Bench) -> None:

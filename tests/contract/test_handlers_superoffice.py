@@ -237,6 +237,7 @@ async def test_a_fault_that_may_pass_is_retryable_and_never_an_absence(
         with pytest.raises(Retryable) as caught:
             await handler.locate(bench.task("locate"))
         assert (code, retry_after) == (caught.value.code, caught.value.retry_after)
+        bench.clock.now += retry_after or 0
     assert isinstance(await handler.locate(bench.task("locate")), Located)
 
 

@@ -118,7 +118,7 @@ class Shop:
         self.erased_at = 0
 
     def handler(self, transport: Spoiling) -> Any:
-        self.bench.clients = Clients(clock=self.bench.clock, transport=transport)
+        self.bench.clients = Clients(clock=self.bench.clock, steady=self.bench.clock, transport=transport)
         made: dict[str, Callable[[], Any]] = {
             "hubspot": self.bench.hubspot,
             "superoffice": lambda: self.bench.superoffice(chats_archive="FindChatSession"),

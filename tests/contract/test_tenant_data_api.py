@@ -107,7 +107,7 @@ def bench(tmp_path: Path) -> Bench:
 @pytest.fixture
 def described(bench: Bench) -> Described:
     transport = Described(bench.sandbox.transport())
-    bench.clients = Clients(clock=bench.clock, transport=transport)
+    bench.clients = Clients(clock=bench.clock, steady=bench.clock, transport=transport)
     return transport
 
 

@@ -67,7 +67,7 @@ class World:
     def assembled(self) -> Parts:
         """The parts as a process has them that has just begun."""
         transport = httpx.MockTransport(self._called)
-        clients = lambda: Clients(clock=self.clock, transport=transport)  # noqa: E731 - as the factory takes it
+        clients = lambda: Clients(clock=self.clock, steady=self.clock, transport=transport)  # noqa: E731 - as the factory takes it
         parts = make_opendsr(self.installation.ground, self.installation.metrics, clients)
         assert parts is not None
         return parts

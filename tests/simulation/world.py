@@ -221,7 +221,7 @@ class World:
         def circuit(_: str, state: str) -> None:
             self.counts[f"circuit: {state}"] += 1
 
-        clients = Clients(clock=self.clock, transport=transport, on_circuit=circuit)
+        clients = Clients(clock=self.clock, steady=self.clock, transport=transport, on_circuit=circuit)
         mailer = LivingMailer(self.sandbox, life, self.mails)
         classes = _handler_classes()
         handlers: dict[str, Handler] = {}

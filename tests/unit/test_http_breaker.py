@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from orchestrator.http import CIRCUIT_OPEN, Clients, Permanent, Retryable, errors
+from orchestrator.http import CIRCUIT_OPEN, Breaker, Clients, Permanent, Retryable, errors
 from orchestrator.http.breaker import FIRST_PAUSE, LONGEST_PAUSE, OPENS_AFTER
 from orchestrator.metrics import Metrics
 from orchestrator.saga.steps import NOT_ASKED
@@ -24,23 +24,30 @@ class Vendor:
         self.called = 0
         self.states: list[tuple[str, str]] = []
         self.answer: Answer = lambda: httpx.Response(500)
+        self.answers: dict[str, Answer] = {}
         transport = httpx.MockTransport(self._respond)
         self.clients = Clients(
             clock=lambda: self.now,
+            steady=lambda: self.now,
             transport=transport,
             on_circuit=lambda system, state: self.states.append((system, state)),
         )
 
+    def may_erase(self) -> None:
+        """Leave for every erasing call."""
+
     def _respond(self, request: httpx.Request) -> httpx.Response:
         self.called += 1
-        return self.answer()
+        return self.answers.get(request.method, self.answer)()
 
-    async def fails(self, client: Any, times: int = 1) -> str:
+    async def fails(self, client: Any, times: int = 1, *, erasing: bool = False) -> str:
         """Calls that often; the code of the last failure."""
         code = ""
         for _ in range(times):
+            path = "/people/anna@example.com"
+            called = client.erase_call(self, "DELETE", path) if erasing else client.call("GET", path)
             with pytest.raises((Retryable, Permanent)) as caught:
-                await client.call("GET", "/people/anna@example.com")
+                await called
             code = caught.value.code
         return code
 
@@ -115,26 +122,78 @@ async def test_a_failed_try_begins_a_longer_pause_up_to_a_limit() -> None:
 
 async def test_while_one_tries_the_others_wait_and_a_try_without_leave_lets_the_next_one() -> None:
     """Half open is one call at a time; one that was never sent says nothing about the system."""
+    is_over = True
 
-    class NoLeave:
+    class Leave:
         def may_erase(self) -> None:
-            raise Permanent("expired")
+            if is_over:
+                raise Permanent("expired")
 
     vendor = Vendor()
     client = vendor.clients.of("hubspot").client("https://vendor.example")
-    await vendor.fails(client, OPENS_AFTER)
+    await vendor.fails(client, OPENS_AFTER, erasing=True)
     vendor.now += FIRST_PAUSE
     waiting: list[str] = []
 
     async def ask(request: httpx.Request) -> httpx.Response:
-        waiting.append(await vendor.fails(client))
+        if not waiting:
+            waiting.append("asks")
+            waiting.append(await vendor.fails(client, erasing=True))
         return httpx.Response(200)
 
     client._http = httpx.AsyncClient(base_url="https://vendor.example", transport=httpx.MockTransport(ask))
     with pytest.raises(Permanent, match=r"^expired$"):
-        await client.erase_call(NoLeave(), "DELETE", "/")
+        await client.erase_call(Leave(), "DELETE", "/")
+    is_over = False
+    assert 200 == (await client.erase_call(Leave(), "DELETE", "/")).status
+    assert ["asks", CIRCUIT_OPEN] == waiting
+
+
+async def test_looks_that_are_answered_hide_no_erasures_that_are_not() -> None:
+    """What can be read may not be erasable: each kind of call has a circuit of its own."""
+    vendor = Vendor()
+    vendor.answers["GET"] = lambda: httpx.Response(200)
+    client = vendor.clients.of("hubspot").client("https://vendor.example")
+    for _ in range(OPENS_AFTER):
+        await client.call("GET", "/people/anna@example.com")
+        assert "vendor_error" == await vendor.fails(client, erasing=True)
+    assert CIRCUIT_OPEN == await vendor.fails(client, erasing=True)
+    assert ["closed", "open"] == [state for _, state in vendor.states]
     assert 200 == (await client.call("GET", "/")).status
-    assert [CIRCUIT_OPEN] == waiting
+
+
+@pytest.mark.parametrize("is_answered", [True, False])
+async def test_a_call_from_before_says_nothing_of_how_it_is_since(is_answered: bool) -> None:
+    """It was on its way while the circuit opened: it neither closes it nor opens it again."""
+    steady = 0
+    states: list[str] = []
+    breaker = Breaker(lambda: steady, changed=states.append)
+    with breaker.call() as old:
+        for _ in range(OPENS_AFTER):
+            with breaker.call() as verdict:
+                verdict.answered = False
+        steady += FIRST_PAUSE
+        with breaker.call() as trial:
+            trial.answered = None
+        old.answered = is_answered
+    assert ["open", "half_open"] == states
+    with breaker.call() as verdict:
+        verdict.answered = True
+    assert ["open", "half_open", "closed"] == states
+
+
+async def test_the_clock_that_is_taken_by_default_is_one_that_nobody_sets() -> None:
+    """A clock that goes back keeps no circuit open for an hour."""
+    now = NOW
+    transport = httpx.MockTransport(lambda request: httpx.Response(500))
+    client = Clients(clock=lambda: now, transport=transport).of("crm").client("https://vendor.example")
+    for _ in range(OPENS_AFTER):
+        with pytest.raises(Retryable, match=r"^vendor_error$"):
+            await client.call("GET", "/")
+    now -= 3600 * 1_000_000
+    with pytest.raises(Retryable, match=rf"^{CIRCUIT_OPEN}$") as caught:
+        await client.call("GET", "/")
+    assert 0 < (caught.value.retry_after or 0) <= FIRST_PAUSE
 
 
 async def test_each_system_and_each_address_has_its_own() -> None:

@@ -273,7 +273,9 @@ async def test_evidence_that_names_the_person_or_a_record_is_withheld(bench: Ben
 async def asked(bench: Bench, headers: dict[str, str], *script: Any) -> dict[str, str]:
     """The evidence of a command whose handler calls once and is answered with these headers."""
     respond = httpx.MockTransport(lambda request: httpx.Response(200, headers=headers))
-    client = Clients(clock=bench.clock, transport=respond).client("https://vendor.example")
+    client = Clients(clock=bench.clock, steady=bench.clock, transport=respond).client(
+        "https://vendor.example"
+    )
     locate = bench.handler._do
 
     async def calling(task: Task) -> Any:
@@ -301,7 +303,9 @@ async def test_an_id_that_names_the_person_or_a_record_is_left_out(bench: Bench,
     known = pack_references((Reference(kind="contact", id="700001"),))
     references = (seal(KEY, REQUEST, REFERENCES, known),)
     respond = httpx.MockTransport(lambda request: httpx.Response(200, headers={"x-request-id": id_}))
-    client = Clients(clock=bench.clock, transport=respond).client("https://vendor.example")
+    client = Clients(clock=bench.clock, steady=bench.clock, transport=respond).client(
+        "https://vendor.example"
+    )
 
     async def calling(task: Task) -> Any:
         await client.call("GET", "/")

@@ -189,7 +189,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "a system is left alone by a clock that can be set",
-        "orchestrator.http.factory:Clients._breaker",
+        "orchestrator.http.factory:Clients._breakers",
         "Breaker(self._steady,",
         "Breaker(self._clock,",
         "tests/unit/test_http_breaker.py::test_a_clock_that_is_set_opens_and_closes_no_circuit",

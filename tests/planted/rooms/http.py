@@ -10,9 +10,140 @@ _GUARD: Final = "orchestrator.http.guard"
 _CALLS: Final = "orchestrator.http.calls"
 _FACTORY: Final = "orchestrator.http.factory"
 
+_WAITING: Final = "orchestrator.http.waiting"
+_LOGIN: Final = "orchestrator.http.credentials"
+_OF_WAITING: Final = "tests/unit/test_http_waiting.py"
+_OF_LOGIN: Final = "tests/unit/test_http_credentials.py"
+_OF_BREAKER: Final = "tests/unit/test_http_breaker.py"
 _LATE: Final = "tests/unit/test_http_late.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "each command asks what the vendor told the first",
+        f"{_WAITING}:Wait.check",
+        "if left > 0:",
+        "if False:",
+        f"{_OF_WAITING}::test_not_for_an_hour_is_asked_once_and_not_a_hundred_times",
+    ),
+    fault(
+        "each system of an account asks for itself",
+        f"{_FACTORY}:Clients._wait",
+        '("", account) if',
+        '(self._system or "", account) if',
+        f"{_OF_WAITING}::test_not_for_an_hour_is_asked_once_and_not_a_hundred_times",
+    ),
+    fault(
+        "one account's wait is everybody's",
+        f"{_FACTORY}:Clients._wait",
+        '("", account) if',
+        '("", "") if',
+        f"{_OF_WAITING}::test_another_account_is_not_told_to_wait",
+    ),
+    fault(
+        "two seconds of one command stop all others",
+        f"{_WAITING}:Wait.told",
+        "if wait >= SHORTEST:",
+        "if wait > 0:",
+        f"{_OF_WAITING}::test_a_short_wait_stops_nobody_else",
+    ),
+    fault(
+        "a number of 4,400 digits ends the command as a fault of the handler's",
+        f"{_WAITING}:retry_after",
+        "return int(given) * SECOND if len(given) <= _MOST_DIGITS else None",
+        "return int(given) * SECOND",
+        f"{_OF_WAITING}::test_what_is_no_time_is_ignored",
+    ),
+    fault(
+        "a date that no calendar has ends the command as a fault of the handler's",
+        f"{_WAITING}:retry_after",
+        "except (ValueError, TypeError, IndexError, OverflowError):",
+        "except (TypeError, IndexError):",
+        f"{_OF_WAITING}::test_what_is_no_time_is_ignored",
+    ),
+    fault(
+        "a week of a vendor's is waited for without asking once",
+        f"{_WAITING}:Wait.told",
+        "min(wait, LONGEST)",
+        "wait",
+        f"{_OF_WAITING}::test_a_huge_wait_is_bounded_and_told",
+    ),
+    fault(
+        "nobody hears that a huge wait was cut",
+        f"{_WAITING}:Wait.told",
+        "if wait > MAX_RETRY_AFTER:",
+        "if False:",
+        f"{_OF_WAITING}::test_a_huge_wait_is_bounded_and_told",
+    ),
+    fault(
+        "a daily limit is met by each command anew",
+        "handlers.hubspot_records:Records._limited",
+        "for client in (self._client, self._searches):",
+        "for client in ():",
+        "tests/contract/test_handlers_hubspot.py::test_a_daily_limit_is_asked_about_once_for_the_whole_account",
+    ),
+    fault(
+        "looks that are answered hide erasures that are not",
+        f"{_CLIENT}:Client._once",
+        'self._breakers.get("look" if permit is None else "erasure")',
+        'self._breakers.get("look")',
+        f"{_OF_BREAKER}::test_looks_that_are_answered_hide_no_erasures_that_are_not",
+    ),
+    fault(
+        "a call from before opens the circuit again",
+        f"{_BREAKER}:Breaker.call",
+        "if turn == self._turn:",
+        "if True:",
+        f"{_OF_BREAKER}::test_a_call_from_before_says_nothing_of_how_it_is_since",
+    ),
+    fault(
+        "a clock that goes back keeps a circuit open, where none is named that nobody sets",
+        f"{_FACTORY}:Clients.__init__",
+        "self._steady = steady",
+        "self._steady = steady if steady is not uptime else clock",
+        f"{_OF_BREAKER}::test_the_clock_that_is_taken_by_default_is_one_that_nobody_sets",
+    ),
+    fault(
+        "each of fifty commands logs in, one after another",
+        f"{_LOGIN}:Credentials.renew",
+        "if await self._current() != refused:",
+        "if False:",
+        f"{_OF_LOGIN}::test_fifty_commands_with_a_revoked_token_log_in_once",
+    ),
+    fault(
+        "a new token that nothing takes is renewed by each command",
+        f"{_LOGIN}:Credentials.renew",
+        "if refused == self._untried:",
+        "if False:",
+        f"{_OF_LOGIN}::test_a_new_token_that_is_refused_at_once_is_not_renewed_by_each",
+    ),
+    fault(
+        "a login that is refused is tried by each command",
+        f"{_LOGIN}:Credentials.renew",
+        "except Permanent as error:\n                raise self._remembered(error) from None",
+        "except ZeroDivisionError:\n    raise",
+        f"{_OF_LOGIN}::test_a_refused_login_is_not_repeated_by_each",
+    ),
+    fault(
+        "a token that ends is taken for one that nothing takes",
+        f"{_LOGIN}:Credentials.took",
+        "if vouched == self._untried:",
+        "if False:",
+        f"{_OF_LOGIN}::test_a_token_that_served_is_renewed_when_it_is_refused",
+    ),
+    fault(
+        "a missing right is a reason to log in",
+        f"{_CLIENT}:_is_refused",
+        '(answer.status == 403 and "invalid_token" in challenge)',
+        "answer.status == 403",
+        f"{_OF_LOGIN}::test_a_missing_right_is_no_reason_to_log_in",
+    ),
+    fault(
+        "an old credential's cookie goes along with the new one",
+        f"{_CLIENT}:Client.__init__",
+        "cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),",
+        "",
+        f"{_OF_LOGIN}::test_no_cookie_goes_along_with_a_later_call",
+    ),
     fault(
         "an erasing call leaves after its time, because the connection was slow",
         f"{_CLIENT}:Client._exchange",
@@ -59,8 +190,8 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "the repeat after renewed credentials needs no permit",
         f"{_CLIENT}:Client._send",
-        'raise Permanent("credentials_refused")\n            answer = await self._once(request, permit)',
-        'raise Permanent("credentials_refused")\nanswer = await self._once(request, None)',
+        "await self._credentials.renew(vouched)\n            answer, _ = await self._once(request, permit)",
+        "await self._credentials.renew(vouched)\nanswer, _ = await self._once(request, None)",
         "tests/unit/test_http.py::test_an_erasing_call_asks_its_permit_right_before_each_sending",
     ),
     fault(
@@ -94,14 +225,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a wait of a year is kept",
         f"{_CLIENT}:Client.retry_after",
-        "min(int(given) * SECOND, MAX_RETRY_AFTER)",
-        "int(given) * SECOND",
+        "min(asked, MAX_RETRY_AFTER)",
+        "asked",
         "tests/unit/test_http.py::test_what_may_pass_is_retryable_with_the_time_that_was_asked_for",
     ),
     fault(
         "a wait until a date is not kept",
-        f"{_CLIENT}:Client.retry_after",
-        "return min(max(wait, 0), MAX_RETRY_AFTER)",
+        f"{_WAITING}:retry_after",
+        "return max(0, (at - _EPOCH) // timedelta(microseconds=1) - now)",
         "return None",
         "tests/unit/test_http.py::test_what_may_pass_is_retryable_with_the_time_that_was_asked_for",
     ),
@@ -184,9 +315,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "one controller that is away closes all of a system's addresses",
-        f"{_FACTORY}:Clients._breaker",
-        "(system, urlsplit(base_url).netloc)",
-        '(system, "")',
+        f"{_FACTORY}:Clients._breakers",
+        "(system, urlsplit(base_url).netloc, kind)",
+        '(system, "", kind)',
         "tests/unit/test_http_breaker.py::test_each_system_and_each_address_has_its_own",
     ),
     fault(
@@ -205,7 +336,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     ),
     fault(
         "an answer leaves the failures counted",
-        f"{_BREAKER}:Breaker.call",
+        f"{_BREAKER}:Breaker._judge",
         "self._failures, self._pause = 0, self._first_pause",
         "self._pause = self._first_pause",
         "tests/unit/test_http_breaker.py::test_an_answer_in_between_begins_the_count_anew",
