@@ -6,7 +6,8 @@ The rules it keeps, so that no handler can forget them:
   is about to go: after the waits for a connection, for the name, for TCP and for TLS. The repeat that follows
   a renewed credential asks anew. A call that is too late is not sent, and ends as `Expired`. To ask costs a
   question to the database, so that no other call does.
-* A wait of our own, for a free connection say, is `NotAsked` and nothing that the system did.
+* A wait of our own, for a free connection or for a name (`resolving`), takes nothing of the time that the
+  system has. In vain, it is `NotAsked` and nothing that the system did.
 * Every failure becomes `Retryable` or `Permanent` with a code of one token. httpx's own exceptions carry
   the URL, and a URL can carry an address, so none of them leaves this module, not even as a cause. Its
   loggers write URLs and are cut off.
@@ -38,6 +39,7 @@ from orchestrator.http.breaker import Breaker, Verdict, uptime
 from orchestrator.http.calls import call_headers, record_answer
 from orchestrator.http.credentials import Authority, Credentials
 from orchestrator.http.errors import NO_FREE_CONNECTION, NotAsked, Permanent, Permit, Retryable
+from orchestrator.http.resolving import Resolve, Resolver, limited, resolve_by
 from orchestrator.http.sending import just_before
 from orchestrator.http.tracing import trace_headers
 from orchestrator.http.waiting import MAX_RETRY_AFTER, Wait, retry_after
@@ -108,9 +110,11 @@ class Client:
         wait: Wait | None = None,
         steady: Callable[[], int] = uptime,
         trust: ssl.SSLContext | None = None,
+        resolve: Resolve | None = None,
     ) -> None:
         """`rate` and `wait` are shared with others who use the same account; without them they are this
         client's own. `breakers` are shared by the clients of one address. Nobody sets the clock `steady`.
+        `resolve` finds the addresses of names.
 
         `trust` is best shared by all: to read the authorities takes longer than all else here.
         """
@@ -131,6 +135,7 @@ class Client:
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             trust_env=transport is None,
         )
+        resolve_by(self._http, resolve or Resolver())
         self._base = str(self._http.base_url)
         self._connections = anyio.Semaphore(self._limits.connections, fast_acquire=True)
         self._rate = rate
@@ -231,7 +236,7 @@ class Client:
         self, request: "_Prepared", vouched: Mapping[str, str], permit: Permit | None
     ) -> Answer:
         async with _translated():
-            with anyio.fail_after(self._limits.timeout.total_seconds()):
+            with limited(self._limits.timeout.total_seconds()):
                 async with self._http.stream(
                     request.method,
                     self._address(request.path, request.params),

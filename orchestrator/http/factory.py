@@ -16,7 +16,8 @@ from aiolimiter import AsyncLimiter
 from orchestrator.http.breaker import Breaker, State, uptime
 from orchestrator.http.client import Client, Kind, Limits
 from orchestrator.http.credentials import Authority
-from orchestrator.http.guard import Guard, GuardedTransport
+from orchestrator.http.guard import Guard, GuardedTransport, resolve
+from orchestrator.http.resolving import Resolver
 from orchestrator.http.waiting import Wait
 
 _KINDS: tuple[Kind, ...] = ("look", "erasure")
@@ -32,6 +33,7 @@ class _Shared:
     made: list[Client] = field(default_factory=list)
     breakers: dict[tuple[str, str, Kind], Breaker] = field(default_factory=dict)
     waits: dict[tuple[str, str], Wait] = field(default_factory=dict)
+    resolvers: dict[str, Resolver] = field(default_factory=dict)
     rates: dict[tuple[str, int, float], AsyncLimiter] = field(default_factory=dict)
     trust: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
@@ -88,6 +90,8 @@ class Clients:
         if guard is not None:
             if transport is not None:
                 guard = replace(guard, resolve=None)
+            elif guard.resolve is resolve:
+                guard = replace(guard, resolve=self._resolver(base_url))
             inner = transport or httpx.AsyncHTTPTransport(
                 verify=self._trust(environment=False),
                 limits=httpx.Limits(max_connections=(limits or Limits()).connections),
@@ -106,6 +110,7 @@ class Clients:
             wait=self._wait(account, base_url),
             steady=self._steady,
             trust=self._trust(environment=True) if transport is None else None,
+            resolve=self._resolver(base_url),
         )
         self._shared.made.append(made)
         return made
@@ -128,6 +133,11 @@ class Clients:
         if environment not in self._shared.trust:
             self._shared.trust[environment] = httpx.create_ssl_context(trust_env=environment)
         return self._shared.trust[environment]
+
+    def _resolver(self, base_url: str) -> Resolver:
+        """One for each system, and for each host of those that are none's: dead names hold up no others."""
+        whose = self._system or urlsplit(base_url).hostname or ""
+        return self._shared.resolvers.setdefault(whose, Resolver())
 
     def _wait(self, account: str | None, base_url: str) -> Wait:
         """One for each account; without one, for each address of a system."""

@@ -7,32 +7,26 @@ differently); certificates are checked against the name. Redirects are refused b
 """
 
 import ipaddress
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import anyio
 import httpx
 from typing_extensions import override
 
 from orchestrator.http.errors import Permanent, Retryable
+from orchestrator.http.resolving import Resolve, Resolver
 
 #: Whose last 32 bits are an address of IPv4, to which the connection may go: mapped, compatible, translated
 #: ones (RFC 4291, 2.5.5; RFC 2765, 2.1), and those of a network that translates for IPv6 (RFC 6052, 2.1).
 _WITH_IPV4: Final = tuple(
     ipaddress.IPv6Network(one) for one in ("::ffff:0:0/96", "::/96", "::ffff:0:0:0/96", "64:ff9b::/96")
 )
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 
 
 async def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of a name, by the system's resolver."""
-    try:
-        found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
-        raise Retryable("name_not_resolved") from None
-    return [entry[4][0] for entry in found]
+    """The addresses of a name. `Clients` puts the system's own resolver in its place."""
+    return await Resolver()(host, port)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,61 @@ _LOGIN: Final = "orchestrator.http.credentials"
 _OF_WAITING: Final = "tests/unit/test_http_waiting.py"
 _OF_LOGIN: Final = "tests/unit/test_http_credentials.py"
 _OF_BREAKER: Final = "tests/unit/test_http_breaker.py"
+_NAMES: Final = "orchestrator.http.resolving"
+_OF_NAMES: Final = "tests/unit/test_http_resolving.py"
 _LATE: Final = "tests/unit/test_http_late.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    fault(
+        "dead names of one system take the places of all",
+        f"{_FACTORY}:Clients._resolver",
+        'whose = self._system or urlsplit(base_url).hostname or ""',
+        'whose = ""',
+        f"{_OF_NAMES}::test_names_that_nobody_finds_hold_up_no_other_system",
+    ),
+    fault(
+        "a guarded address is looked up beside the system's places",
+        f"{_FACTORY}:Clients.client",
+        "elif guard.resolve is resolve:",
+        "elif False:",
+        f"{_OF_NAMES}::test_names_that_nobody_finds_hold_up_no_other_system",
+    ),
+    fault(
+        "names are looked up by the resolver of the whole process",
+        f"{_CLIENT}:Client.__init__",
+        "resolve_by(self._http, resolve or Resolver())",
+        "pass",
+        f"{_OF_NAMES}::test_names_that_nobody_finds_hold_up_no_other_system",
+    ),
+    fault(
+        "a look-up that hangs gives its place to the next that will hang",
+        f"{_NAMES}:Resolver.__call__",
+        "found = await self._begin(host, port)",
+        "try:\n    found = await self._begin(host, port)\nexcept asyncio.CancelledError:\n"
+        "    self._places.release()\n    raise",
+        f"{_OF_NAMES}::test_a_look_up_is_not_waited_for_without_an_end",
+    ),
+    fault(
+        "a name server that is away is the vendor's silence",
+        f"{_NAMES}:Resolver.__call__",
+        "if error.errno != socket.EAI_AGAIN:",
+        "if True:",
+        f"{_OF_NAMES}::test_a_name_that_is_not_found_in_time_opens_no_circuit",
+    ),
+    fault(
+        "a slow name server takes the vendor's time",
+        f"{_NAMES}:Resolver.__call__",
+        "with _on_our_own_time(), anyio.move_on_after(self._limit):",
+        "with anyio.move_on_after(self._limit):",
+        f"{_OF_NAMES}::test_a_slow_name_server_takes_nothing_of_the_vendors_time",
+    ),
+    fault(
+        "a system is called by its first address alone",
+        f"{_NAMES}:_first",
+        "for address in addresses:",
+        "for address in addresses[:1]:",
+        f"{_OF_NAMES}::test_one_address_that_is_not_reached_does_not_hide_the_next",
+    ),
     fault(
         "each command asks what the vendor told the first",
         f"{_WAITING}:Wait.check",
