@@ -7,7 +7,7 @@ are known without an installation, too.
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
@@ -118,25 +118,24 @@ class _OfEachKind(Mapping[str, T]):
     def __init__(self, of: Callable[[type[Handler]], T]) -> None:
         self._of = of
 
+    @cached_property
+    def _others(self) -> Mapping[str, EntryPoint]:
+        """The entry points of the kinds that are not built in."""
+        return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN}
+
     def __getitem__(self, kind: str) -> T:
         path = _BUILT_IN.get(kind)
         if path is None:
-            handler: type[Handler] = _others()[kind].load()
+            handler: type[Handler] = self._others[kind].load()
             return self._of(handler)
         module, _, name = path.partition(":")
         return self._of(getattr(import_module(module), name))
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*_BUILT_IN, *_others()))
+        return iter((*_BUILT_IN, *self._others))
 
     def __len__(self) -> int:
-        return len(_BUILT_IN) + len(_others())
-
-
-@cache
-def _others() -> Mapping[str, EntryPoint]:
-    """The entry points of the kinds that are not built in."""
-    return {entry.name: entry for entry in entry_points(group=GROUP) if entry.name not in _BUILT_IN}
+        return len(_BUILT_IN) + len(self._others)
 
 
 def find() -> Mapping[str, type[Handler]]:

@@ -17,6 +17,7 @@ from orchestrator import log
 from orchestrator.bus.kafka_owner import BusOfAnother, BusUnclaimed, claim, owner
 from orchestrator.bus.port import BusUnavailable
 from orchestrator.cli.assembly import Ground, ground_of, load_settings
+from orchestrator.cli.loading import loading
 from orchestrator.cli.opendsr import unable_to_sign
 from orchestrator.cli.roles import ALL, Role, Roles
 from orchestrator.cli.secrets import unavailable
@@ -78,7 +79,8 @@ def run(config: Path, names: tuple[Role, ...] = ALL, *, systems: Collection[str]
     unsigned = unable_to_sign(ground) if "serve" in names else None
     if unsigned is not None:
         click.echo(f"radera: {config}: {unsigned}", err=True)
-    roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
+    with loading():
+        roles = Roles(ground, names, systems=systems, on_fatal=on_fatal)
     roles.start()
     # What is there now stays: it need not be looked at again each time.
     gc.collect()

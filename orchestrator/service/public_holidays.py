@@ -27,6 +27,8 @@ from typing import Final
 
 import holidays
 
+from orchestrator.settings.countries import load_one_by_one
+
 #: The European Union, the European Economic Area, the United Kingdom and Switzerland.
 CHECKED: Final = (
     *("AT", "BE", "BG", "CH", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GB", "GR", "HR", "HU", "IE"),
@@ -141,6 +143,7 @@ class PublicHolidays:
     """The public holidays of a country, or of a part of it."""
 
     def __init__(self, country: str, part: str | None = None) -> None:
+        load_one_by_one()
         listed = holidays.country_holidays(country)
         self._country = listed.country
         apart = ONLY_NATIONAL.get(self._country)

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from orchestrator.secret import SecretRef
+from orchestrator.settings.countries import load_one_by_one
 from orchestrator.settings.kafka import Kafka
 from orchestrator.settings.values import (
     Address,
@@ -68,6 +69,7 @@ class Installation(Section):
             raise ValueError('country: its public holidays are not known; use an ISO 3166 code, as in "SE"')
         if self.subdivision is not None:
             # Of this country alone: to list them all, every country of the world is loaded.
+            load_one_by_one()
             parts = getattr(holidays, self.country).subdivisions
             if self.subdivision not in parts:
                 raise ValueError(

@@ -1,5 +1,7 @@
 """The public holidays that move a due date: those that the law makes, and no others."""
 
+import subprocess
+import sys
 from datetime import date
 
 import holidays
@@ -147,3 +149,24 @@ def test_a_due_date_in_finland() -> None:
 def test_the_table_is_true() -> None:
     """`python -m orchestrator.service.public_holidays --write` has nothing to change."""
     assert PAGE.read_text() == written(PAGE.read_text())
+
+
+_ALONE = """
+import sys
+from datetime import date
+from orchestrator.service.public_holidays import PublicHolidays
+
+def countries():
+    return len([name for name in sys.modules if name.startswith("holidays.countries.")])
+
+print(date(2026, 12, 25) in PublicHolidays("SE"), countries())
+print(date(2026, 5, 17) in PublicHolidays("NO"), countries())
+import holidays.countries
+print(holidays.countries.DK.country, countries() > 200)
+"""
+
+
+def test_only_the_countries_that_are_asked_for_are_loaded() -> None:
+    """All of them take longer to load than all of ours. Whoever asks the package itself for one gets it."""
+    said = subprocess.check_output([sys.executable, "-c", _ALONE], text=True).split("\n")
+    assert ["True 1", "True 2", "DK True", ""] == said
