@@ -45,6 +45,7 @@ from orchestrator.service.orchestrator import Orchestrator
 from orchestrator.service.relay import Relay
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.service.unopened import Unopened
+from orchestrator.service.unsent import Unsent
 from orchestrator.settings import micros
 from orchestrator.smtp import Mailer, OnceMailer, SmtpMailer
 from orchestrator.store import SeenTimes, SentMails, StoredSent, StoreError, StoreUnavailable
@@ -217,6 +218,7 @@ class Roles:
         )
 
         unopened = Unopened(ground.store)
+        unsent = Unsent(ground.store, orchestrator.ask)
         apart = ground.settings.kafka is not None
         committed = threading.Event()
         looked_at = -_ROUND
@@ -243,6 +245,7 @@ class Roles:
             if is_round:
                 housekeeping.step()
                 unopened.step()
+                unsent.step(relay.missing)
                 orchestrator.ask_about_lost_keys()
 
         def send() -> None:

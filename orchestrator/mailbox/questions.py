@@ -74,6 +74,13 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "unknown_system": "The request names a system that is not configured.",
         "failed": "The last attempt failed, or the error will not pass by itself.",
         "no_answer": "The handler has not answered. Are its workers running?",
+        "command_not_sent": (
+            "The command for this system can't be written to its topic on Kafka: the topic is missing, or "
+            "the orchestrator's account may not write to it. The system has been asked nothing, and the period "
+            "runs on. Have the operator run `radera topics check` and make the topic, or give the right; the "
+            "command goes out by itself then, and this question goes, too. Waive only if the system is to be "
+            "left out."
+        ),
         "predecessor_failed": "A system that must go first has failed. Retry starts this one anyway.",
         "still_present": "The records are still there after repeated erasure.",
         "proof_overdue": "The vendor's purge is long past due, and the proof is still to come.",
@@ -179,6 +186,12 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "unknown_system": "Begäran nämner ett system som inte är konfigurerat.",
         "failed": "Det sista försöket misslyckades, eller så går felet inte över av sig självt.",
         "no_answer": "Hanteraren har inte svarat. Är dess processer igång?",
+        "command_not_sent": (
+            "Uppdraget till detta system kan inte skrivas till sin topic i Kafka: den saknas, eller så får "
+            "orkestrerarens konto inte skriva dit. Systemet har inte tillfrågats om något, och tidsfristen "
+            "löper. Låt driften köra `radera topics check` och skapa den eller ge rättigheten; då går "
+            "uppdraget iväg av sig självt, och frågan försvinner. Välj waive bara om systemet ska utelämnas."
+        ),
         "predecessor_failed": "Ett system som ska gå före har misslyckats. Retry startar detta ändå.",
         "still_present": "Posterna finns kvar efter upprepad radering.",
         "proof_overdue": "Leverantörens gallring är långt försenad, och beviset återstår.",

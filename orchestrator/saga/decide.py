@@ -15,6 +15,7 @@ from orchestrator.saga.contradictions import contradicts
 from orchestrator.saga.decisions import apply_decision
 from orchestrator.saga.draft import Draft, Message, SendOutcome, expect
 from orchestrator.saga.events import (
+    CommandsUnsent,
     Confirmed,
     Decided,
     Event,
@@ -243,6 +244,8 @@ def _apply(draft: Draft, event: Event) -> None:
             _apply_lost_key(draft, event)
         case SystemsMissing():
             _apply_missing(draft, event)
+        case CommandsUnsent():
+            _apply_unsent(draft, event)
         case Confirmed(system=None):
             _apply_notice(draft, event)
         case Confirmed(kind="failed", code=escalations.ANSWER_KEPT):
@@ -307,6 +310,16 @@ def _apply_missing(draft: Draft, event: SystemsMissing) -> None:
     for step in draft.saga.steps:
         if step.system in event.missing and not step.is_ended and not steps.is_unknown(step):
             draft.escalate(escalations.SYSTEM_MISSING, step.system)
+
+
+def _apply_unsent(draft: Draft, event: CommandsUnsent) -> None:
+    """Ask about a step whose latest command can't be written. Once it is, that needs no answer."""
+    for step in draft.saga.steps:
+        is_waiting = step.command_id in event.commands and isinstance(draft.saga.state, InProgress)
+        if is_waiting and not step.is_ended:
+            draft.escalate(escalations.NOT_SENT, step.system)
+        else:
+            draft.resolve(escalations.NOT_SENT, system=step.system)
 
 
 def _apply_kept(draft: Draft, event: Confirmed) -> None:

@@ -22,6 +22,7 @@ from orchestrator.saga.rules import is_place
 from orchestrator.saga.steps import verb_of
 
 SYSTEM_MISSING = "system_missing"
+NOT_SENT = "command_not_sent"
 #: Also the code under which a worker tells of it.
 ANSWER_KEPT = "answer_kept"
 
@@ -95,6 +96,10 @@ REASONS: dict[str, tuple[tuple[Action, ...], str]] = {
     ),
     "failed": (("retry", "waive"), "The last attempt failed, or the error is permanent."),
     "no_answer": (("retry", "waive"), "The handler has not answered; are its workers running?"),
+    "command_not_sent": (
+        ("waive",),
+        "The command can't be written to its topic on Kafka; it goes out by itself once it can.",
+    ),
     "predecessor_failed": (
         ("retry", "waive"),
         "A system that must go first has failed; retry starts this one anyway.",
@@ -189,7 +194,7 @@ NOTICES: dict[str, NoticePurpose] = {
 }
 
 #: Resolved by the course of things, so they never hold up the end of a request.
-SELF_RESOLVING = ALARMS | {"no_answer", "predecessor_failed", *map(silent, _PURPOSES)}
+SELF_RESOLVING = ALARMS | {"no_answer", NOT_SENT, "predecessor_failed", *map(silent, _PURPOSES)}
 
 #: Asked, and answered, when the request has ended.
 AFTER_END = frozenset({"instructed_late"})

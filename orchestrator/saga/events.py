@@ -73,6 +73,13 @@ class SystemsMissing(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandsUnsent(Event):
+    """These commands of the request, and no others, can't be written to the bus; none is left if empty."""
+
+    commands: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmed(Event):
     """A handler's or party's word on one system, or (system None) the mailbox's on a notice.
 

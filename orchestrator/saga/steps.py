@@ -74,7 +74,7 @@ def is_unknown(step: Step) -> bool:
 
 def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     """Takes in what a confirmation states as fact; clears the attempt and the agreement that it answers."""
-    draft.resolve("no_answer", system=step.system)
+    draft.resolve("no_answer", "command_not_sent", system=step.system)
     outstanding = tuple(one for one in step.outstanding if one.command_id != event.command_id)
     step = records.taken_in(step, event)
     notes = step.notes
@@ -449,11 +449,14 @@ def rearm(draft: Draft, step: Step, event: Event) -> Step:
 
 
 def alarm_silence(draft: Draft, step: Step, event: Event) -> Step:
-    """No answer for long: the command still stands, and the DPO is told once."""
+    """No answer for long: the command still stands, and the DPO is told once. Of one that could not even be
+    sent the DPO has been told that.
+    """
     state = step.state
     if not isinstance(state, Locating | Erasing | Proving):
         raise RuleBroken(f"no command is out in {state.status}")
-    draft.escalate("no_answer", step.system, verb_of(step))
+    if draft.find("command_not_sent", step.system) is None:
+        draft.escalate("no_answer", step.system, verb_of(step))
     return replace(step, state=replace(state, until=draft.now + draft.rules.waits.silence_alarm))
 
 

@@ -232,8 +232,8 @@ def apply(draft: Draft, step: Step, trigger: str, event: Event) -> Step:
         raise RuleBroken(f"{step.state.status} --{trigger}--> {after.state.status}")
     _check_end(draft, step, after, event)
     asked, asks = _question(step.state), _question(after.state)
-    if asked is not None and asked != asks:
-        draft.resolve(asked[0], system=step.system)
+    if asked != asks:
+        draft.resolve(*asked[0], system=step.system)
     if after.state != step.state:
         draft.note(
             "step",
@@ -266,19 +266,19 @@ def _check_end(draft: Draft, before: Step, after: Step, event: Event) -> None:
         raise RuleBroken(f"{after.system} would end {state.end} with records that no proof looked at")
 
 
-def _question(state: StepState) -> tuple[str, int] | None:
-    """What the DPO may be asked while a step is in this state; the question goes when the state does."""
+def _question(state: StepState) -> tuple[tuple[str, ...], int]:
+    """What the DPO may be asked while a step is in this state; the questions go when the state does."""
     match state:
         case AwaitingDecision():
-            return state.reason, 0
+            return (state.reason,), 0
         case AwaitingSubject():
-            return "identifier_missing", 0
+            return ("identifier_missing",), 0
         case Waiting():
-            return "predecessor_failed", 0
+            return ("predecessor_failed",), 0
         case Locating() | Erasing() | Proving():
-            return "no_answer", state.attempt
+            return ("no_answer", "command_not_sent"), state.attempt
         case _:
-            return None
+            return (), 0
 
 
 def move(draft: Draft, occasion: str, state: RequestState) -> None:

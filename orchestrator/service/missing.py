@@ -1,13 +1,17 @@
 """Open requests whose systems the settings do not have: renamed, removed, or left out of this file."""
 
-from collections.abc import Collection, Iterator, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from orchestrator.saga.escalations import SYSTEM_MISSING
+from orchestrator.saga.events import SystemsMissing
 from orchestrator.saga.model import Saga
 from orchestrator.saga.steps import is_unknown
 from orchestrator.store import Store
+
+_logger = logging.getLogger(__name__)
 
 _OPEN: Final = ("awaiting_verification", "in_progress", "closing")
 _PAGE: Final = 500
@@ -28,6 +32,29 @@ def with_missing_systems(store: Store, configured: Collection[str]) -> dict[str,
         if missing or asked:
             found[saga.request_id] = missing
     return found
+
+
+def ask_about_missing(
+    store: Store,
+    configured: Collection[str],
+    ask: Callable[[Collection[str], Callable[[Saga], SystemsMissing]], object],
+) -> int:
+    """Name the systems that are missing and have each open request that waits for some asked about; return
+    how many.
+    """
+    concerned = with_missing_systems(store, configured)
+    names = sorted({name for missing in concerned.values() for name in missing})
+    if names:
+        _logger.warning("systems_missing", extra={"systems": names, "count": len(concerned)})
+    ask(
+        concerned,
+        lambda saga: SystemsMissing(
+            event_id=f"systems/{saga.version}",
+            request_id=saga.request_id,
+            missing=concerned[saga.request_id],
+        ),
+    )
+    return len(concerned)
 
 
 def open_requests(store: Store) -> Iterator[Saga]:

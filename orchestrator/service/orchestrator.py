@@ -15,7 +15,7 @@ noted as seen, so that it counts when it comes again.
 """
 
 import logging
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Collection, Sequence, Set
 from dataclasses import replace
 
 from orchestrator.bus.port import Bus, Delivery, Positions, Subscription
@@ -29,7 +29,6 @@ from orchestrator.saga.events import (
     KeyLost,
     RequestReceived,
     RequestUnreadable,
-    SystemsMissing,
     TimerFired,
 )
 from orchestrator.saga.model import Saga
@@ -48,7 +47,7 @@ from orchestrator.service.inbound import (
     key_for_dead_letter,
     named_before,
 )
-from orchestrator.service.missing import batched, with_missing_systems
+from orchestrator.service.missing import ask_about_missing, batched
 from orchestrator.service.outbound import dead_letter, outgoing
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.store import (
@@ -359,21 +358,20 @@ class Orchestrator:
 
     def ask_about_missing_systems(self) -> int:
         """Ask about open requests that wait for systems which the settings do not have; gives how many."""
-        concerned = with_missing_systems(self._store, self._rules.systems)
-        names = sorted({name for missing in concerned.values() for name in missing})
-        if names:
-            _logger.warning("systems_missing", extra={"systems": names, "count": len(concerned)})
-        for ids in batched(sorted(concerned), self._batch):
+        return ask_about_missing(self._store, self._rules.systems, self.ask)
+
+    def ask(self, request_ids: Collection[str], about: Callable[[Saga], Event]) -> None:
+        """Apply an event of the orchestrator's own to each of these requests."""
+        for ids in batched(sorted(request_ids), self._batch):
             with self._store.begin() as tx:
                 batch = Batch(tx.load(ids))
                 self._now = now = tx.now()
                 for saga in filter(None, [*batch.sagas.values()]):
-                    event_id, id_ = f"systems/{saga.version}", saga.request_id
-                    event = SystemsMissing(event_id=event_id, request_id=id_, missing=concerned[id_])
-                    self._keep(batch, event, self._decide(batch, saga, event, now, "systems_missing"))
+                    event = about(saga)
+                    what = event.event_id.split("/")[0]
+                    self._keep(batch, event, self._decide(batch, saga, event, now, what))
                 self._write(tx, batch, now)
             batch.tell(self._metrics)
-        return len(concerned)
 
     # --- timers ---
 

@@ -8,7 +8,7 @@ A batch is published as one, and what is wrong with a part of it holds up nothin
 
 * A topic that nobody has made, or that this account may not write to, is found before the first record goes
   to it. Its records stay in the outbox until somebody has made it, or given the right. A request whose
-  command stays there is asked about when its answer is overdue.
+  command stays there is asked about at once (`service/unsent.py`).
 * A record that is too large is found by sending the batch one by one. A command is answered in the place of
   its worker: it failed, and the officer is asked. Any other record stays in the outbox, where the alarm about
   its age tells of it, and is tried again every hour.
@@ -47,6 +47,11 @@ class Relay:
         self._asked_at = 0
         # Event ids of records that were too large, and when each is tried again.
         self._aside: dict[str, int] = {}
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The topics that nothing could be written to when that was last asked; from any thread."""
+        return frozenset(self._missing)
 
     def step(self) -> int:
         """Sends one batch; gives how many.
@@ -107,7 +112,7 @@ class Relay:
         missing = self._bus.missing(topics)
         self._known |= topics - missing
         if missing:
-            self._missing |= missing
+            self._missing = self._missing | missing
             self._asked_at = self._store.now()
             _logger.warning("topics_missing", extra={"topics": sorted(missing)})
 

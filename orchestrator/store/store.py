@@ -267,6 +267,13 @@ class Store:
             query = sa.select(c.topic).where(c.created_at <= until).distinct()
             return set(connection.execute(query).scalars())
 
+    def unsent_commands(self) -> list[tuple[str, str, str]]:
+        """Return the commands that were not sent, each with its topic, request id and event id."""
+        c = tables.outbox.c
+        query = sa.select(c.topic, c.key, c.event_id).where(c.topic.like(topics.commands("%")))
+        with self.reading.connect() as connection:
+            return [(topic, key, event_id) for topic, key, event_id in connection.execute(query)]
+
     @contextmanager
     def relay(self, limit: int, without: Collection[str] = ()) -> Iterator[Taken]:
         """Up to `limit` records of the outbox, without those whose topic or event id is among `without`, to

@@ -9,7 +9,7 @@ import pytest
 from orchestrator.saga.clocks import DAY
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.escalations import AFTER_END, NEEDS_REASON, REASONS
-from orchestrator.saga.events import Confirmed, KeyLost, SystemsMissing
+from orchestrator.saga.events import CommandsUnsent, Confirmed, KeyLost, SystemsMissing
 from orchestrator.saga.model import Action
 from orchestrator.saga.rules import HOUR, Retry, SystemPlan, Waits
 from orchestrator.saga.words import HELD
@@ -273,6 +273,13 @@ def system_missing() -> World:
     return world
 
 
+def command_not_sent() -> World:
+    world = started(CRM)
+    command = world.step("crm").command_id or ""
+    world.feed(CommandsUnsent(event_id="unsent", request_id=REQUEST, commands=frozenset([command])))
+    return world
+
+
 def answer_kept() -> World:
     world = started(TENANT)
     world.feed(
@@ -323,6 +330,7 @@ BECOMES: dict[tuple[str, Action], str] = {
     ("failed", "waive"): "crm waived",
     ("no_answer", "retry"): "crm locating",
     ("no_answer", "waive"): "crm waived",
+    ("command_not_sent", "waive"): "crm waived",
     ("predecessor_failed", "retry"): "marketing locating",
     ("predecessor_failed", "waive"): "marketing waived",
     ("still_present", "retry"): "crm erasing",

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator.saga.clocks import DAY, SECOND
+from orchestrator.saga.events import CommandsUnsent
 from orchestrator.saga.rules import HOUR, MINUTE, Retry, Waits
 from orchestrator.saga.steps import NOT_ASKED
-from tests.unit.saga_world import AGENCY, CRM, TENANT, World
+from tests.unit.saga_world import AGENCY, CRM, REQUEST, TENANT, World
 
 
 def started(**changes: Any) -> World:
@@ -306,3 +307,14 @@ def test_an_event_of_the_vendor_shortens_no_schedule(events: int) -> None:
     assert erased_at + 31 * DAY == world.now
     world.answer("crm", "proved")
     assert "erased" == world.status("crm")
+
+
+def test_a_question_about_a_command_goes_with_its_step() -> None:
+    """Another command is out then, and whether that one can be sent is another question."""
+    world = started()
+    world.until(world.now + 2 * DAY)
+    command = world.step("crm").command_id or ""
+    world.feed(CommandsUnsent(event_id="unsent", request_id=REQUEST, commands=frozenset([command])))
+    assert {"no_answer", "command_not_sent"} == set(world.questions())
+    world.dpo("retry", "no_answer")
+    assert [] == world.questions()

@@ -8,10 +8,11 @@ from typing_extensions import override
 from orchestrator.bus.port import BusUnavailable, Record, RecordTooLarge, TopicForbidden
 from orchestrator.bus.sqlite import SqliteBus
 from orchestrator.service.relay import Relay
+from orchestrator.service.unsent import Unsent
 from orchestrator.store import Outgoing
 from schemas import topics
 from schemas.codec import decode, encode
-from schemas.messages import Command, Confirmation
+from schemas.messages import Command, Confirmation, Decision, Outcome, Request
 from tests.unit.service_world import DAY, World, world
 
 __all__ = ["world"]
@@ -111,7 +112,7 @@ class Guarded(SqliteBus):
 
 
 def test_a_right_that_is_taken_away_holds_up_its_own_topic_alone(world: World) -> None:
-    """Its records stay, its requests are asked about in time, and both go on once the right is back."""
+    """Its records stay, and go out once the right is back."""
     request = world.request()
     world.publish(topics.REQUESTS, encode(request))
     world.orchestrator.step(0.0)
@@ -130,14 +131,119 @@ def test_a_right_that_is_taken_away_holds_up_its_own_topic_alone(world: World) -
     assert 1 == relay.step()
     assert [1, 2] == [len(one.value) for one in world.records(topics.OUTCOMES)]
     assert [topics.commands("crm")] == [one.topic for one in world.store.unsent(9)]
-    world.now += DAY
-    world.orchestrator.step(0.0)
-    saga = world.store.saga(second.request_id)
-    assert saga is not None
-    assert [("no_answer", "crm")] == [(one.reason, one.system) for one in saga.escalations]
+    assert {topics.commands("crm")} == relay.missing
 
     bus.forbidden = frozenset()
+    world.now += 10_000_000
     relay.step()
     assert [] == world.store.unsent(9)
     sent = [decode(one.value, Command).request_id for one in world.records(topics.commands("crm"))]
     assert {request.request_id, second.request_id} == set(sent)
+
+
+def asked(world: World, request: Request) -> list[tuple[str, str | None]]:
+    saga = world.store.saga(request.request_id)
+    assert saga is not None
+    return [(one.reason, one.system) for one in saga.escalations]
+
+
+def opened(world: World, *requests: Request) -> None:
+    world.publish(topics.REQUESTS, *map(encode, requests))
+    world.orchestrator.step(0.0)
+
+
+class TestNotSent:
+    """The request whose command can't be written is asked about at once, for that reason."""
+
+    TOPIC = topics.commands("crm")
+
+    def test_it_is_asked_about_and_no_other(self, world: World) -> None:
+        """Long before its answer is overdue, which is then no question of its own. Once it is sent, the
+        question goes; a worker that stays silent after that is the usual question.
+        """
+        sent, stuck = world.request(), world.request()
+        opened(world, sent)
+        world.relay.step()
+        opened(world, stuck)
+        unsent = Unsent(world.store, world.orchestrator.ask)
+        unsent.step({self.TOPIC})
+        assert ([], [("command_not_sent", "crm")]) == (asked(world, sent), asked(world, stuck))
+        mails = [
+            decode(one.value, Outcome).kind for one in world.store.unsent(9) if one.topic == topics.OUTCOMES
+        ]
+        assert ["escalated"] == mails
+        world.now += DAY
+        world.orchestrator.step(0.0)
+        assert ([("no_answer", "crm")], [("command_not_sent", "crm")]) == (
+            asked(world, sent),
+            asked(world, stuck),
+        )
+        version = world.store.saga(stuck.request_id)
+        unsent.step({self.TOPIC})
+        assert version == world.store.saga(stuck.request_id)
+
+        world.relay.step()
+        unsent.step(())
+        assert [] == asked(world, stuck)
+        world.now += DAY
+        world.orchestrator.step(0.0)
+        assert [("no_answer", "crm")] == asked(world, stuck)
+
+    def test_while_the_topic_is_looked_for_the_question_stays(self, world: World) -> None:
+        """Every few seconds it is asked again whether the topic is there."""
+        stuck = world.request()
+        opened(world, stuck)
+        unsent = Unsent(world.store, world.orchestrator.ask)
+        unsent.step({self.TOPIC})
+        unsent.step(())
+        assert [("command_not_sent", "crm")] == asked(world, stuck)
+
+    @pytest.mark.parametrize("is_sent", [True, False])
+    def test_another_process_takes_over(self, world: World, is_sent: bool) -> None:
+        """One that starts does not know what was asked: it looks."""
+        stuck = world.request()
+        opened(world, stuck)
+        Unsent(world.store, world.orchestrator.ask).step({self.TOPIC})
+        if is_sent:
+            world.relay.step()
+        Unsent(world.store, world.restarted().ask).step(())
+        assert ([] if is_sent else [("command_not_sent", "crm")]) == asked(world, stuck)
+
+    def test_a_waived_system_is_asked_about_no_more(self, world: World) -> None:
+        """The request goes on without it, whatever becomes of its command."""
+        stuck = world.request()
+        opened(world, stuck)
+        unsent = Unsent(world.store, world.orchestrator.ask)
+        unsent.step({self.TOPIC})
+        saga = world.store.saga(stuck.request_id)
+        assert saga is not None
+        [one] = saga.escalations
+        decision = Decision(
+            event_id="waived",
+            request_id=stuck.request_id,
+            action="waive",
+            escalation_id=one.id,
+            escalation_version=one.version,
+            reason="left out",
+            decided_by="dpo",
+            decided_at=world.now,
+        )
+        world.publish(topics.DECISIONS, encode(decision))
+        world.orchestrator.step(0.0)
+        unsent.step({self.TOPIC})
+        saga = world.store.saga(stuck.request_id)
+        assert saga is not None
+        assert [("ended", "waived")] == [
+            (step.state.status, getattr(step.state, "end", "")) for step in saga.steps
+        ]
+        assert "command_not_sent" not in [one.reason for one in saga.escalations]
+
+    def test_nothing_is_looked_for_where_all_can_be_written(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Which is nearly always: then the outbox is not read."""
+        opened(world, world.request())
+        monkeypatch.setattr(world.store, "unsent_commands", lambda: pytest.fail("it was read"))
+        unsent = Unsent(world.store, world.orchestrator.ask)
+        unsent.step(())
+        unsent.step(())
