@@ -76,10 +76,10 @@ QUESTION: Final[Mapping[Tongue, Table]] = {
         "no_answer": "The handler has not answered. Are its workers running?",
         "command_not_sent": (
             "The command for this system can't be written to its topic on Kafka: the topic is missing, or "
-            "the orchestrator's account may not write to it. The system has been asked nothing, and the period "
-            "runs on. Have the operator run `radera topics check` and make the topic, or give the right; the "
-            "command goes out by itself then, and this question goes, too. Waive only if the system is to be "
-            "left out."
+            "the orchestrator's account may not write to it. The system has been asked nothing, and the "
+            "period runs on. Have the operator run `radera topics check` and make the topic, or give the "
+            "right; the command goes out by itself then, and this question goes, too. Waive only if the "
+            "system is to be left out."
         ),
         "predecessor_failed": "A system that must go first has failed. Retry starts this one anyway.",
         "still_present": "The records are still there after repeated erasure.",
