@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from orchestrator.saga import escalations, hearing, receipt, request, setback, steps, table, words
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.clocks import due_at
 from orchestrator.saga.contradictions import contradicts
 from orchestrator.saga.decisions import apply_decision
@@ -67,7 +68,9 @@ class Decision:
     offers: Mapping[str, tuple[Action, ...]] = field(default_factory=dict)
 
 
-def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
+def decide(
+    saga: Saga | None, event: Event, now: int, rules: Rules, *, doubt: Doubt | None = None
+) -> Decision:
     """Applies one event to the saga of its request.
 
     Args:
@@ -75,6 +78,7 @@ def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
         event: what happened.
         now: the current time in microseconds, UTC.
         rules: the installation's configuration.
+        doubt: by how much the clock is ahead, while it is not believed.
 
     Raises:
         UnknownRequest: `saga` is None and the event does not open one.
@@ -83,13 +87,18 @@ def decide(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
     if saga is None:
         draft = _opened(event, now, rules)
     else:
-        draft = Draft(replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random)
+        draft = Draft(
+            replace(saga, version=saga.version + 1), now, rules, event.event_id, event.random, doubt
+        )
         setback.put_right(draft)
         _apply(draft, event)
     if draft.saga.quarantined:
         request.stand_still(draft, event)
     else:
         request.advance(draft, event)
+    if saga is not None and doubt is not None and doubt.is_resting(saga, now) and not draft.entries:
+        # As it was: what was begun before the jump can be told by that.
+        return Decision(saga=saga, messages=(), entries=())
     return _frozen(draft)
 
 
@@ -481,6 +490,6 @@ def _apply_timers(draft: Draft, event: TimerFired) -> None:
         return
     for step in draft.saga.steps:
         state = step.state
-        if isinstance(state, Ended) or state.until > draft.now or isinstance(draft.saga.state, Closing):
+        if isinstance(state, Ended) or not draft.is_due(state.until) or isinstance(draft.saga.state, Closing):
             continue
         draft.put(table.apply(draft, step, "timer", event))

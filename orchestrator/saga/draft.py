@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 from orchestrator.saga import timeline, words
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.model import (
     Attempt,
     Ended,
@@ -114,8 +115,11 @@ def _settled_key(reason: str, system: str | None, code: str | None) -> str:
 class Draft:
     """The mutable middle of a pure function: made, changed and frozen within one call of `decide`."""
 
-    def __init__(self, saga: Saga, now: int, rules: Rules, cause: str, random: float) -> None:
+    def __init__(
+        self, saga: Saga, now: int, rules: Rules, cause: str, random: float, doubt: Doubt | None = None
+    ) -> None:
         self.saga = saga
+        self.doubt = doubt
         self.now = now
         self.rules = rules
         self.random = random
@@ -125,6 +129,16 @@ class Draft:
         self.parks_event: str | None = None
         self._cause = cause
         self._head, self._seq = saga.head, saga.seq
+
+    # --- the time ---
+
+    def is_due(self, until: int) -> bool:
+        """Whether a wait is over; not where only a jump of the clock says so."""
+        return self.ends_at(until) <= self.now
+
+    def ends_at(self, until: int) -> int:
+        """Return when a wait is over, by the clock as it is."""
+        return until if self.doubt is None else self.doubt.ends_at(until, self.saga.as_of)
 
     # --- the record ---
 

@@ -102,7 +102,9 @@ def proved(draft: Draft, step: Step, event: Event) -> Step:
         # They were seen, and are not found any more: they may have other identifiers now.
         return draft.issue(sorted_in(fresh(step), draft.now), "prove")
     schedule = plan_of(draft, step).look_again
-    is_early = step.rounds < len(schedule) and draft.now < (step.accepted_at or 0) + schedule[step.rounds]
+    is_early = step.rounds < len(schedule) and not draft.is_due(
+        (step.accepted_at or 0) + schedule[step.rounds]
+    )
     step = replace(fresh(step), rounds=step.rounds + (not is_early), grade=confirmed.grade)
     if step.rounds < len(schedule):
         # Where no acceptance stands, the schedule counts from the first look that found nothing.
@@ -132,7 +134,7 @@ def pending(draft: Draft, step: Step, event: Event) -> Step:
     confirmed = expect(event, Confirmed)
     since = step.accepted_at or draft.now
     last = since + plan_of(draft, step).patience
-    if draft.now > last:
+    if draft.is_due(last + 1):
         return ask_dpo(draft, step, "proof_overdue", "prove")
     retry = draft.rules.retry
     soonest = draft.now + min(retry.cap, max(retry.first, (draft.now - since) // 4))

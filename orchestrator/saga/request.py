@@ -261,7 +261,7 @@ def _finish_when_quiet(draft: Draft) -> None:
     state = expect(saga.state, Closing)
     may_act_until = [one.not_after + waits.call_limit for step in saga.steps for one in step.outstanding]
     untold = [n.state.until for n in saga.notices if isinstance(n.state, NoticePending)]
-    latest = max(may_act_until, default=0)
+    latest = max(map(draft.ends_at, may_act_until), default=0)
     questions = [one.remind_at for one in saga.escalations]
     if untold or questions or latest >= draft.now:
         until = min(max([latest + 1, draft.now + 1, *untold, *questions]), _next_alarm(draft))
@@ -282,14 +282,14 @@ def remind(draft: Draft) -> None:
     """Repeats open questions that have lain too long, and alarms a mailbox that stays silent."""
     waits = draft.rules.waits
     for one in draft.saga.escalations:
-        if one.remind_at <= draft.now:
+        if draft.is_due(one.remind_at):
             again = replace(one, remind_at=draft.now + waits.decision_reminder)
             kept = tuple(again if e.id == one.id else e for e in draft.saga.escalations)
             draft.saga = replace(draft.saga, escalations=kept)
             draft.note("reminded", escalation=one.id)
             draft.say("reminded", concerns=one.id)
     for notice in draft.saga.notices:
-        if isinstance(notice.state, NoticePending) and notice.state.until <= draft.now:
+        if isinstance(notice.state, NoticePending) and draft.is_due(notice.state.until):
             until = draft.now + waits.notice_alarm
             draft.put_notice(replace(notice, state=replace(notice.state, until=until)))
             if draft.find(escalations.failing(notice.purpose)) is None:

@@ -395,10 +395,10 @@ def _left_alone(draft: Draft, step: Step, event: Confirmed) -> Step:
     since = step.unasked_since if step.unasked_since is not None else draft.now
     last = since + draft.rules.waits.circuit_alarm
     step = replace(step, unasked_since=since)
-    if draft.now >= last:
+    if draft.is_due(last):
         return ask_dpo(draft, step, "failed", verb_of(step), event.code)
     spread = draft.rules.retry.delay(1, draft.random, None)
-    return _again(draft, step, min((event.retry_after or 0) + spread, last - draft.now))
+    return _again(draft, step, min((event.retry_after or 0) + spread, draft.ends_at(last) - draft.now))
 
 
 def expired(draft: Draft, step: Step, event: Event) -> Step:

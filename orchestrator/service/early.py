@@ -13,7 +13,8 @@ once more, perhaps to another process.
   to be sent again.
 * A request whose master key is not known here yet waits for it, and for nothing else: until the key is there,
   or was declared lost. If only its producer says that there is such a key, it waits for `KEY_PATIENCE`: a
-  change of keys reaches one process after another, but anybody can name a wrong number.
+  change of keys reaches one process after another, but anybody can name a wrong number. Since when it waits
+  stands in the database, so that processes which restart, or pass it on, don't begin anew.
 * The position on its partition does not pass it before its last try is committed. What went to another
   process comes from there.
 """
@@ -34,6 +35,12 @@ PATIENCE: Final = 10 * 60 * 1_000_000
 #: How long a request waits for a master key of which only its producer speaks.
 KEY_PATIENCE: Final = 24 * 3600 * 1_000_000
 
+#: Under which consumer's name the inbox notes since when.
+AWAITED: Final = "keys-awaited"
+
+# How often the database is asked, in microseconds.
+_ASK_EVERY: Final = 60 * 1_000_000
+
 _Places = dict[tuple[str, int], Position]
 
 
@@ -42,11 +49,14 @@ class _Waiting:
     inbound: Inbound
     since: int
     there: Held | None = None
+    asked_at: int | None = None
+    is_over: bool = False
 
 
 class Early:
     """One process's share of them. `held` is what the requests topic holds, `positions` the database's;
-    `is_settled` says of a generation whether its key is there, or is known never to come.
+    `is_settled` says of a generation whether its key is there, or is known never to come; `has_waited` for
+    how long any process has waited for the key of a record, by the name of its place.
     """
 
     def __init__(
@@ -56,7 +66,9 @@ class Early:
         positions: Callable[[], Positions],
         clock: Callable[[], int],
         is_settled: Callable[[int], bool] = lambda generation: False,
+        has_waited: Callable[[str], int] = lambda place: 0,
     ) -> None:
+        self._waited_elsewhere = has_waited
         self._is_settled = is_settled
         self._held = held
         self._positions = positions
@@ -100,7 +112,14 @@ class Early:
         return ripe[:limit]
 
     def _has_waited(self, one: _Waiting, now: int) -> bool:
-        return not one.inbound.is_ours and now - one.since >= KEY_PATIENCE
+        if one.inbound.is_ours or one.is_over:
+            return one.is_over
+        waited = now - one.since
+        if one.asked_at is None or now - one.asked_at >= _ASK_EVERY:
+            one.asked_at = now
+            waited = max(waited, self._waited_elsewhere(one.inbound.delivery.place))
+        one.is_over = waited >= KEY_PATIENCE
+        return one.is_over
 
     def is_over(self, inbound: Inbound) -> bool:
         """Whether a request has waited for its key for as long as it may."""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from orchestrator.bus.port import Bus, BusUnavailable
 from orchestrator.service.dead_letters import open_letters
+from orchestrator.service.early import AWAITED
 from orchestrator.service.held import held
 from orchestrator.service.needed import is_read
 from orchestrator.service.orchestrator import GROUP
@@ -24,7 +25,7 @@ EVERY = 3600 * 1_000_000
 #: Under which consumer's name the store remembers the mails that workers sent to agencies.
 AGENCY_MAILS = "agency-mails"
 #: Whose events come from the bus, and can't come again when its records are gone.
-READERS = ("orchestrator", "mailbox", AGENCY_MAILS)
+READERS = ("orchestrator", "mailbox", AGENCY_MAILS, AWAITED)
 #: What must be remembered for as long as a request is: links that were used, dead letters dealt with.
 LASTING = ("links", "dead-letters", "broken-documents")
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 from orchestrator.bus.port import Bus, Delivery, Positions, Subscription
 from orchestrator.metrics import Metrics
 from orchestrator.privacy.keyring import Keyring
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.decide import Decision, UnknownRequest, decide, quarantine
 from orchestrator.saga.draft import SendOutcome
 from orchestrator.saga.events import (
@@ -37,7 +38,7 @@ from orchestrator.saga.setback import TOLERANCE
 from orchestrator.service import broken
 from orchestrator.service.batch import Batch
 from orchestrator.service.dead_letters import DEAD_LETTER
-from orchestrator.service.early import Early
+from orchestrator.service.early import AWAITED, Early
 from orchestrator.service.held import held
 from orchestrator.service.inbound import (
     Inbound,
@@ -57,6 +58,7 @@ from orchestrator.store import (
     Outgoing,
     Store,
     StoredKeys,
+    StoredSent,
     StoreError,
     Transaction,
 )
@@ -109,6 +111,7 @@ class Orchestrator:
             positions=lambda: store.positions(GROUP),
             clock=steady or store.now,
             is_settled=keyring.is_settled,
+            has_waited=self._has_waited,
         )
 
     def step(self, timeout: float) -> int:
@@ -184,6 +187,13 @@ class Orchestrator:
         again = self._reader.read(one.delivery)
         return replace(again, generation=None) if self._early.is_over(one) else again
 
+    def _has_waited(self, place: str) -> int:
+        """Return for how long a request has waited for its master key, in micros; 0 while the clock is in
+        doubt.
+        """
+        since = StoredSent(self._store, AWAITED).seen_at(place)
+        return 0 if since is None or self._doubt is not None else self._store.now() - since
+
     def _holds(self, delivery: Delivery) -> bool:
         return self._subscription is not None and self._subscription.holds(delivery)
 
@@ -258,6 +268,7 @@ class Orchestrator:
             positions, reached = self._early.places(inbound, early, left)
             self._write(tx, batch, now)
             tx.set_positions(GROUP, positions)
+            tx.insert_inbox(AWAITED, [one.delivery.place for one in early if one.generation is not None])
         self._early.keep(inbound, early, reached)
         batch.tell(self._metrics)
         return waiting
@@ -295,7 +306,7 @@ class Orchestrator:
     def _decide(self, batch: Batch, saga: Saga | None, event: Event, now: int, type_: str) -> Decision:
         """Decides and words what follows. If either raises, the saga is quarantined instead."""
         try:
-            decision = decide(saga, event, now, self._rules)
+            decision = decide(saga, event, now, self._rules, doubt=self._doubt)
             batch.records += outgoing(decision, now)
         except UnknownRequest:
             raise
@@ -396,6 +407,10 @@ class Orchestrator:
         if count:
             _logger.warning("waits_pulled_back", extra={"count": count})
 
+    @property
+    def _doubt(self) -> Doubt | None:
+        return None if self._timekeeper is None else self._timekeeper.doubt
+
     def _begun(self) -> int:
         return 0 if self._timekeeper is None else self._timekeeper.begun()
 
@@ -449,7 +464,7 @@ class Orchestrator:
     # --- writing ---
 
     def _write(self, tx: Transaction, batch: Batch, now: int) -> None:
-        tx.save(list(batch.changed.values()))
+        tx.save(list(batch.changed.values()), self._doubt)
         tx.append_timeline(
             [
                 (decision.saga.request_id, entry)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 
 from orchestrator.metrics import Metrics
+from orchestrator.saga.ahead import Doubt
 from orchestrator.service.jumps import Watch
 from orchestrator.store import SeenTimes
 
@@ -98,6 +99,16 @@ class Timekeeper:
     def is_plausible(self) -> bool:
         """Whether something may be destroyed by this time."""
         return self._watch is not None and self._watch.is_plausible
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """By how much the time is ahead, while it is not believed. A process that was started later than
+        expected may have been off: then all waits are over.
+        """
+        seen = None if self._watch is None else self._watch.seen
+        if seen is None or seen.ahead <= 0 or self.is_plausible:
+            return None
+        return Doubt(ahead=seen.ahead, since=seen.jumped_at)
 
     def otherwise(self, at: int) -> int | None:
         """Return what the time was at `at` by the clock that was last believed; None where that is no

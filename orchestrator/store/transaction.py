@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from orchestrator.position import mark_of
 from orchestrator.privacy.keyring import Wrapped
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.model import Saga
 from orchestrator.saga.timeline import Entry
 from orchestrator.store import dialect, statements, tables
@@ -196,8 +197,8 @@ class Transaction:
         )
         return documents(self._connection.execute(query), [])
 
-    def save(self, sagas: Iterable[Saga]) -> None:
-        """Write the sagas' new states."""
+    def save(self, sagas: Iterable[Saga], doubt: Doubt | None = None) -> None:
+        """Write the sagas' new states. Under a clock in `doubt` they are looked at again when that says."""
         now = self.now()
         rows = [
             (
@@ -206,7 +207,7 @@ class Transaction:
                 saga.status,
                 saga.received_at,
                 saga.alarmed_by,
-                saga.wake_at,
+                saga.wake_at if doubt is None else doubt.wake_at(saga, now),
                 saga.acted_at,
                 len(saga.escalations),
                 int(saga.quarantined),

@@ -144,6 +144,103 @@ def test_the_mailbox_is_not_silent_for_a_year(installation: Installation) -> Non
     assert postman.sent
 
 
+# --- what a jump alone has made due ---
+
+
+def asked_agency(installation: Installation) -> str:
+    """A request whose agency was asked, and has a week to answer."""
+    request_id = installation.submit(("email", "a@people.example"), scope=("agency",))
+    installation.systems.says["agency", "locate"] = [{"kind": "cannot_look"}]
+    installation.systems.says["agency", "erase"] = [{"kind": "awaiting_party"}] * 9
+    run(installation, hours=1)
+    return request_id
+
+
+def sent(installation: Installation, request_id: str) -> int:
+    entries = installation.ground.store.timeline(request_id)
+    return sum(entry.action == "command_sent" for entry in entries)
+
+
+def hours(installation: Installation, count: int) -> None:
+    """So many hours pass, two at a time."""
+    for _ in range(0, count, 2):
+        installation.later(hours=2)
+        installation.keep_house()
+
+
+def test_nobody_is_reminded_under_a_clock_that_is_ahead(installation: Installation) -> None:
+    """The agency was reminded at once, and asked about a week later. The officer is warned of the period, by
+    the clock as it is; when the time returns the warning goes, and the reminder comes when it is due.
+    """
+    request_id = asked_agency(installation)
+    asked = sent(installation, request_id)
+    state = installation.saga(request_id).steps[0].state
+    installation.clock.set(**YEAR)
+    hours(installation, 24)
+    assert (asked, state) == (sent(installation, request_id), installation.saga(request_id).steps[0].state)
+    assert ["overdue"] == installation.questions(request_id)
+    installation.clock.set(**BACK)
+    installation.keep_house()
+    assert [] == installation.questions(request_id)
+    assert asked == sent(installation, request_id)
+    hours(installation, 24 * 14)
+    assert asked < sent(installation, request_id)
+
+
+def test_a_process_that_starts_under_it_reminds_nobody_either(installation: Installation) -> None:
+    """The database knows of the jump."""
+    request_id = asked_agency(installation)
+    asked = sent(installation, request_id)
+    installation.clock.set(**YEAR)
+    installation.keep_house()
+    installation.restart()
+    hours(installation, 24)
+    assert asked == sent(installation, request_id)
+
+
+def test_what_was_held_goes_on_when_the_time_is_believed(installation: Installation) -> None:
+    """It was put right, and not wrong: within the hour after the doubt the agency is reminded."""
+    request_id = asked_agency(installation)
+    asked = sent(installation, request_id)
+    installation.clock.set(days=20)
+    hours(installation, 24)
+    assert asked == sent(installation, request_id)
+    hours(installation, 24 * 6 + 2)
+    assert 1.0 == figure(installation, "radera_clock_plausible")
+    hours(installation, 2)
+    assert asked < sent(installation, request_id)
+
+
+def test_a_held_request_is_not_looked_at_all_the_time(installation: Installation) -> None:
+    """It would keep others from being looked at; once an hour is enough."""
+    request_id = asked_agency(installation)
+    installation.clock.set(days=20)
+    installation.keep_house()
+    due = installation.ground.store.due(installation.clock.now, 9)
+    assert [] == [saga.request_id for saga in due]
+    installation.clock.now += 3600 * SECOND
+    due = installation.ground.store.due(installation.clock.now, 9)
+    assert [request_id] == [saga.request_id for saga in due]
+
+
+def test_a_key_is_not_destroyed_by_a_jump(installation: Installation) -> None:
+    """A worker still has a command in hand, and is given its time before the request ends."""
+    installation.systems.says["crm", "locate"] = [None]
+    request_id = installation.submit(("email", "a@people.example"), scope=("crm",))
+    run(installation, hours=1)
+    installation.clock.set(days=2)
+    installation.keep_house()
+    cancelled = installation.cli("decide", request_id, "cancel", "--reason", "withdrawn")
+    assert 0 == cancelled.exit_code, cancelled.output
+    run(installation, hours=2)
+    assert "closing" == installation.saga(request_id).status
+    assert installation.ground.keys.key_of(request_id)
+    installation.clock.set(days=-2)
+    installation.keep_house()
+    hours(installation, 24)
+    assert "cancelled" == installation.saga(request_id).status
+
+
 # --- what is thrown away ---
 
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 from handlers.sandbox.core import Sandbox
 from orchestrator.log import entry
 from orchestrator.privacy import Keyring
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.model import Saga
 from orchestrator.smtp import Leave, MailDeferred, MailRefused, always
 from orchestrator.smtp.message import wire
@@ -35,9 +36,9 @@ class _Watched(Transaction):
         self.saved: list[Saga] = []
 
     @override
-    def save(self, sagas: Iterable[Saga]) -> None:
+    def save(self, sagas: Iterable[Saga], doubt: Doubt | None = None) -> None:
         batch = list(sagas)
-        super().save(batch)
+        super().save(batch, doubt)
         self.saved += batch
 
 

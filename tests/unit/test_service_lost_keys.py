@@ -147,6 +147,45 @@ def test_a_number_that_only_a_producer_knows_is_waited_for_so_long(world: World)
     assert b"generation_unknown" == letter.header("radera-code")
 
 
+def test_a_restart_does_not_begin_the_wait_anew(world: World) -> None:
+    """Processes that are started each night would wait for ever, with nobody asked."""
+    request = produced(world, _OLD, _NEW)
+    restarted(world, _OLD)
+    world.publish(topics.REQUESTS, encode(request))
+    step(world)
+    for _ in range(3):
+        world.now += KEY_PATIENCE // 4
+        restarted(world, _OLD)
+        step(world)
+        assert [] == questions(world)
+    world.now += KEY_PATIENCE // 4
+    restarted(world, _OLD)
+    step(world)
+    assert [("unreadable_request", "generation_unknown")] == questions(world)
+    assert 1 == len(world.records(topics.dead_letters(topics.REQUESTS)))
+
+
+def test_the_database_is_not_asked_all_the_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each request that waits once a minute, and once more after a restart."""
+    request = produced(world, _OLD, _NEW)
+    restarted(world, _OLD)
+    world.publish(topics.REQUESTS, encode(request))
+    step(world)
+    asked: list[str] = []
+
+    def waited(place: str) -> int:
+        asked.append(place)
+        return 0
+
+    monkeypatch.setattr(world.orchestrator._early, "_waited_elsewhere", waited)
+    for _ in range(5):
+        step(world)
+    assert [] == asked
+    world.now += 60_000_000
+    step(world)
+    assert 1 == len(asked)
+
+
 def test_a_key_that_is_filed_here_is_waited_for_without_an_end(world: World) -> None:
     """It exists: somebody has to put it back, or to declare it lost."""
     request = submitted(world, _OLD, _NEW)

@@ -1,6 +1,7 @@
 """What the watch over the time keeps in the database, for the next process and for others."""
 
 from orchestrator.metrics import Metrics
+from orchestrator.saga.ahead import Doubt
 from orchestrator.service.timekeeper import Timekeeper
 from orchestrator.store import Seen, SeenTimes, Store, open_engine
 
@@ -118,3 +119,37 @@ def test_nothing_is_plausible_before_the_first_look() -> None:
     world = World()
     keeper = Timekeeper(world.times, steady=lambda: 0, patience=0, longest=0, metrics=world.metrics)
     assert not keeper.is_plausible
+
+
+def doubt(keeper: Timekeeper) -> Doubt | None:
+    return keeper.doubt
+
+
+def test_a_jump_is_in_doubt_until_the_time_is_believed() -> None:
+    """Forward alone: what a clock that is behind makes wait is pulled back. Another process is told."""
+    world = World()
+    keeper = world.keeper()
+    assert None is doubt(keeper)
+    world.now += 2 * HOUR
+    keeper.keep()
+    assert Doubt(ahead=2 * HOUR, since=NOW + 2 * HOUR) == doubt(keeper) == doubt(world.keeper())
+    for _ in range(13):
+        world.passes(10 * MINUTE)
+        keeper.keep()
+    assert keeper.is_plausible
+    assert None is doubt(keeper)
+    world.now -= 5 * HOUR
+    keeper.keep()
+    assert None is doubt(keeper)
+    assert world.known().ahead < 0
+
+
+def test_a_jump_that_returned_is_in_doubt_no_more() -> None:
+    """The waits are what they were."""
+    world = World()
+    keeper = world.keeper()
+    world.now += YEAR
+    keeper.keep()
+    world.now -= YEAR
+    keeper.keep()
+    assert None is doubt(keeper)

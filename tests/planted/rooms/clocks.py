@@ -18,6 +18,70 @@ _OF_SETBACK: Final = "tests/unit/test_saga_setback.py"
 _OF_ALL: Final = "tests/integration/test_clocks.py"
 
 FAULTS: Final[tuple[Fault, ...]] = (
+    # --- a clock that is ahead
+    fault(
+        "what a jump alone made due is done at once",
+        "orchestrator.service.timekeeper:Timekeeper.doubt",
+        "if seen is None or seen.ahead <= 0 or self.is_plausible:",
+        "if True:",
+        "tests/integration/test_clocks.py::test_nobody_is_reminded_under_a_clock_that_is_ahead",
+    ),
+    fault(
+        "what a jump made due is held although the time is believed",
+        "orchestrator.service.timekeeper:Timekeeper.doubt",
+        "if seen is None or seen.ahead <= 0 or self.is_plausible:",
+        "if seen is None or seen.ahead <= 0:",
+        "tests/unit/test_service_timekeeper.py::test_a_jump_is_in_doubt_until_the_time_is_believed",
+    ),
+    fault(
+        "a step's wait ends by the jump alone",
+        "orchestrator.saga.decide:_apply_timers",
+        "not draft.is_due(state.until)",
+        "state.until > draft.now",
+        "tests/unit/test_saga_ahead.py::test_what_is_due_by_the_jump_alone_is_not_done",
+    ),
+    fault(
+        "a request that is closing ends by the jump alone",
+        "orchestrator.saga.request:_finish_when_quiet",
+        "max(map(draft.ends_at, may_act_until), default=0)",
+        "max(may_act_until, default=0)",
+        "tests/unit/test_saga_ahead.py::test_what_is_due_by_the_jump_alone_is_not_done",
+    ),
+    fault(
+        "the DPO is reminded by the jump alone",
+        "orchestrator.saga.request:remind",
+        "if draft.is_due(one.remind_at):",
+        "if one.remind_at <= draft.now:",
+        "tests/unit/test_saga_ahead.py::test_what_is_due_by_the_jump_alone_is_not_done",
+    ),
+    fault(
+        "the mailbox is silent by the jump alone",
+        "orchestrator.saga.request:remind",
+        "draft.is_due(notice.state.until)",
+        "notice.state.until <= draft.now",
+        "tests/unit/test_saga_ahead.py::test_what_is_due_by_the_jump_alone_is_not_done",
+    ),
+    fault(
+        "what is begun under a clock that is ahead stands still",
+        "orchestrator.saga.ahead:Doubt.ends_at",
+        "as_of < self.since or until < self.since",
+        "True",
+        "tests/unit/test_saga_ahead.py::test_what_is_begun_since_the_jump_goes_on_by_the_clock_as_it_is",
+    ),
+    fault(
+        "a held request forgets that its waits are older than the jump",
+        "orchestrator.saga.decide:decide",
+        "doubt.is_resting(saga, now) and not draft.entries:",
+        "False:",
+        "tests/unit/test_saga_ahead.py::test_a_held_request_stays_as_it_was",
+    ),
+    fault(
+        "a held request is looked at all the time",
+        "orchestrator.store.transaction:Transaction.save",
+        "saga.wake_at if doubt is None else doubt.wake_at(saga, now)",
+        "saga.wake_at",
+        "tests/integration/test_clocks.py::test_a_held_request_is_not_looked_at_all_the_time",
+    ),
     fault(
         "a jump back is no jump",
         f"{_JUMPS}:Watch.look",

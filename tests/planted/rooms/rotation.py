@@ -118,6 +118,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/contract/test_bus_kafka_places.py::TestUnread::test_a_log_that_was_cut_and_grew_by_as_much",
     ),
     fault(
+        "a restart begins the wait for a master key anew",
+        "orchestrator.service.orchestrator:Orchestrator._commit",
+        "tx.insert_inbox(AWAITED, [one.delivery.place for one in early if one.generation is not None])",
+        "pass",
+        "tests/unit/test_service_lost_keys.py::test_a_restart_does_not_begin_the_wait_anew",
+    ),
+    fault(
         "dead letters need no key",
         "orchestrator.service.needed:Needs.is_needed",
         "self.keys_of([generation]) or self.letters_of([generation])",
