@@ -1,10 +1,6 @@
 """What `deploy/restoring.md` says is what works: its commands are run here, in their order."""
 
 import os
-import re
-import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,15 +9,14 @@ from psycopg.sql import SQL, Identifier
 from sqlalchemy.engine import URL, make_url
 
 from orchestrator.store import Store, open_engine
-from tests.ci import cannot_run
 from tests.contract.store_suite import saga
+from tests.deploy.page import blocks, carried_out
 from tests.integration.installation import PERSON, Installation, installed
 from tests.integration.postgresql_server import connect, postgresql_server
-from tests.integration.processes import RADERA, environment
 
 __all__ = ["postgresql_server"]
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+PAGE = "restoring.md"
 SETTINGS = """
 [installation]
 name = "Example"
@@ -48,34 +43,6 @@ reason = "paper"
 """
 
 
-def blocks(heading: str) -> list[list[str]]:
-    """The blocks of commands below a heading of the page, each in lines."""
-    page = (DEPLOY / "restoring.md").read_text()
-    found = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
-    assert found is not None
-    return [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", found[1], re.DOTALL | re.M)]
-
-
-def carried_out(line: str, root: Path, **more: str) -> str:
-    """Run one command, with this machine's places. It must end well; what it prints."""
-    for place in ("/etc/radera", "/backups", "/aside"):
-        line = line.replace(place, f"{root}{place}")
-    words = shlex.split(line)
-    if shutil.which(words[0]) is None and words[0] != "radera":
-        cannot_run(f"there is no {words[0]} on this machine")
-    words[0] = RADERA if words[0] == "radera" else words[0]
-    done = subprocess.run(
-        words,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=DEPLOY,
-        env=environment(**more),
-    )
-    assert 0 == done.returncode, (line, done.stderr)
-    return done.stdout
-
-
 @pytest.fixture
 def installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     (tmp_path / "etc/radera").mkdir(parents=True)
@@ -94,7 +61,7 @@ def test_a_file_is_put_back(installation: Installation, tmp_path: Path) -> None:
     late = installation.submit(("email", f"late.{PERSON}"), verified=False)
     installation.settle()
     installation.ground.close()
-    *lines, last = blocks("A file of SQLite")[0]
+    *lines, last = blocks(PAGE, "A file of SQLite")[0]
     for line in lines:
         carried_out(line, tmp_path)
     said = carried_out(last, tmp_path)
@@ -165,7 +132,7 @@ def test_a_database_of_postgresql_is_put_back(server: URL, tmp_path: Path) -> No
     before = rights(known)
     carried_out("pg_dump --format=custom --file=/backups/radera.dump radera", tmp_path, **more)
 
-    administrator, others = blocks("PostgreSQL")
+    administrator, others = blocks(PAGE, "PostgreSQL")
     for line in administrator:
         carried_out(line, tmp_path, **more)
     *lines, last = others

@@ -13,6 +13,7 @@ from orchestrator.cli import up
 from orchestrator.cli.roles import Role, Roles
 from orchestrator.privacy import Keyring
 from orchestrator.store import GenerationDiffers, GenerationGone, GenerationMissing, KeyringForeign
+from orchestrator.store.tables import installation as installation_table
 from orchestrator.store.tables import key_generations, subject_keys
 from tests.integration.installation import PERSON, START, Installation, installed
 
@@ -178,6 +179,38 @@ def test_a_keyring_that_is_exchanged_under_a_process_makes_it_unready(
     assert roles.readiness()["keys"]
     foreign(keyring_of(installation))
     assert not roles.readiness()["keys"]
+
+
+def test_an_installation_of_an_earlier_version_goes_on(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its key file has the first format, and its database knows no digests and no id. `radera up` takes them
+    after it has opened every open key, the log says so, and the request can still be read.
+    """
+    request_id = waiting(installation)
+    ids = [one.number for one in installation.ground.keyring.generations]
+    with installation.ground.engine.begin() as connection:
+        connection.execute(sa.delete(key_generations))
+        connection.execute(sa.delete(installation_table))
+    document = json.loads(keyring_of(installation).read_bytes())
+    kept = {name: document[name] for name in ("digest_key", "generations", "forgotten")}
+    keyring_of(installation).write_text(json.dumps({"format": 1, **kept}))
+    installation.close()
+
+    def ends(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("orchestrator.cli.up.Roles", ends)
+    monkeypatch.setattr("orchestrator.cli.up.log.configure", lambda *_: None)
+    caplog.set_level("INFO")
+    with pytest.raises(ZeroDivisionError):
+        up.run(installation.file)
+    [told] = [one for one in caplog.records if one.getMessage() == "generation_recorded"]
+    assert (ids, 1) == ([told.__dict__["generation"]], told.__dict__["count"])
+    installation._open()
+    assert ids == list(known(installation))
+    assert installation.ground.keys.key_of(request_id)
+    assert installation.ground.installations.id() == installation.ground.keyring.installation
 
 
 @pytest.mark.parametrize(("names", "takes"), [(("orchestrator",), True), (("worker", "mailbox"), False)])

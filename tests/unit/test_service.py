@@ -301,6 +301,35 @@ def test_a_confirmation_waits_for_a_request_that_another_process_reads(
     assert [] == world.records(topics.dead_letters(topics.CONFIRMATIONS))
 
 
+def test_a_cancellation_that_overtakes_its_request_is_kept_and_applied(
+    world: World, shared_out: tuple[Orchestrator, Orchestrator]
+) -> None:
+    """It travels on another topic, and another process may read that first. Whoever cancelled was told that
+    it is taken: no system is erased from.
+    """
+    request = world.request()
+    cancel = Decision(
+        event_id="cancelled",
+        request_id=request.request_id,
+        action="cancel",
+        reason="withdrawn",
+        decided_by="controller",
+        decided_at=NOW,
+    )
+    world.publish(topics.REQUESTS, encode(request))
+    world.publish(topics.DECISIONS, encode(cancel))
+    mine, others = shared_out
+    assert 1 == mine.step(0.0)
+    assert [0] * 5 == [mine.step(0.0) for _ in range(5)]
+    assert [1, 1] == [others.step(0.0), mine.step(0.0)]
+    assert "closing" in world.actions(request.request_id)
+    saga = world.store.saga(request.request_id)
+    assert saga is not None
+    assert getattr(saga.state, "final", None) == "cancelled"
+    world.relay.step()
+    assert [] == world.records(topics.dead_letters(topics.DECISIONS))
+
+
 def test_it_waits_while_the_bus_does_not_tell_what_there_is(
     world: World, shared_out: tuple[Orchestrator, Orchestrator], monkeypatch: pytest.MonkeyPatch
 ) -> None:
