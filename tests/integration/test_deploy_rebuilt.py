@@ -12,7 +12,7 @@ import pytest
 from orchestrator.bus.kafka_admin import opened_admin
 from orchestrator.cli.assembly import open_ground
 from orchestrator.service.relay import Relay
-from orchestrator.store import Store, open_engine
+from orchestrator.store import Store, TopicNotes, open_engine
 from schemas import topics
 from tests.deploy.page import blocks, carried_out, typed
 from tests.integration.installation import PERSON
@@ -24,7 +24,8 @@ from tests.integration.processes import Radera, eventually
 pytestmark = pytest.mark.timeout(300)
 
 PAGE = "rebuilt-topics.md"
-WITHIN = 60.0
+# The library learns within a minute that a topic is another.
+WITHIN = 100.0
 SETTINGS = """
 [installation]
 name = "Example"
@@ -134,6 +135,12 @@ def test_a_topic_was_made_anew(world: World) -> None:
     commands = topics.commands("hubspot")
     world.types("All of Kafka")
     world.radera.start()
+    notes = TopicNotes(world.store)
+    eventually(
+        "the worker reads its commands",
+        lambda: any(name.startswith(f"{commands}/") for name in notes.of("worker")),
+        within=WITHIN,
+    )
     world.delete(commands)
     stuck = world.submit()
     world.await_questions(stuck, "command_not_sent")
