@@ -453,7 +453,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a system that is left alone is waited for without an end",
         f"{_STEPS}:_left_alone",
-        "if draft.now >= last:",
+        "if draft.is_due(last):",
         "if False:",
         f"{_SYSTEMS}::test_a_system_that_is_left_alone_for_long_is_asked_about",
     ),

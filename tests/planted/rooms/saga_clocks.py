@@ -252,7 +252,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a timer fires before its time",
         f"{_DECIDE}:_apply_timers",
-        "state.until > draft.now or",
+        "not draft.is_due(state.until) or",
         "",
         "tests/unit/test_saga_request.py::test_a_slow_purge_makes_no_request_overdue",
     ),

@@ -276,7 +276,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "a proof stays pending for ever",
         f"{_PROOFS}:pending",
-        "if draft.now > last:",
+        "if draft.is_due(last + 1):",
         "if False:",
         "tests/unit/test_saga_decisions.py::test_what_does_not_fit_is_refused",
     ),

@@ -48,9 +48,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "in a life: a command leaves before its cause is committed",
         f"{_ORCHESTRATOR}:Orchestrator._write",
-        "tx.save(list(batch.changed.values()))",
+        "tx.save(list(batch.changed.values()), self._doubt)",
         "self._bus.publish(one for one in batch.records if one.topic.startswith('erasure.commands.'))\n"
-        "tx.save(list(batch.changed.values()))",
+        "tx.save(list(batch.changed.values()), self._doubt)",
         schedules("order", systems=("hubspot",)),
     ),
     fault(

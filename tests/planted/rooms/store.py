@@ -126,7 +126,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "the column of the next wake-up is left out",
         f"{_TRANSACTION}:Transaction.save",
-        "saga.wake_at, saga.acted_at",
+        "saga.wake_at if doubt is None else doubt.wake_at(saga, now), saga.acted_at",
         "None, saga.acted_at",
         "tests/contract/test_store_sqlite.py::TestStore::test_saving_replaces",
     ),
