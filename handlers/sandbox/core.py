@@ -32,7 +32,8 @@ from handlers.sandbox.superoffice_login import Login
 from handlers.sandbox.teamtailor import Teamtailor
 from handlers.sandbox.tenants import Tenants
 from handlers.sandbox.web import Call, Refusal, Reply, document
-from orchestrator.http import about_to_send
+from orchestrator.http import NotAsked, about_to_send
+from orchestrator.http.errors import RESOLVER_SILENT
 
 
 class Sandbox:
@@ -243,6 +244,9 @@ class Sandbox:
             elif fault["kind"] == "full":
                 self._commit()
                 raise httpx.PoolTimeout("no connection is free", request=request)
+            elif fault["kind"] == "unresolved":
+                self._commit()
+                raise NotAsked(RESOLVER_SILENT, 60_000_000)
         await about_to_send(request)
 
     async def _before(self, call: Call, struck: list[Row], request: httpx.Request) -> Reply | None:

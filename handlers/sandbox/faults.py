@@ -7,7 +7,7 @@ A fault matches by vendor, method and a regular expression on the path after the
   `policy` names HubSpot's limit (`DAILY`), and Google answers 403 as `rateLimitExceeded`;
 * `slow`: `seconds` pass before the call is looked at, or after its effect when `after_effect` is set;
 * `connecting`: `seconds` pass before the call leaves, as where name, connection or TLS are slow;
-* `full`: no connection becomes free, so that the call isn't made;
+* `full`, `unresolved`: no connection becomes free, or no name server answers, so that the call isn't made;
 * `reset`, `refused`: the connection breaks, or is never made, before any effect;
 * `lost_response`: the effect happens and the answer is lost;
 * `malformed`: the effect happens and the answer is cut short;
@@ -22,7 +22,8 @@ A fault matches by vendor, method and a regular expression on the path after the
   `email`;
 * `happens`: once the call is answered, `event` happens: see `events`.
 
-Of those that end a call (digits, `full`, `reset`, `refused`, `lost_response`, `malformed`) one strikes, the
+Of those that end a call (digits, `full`, `unresolved`, `reset`, `refused`, `lost_response`, `malformed`) one
+strikes, the
 oldest; the others wait for the next call, so that several stated at once come one after another.
 
 For `mail` the digits are the SMTP answer to DATA, and `reset` and `lost_response` mean before and after
@@ -44,6 +45,7 @@ Named = Literal[
     "slow",
     "connecting",
     "full",
+    "unresolved",
     "reset",
     "refused",
     "lost_response",

@@ -63,11 +63,26 @@ MOST_EVENTS = 200
 OPENDSR = "agency_opendsr"
 SYSTEMS = (*installation.KINDS, OPENDSR)
 
+#: A fault that is nobody's but the installation's: its clock is set back, by less than a login may be off.
+CLOCK_BACK = "clock_back"
+BACK = 240 * SECOND
+
 T = TypeVar("T")
 _ID = re.compile(r"\d+|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 _STANDS_FOR = {"#": r"(\d+|[0-9a-f-]{36})", "@": "[^/]*@[^/]*"}
+
+
+class Wall:
+    """The clock of the installation, which somebody sets back; the vendors' and the steady one go on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.behind = 0
+
+    def __call__(self) -> int:
+        return self._clock() - self.behind
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +263,13 @@ class Play:
         self.system = system
         self.mails: list[Mail] = []
         self.clock = Clock(START)
+        self.wall = Wall(self.clock)
         self.sandbox = Sandbox(clock=self.clock, sleep=asyncio.sleep, deliver=self._deliver)
         self.sandbox.seed(installation.accounts(START))
         self.sandbox.seed(people())
         self._loop = VirtualLoop(self.clock)
         self._call, self._faults, self._skip = call, faults, skip
+        self._sets_back: Call | None = None
         self._verb = ""
         self._failed_at: int | None = None
         self._saga: Saga | None = None
@@ -266,10 +283,10 @@ class Play:
         )
         plan = settings().systems[system]
         self._kind = plan.kind
-        clients = Clients(clock=self.clock, steady=self.clock, transport=_Transport(self))
+        clients = Clients(clock=self.wall, steady=self.clock, transport=_Transport(self))
         context = Context(
             system=system,
-            clock=self.clock,
+            clock=self.wall,
             clients=clients.of(system),
             public_url=installation.PUBLIC,
             callback_path=f"/callbacks/{plan.kind}/",
@@ -286,7 +303,7 @@ class Play:
             keys=_Keys(),
             installation=installation.keyring(),
             handlers={system: _handlers()[plan.kind](plan.own, context)},
-            clock=self.clock,
+            clock=self.wall,
             call_limit=120.0,
             run_blocking=directly,
         )
@@ -294,7 +311,11 @@ class Play:
 
     def note(self, vendor: str, method: str, shape: str) -> None:
         """A call is being made."""
-        self._played.calls[Call(self._verb, vendor, method, shape)] += 1
+        call = Call(self._verb, vendor, method, shape)
+        self._played.calls[call] += 1
+        if call == self._sets_back:
+            self.wall.behind += BACK
+            self._sets_back = None
 
     # --- the course of it ---
 
@@ -346,7 +367,10 @@ class Play:
             if self._call.vendor != "mail":
                 where |= {"method": self._call.method, "path": self._call.pattern}
             for fault in self._faults:
-                self.sandbox.fault(**fault, **where)
+                if fault["kind"] == CLOCK_BACK:
+                    self._sets_back = self._call
+                else:
+                    self.sandbox.fault(**fault, **where)
             self._faults = ()
         if self._failed_at is not None:
             self._played.tried_again.append((self.clock(), self.clock() - self._failed_at))
@@ -373,7 +397,7 @@ class Play:
                 escalation_version=one.version,
                 reason="mended",
                 decided_by="dpo",
-                decided_at=self.clock(),
+                decided_at=self.wall(),
             )
             self._apply(decided)
             return True
@@ -382,6 +406,7 @@ class Play:
     def _pass_time(self) -> None:
         wake_at, due_at = self.saga.wake_at, self.sandbox.store.next_due()
         assert wake_at is not None
+        wake_at += self.wall.behind
         self.clock.advance_to(wake_at if due_at is None else min(wake_at, due_at))
         if due_at is not None and due_at <= self.clock():
             self._run(self.sandbox.tick())
@@ -416,15 +441,15 @@ class Play:
         self._seen.add(event.event_id)
         self._events += 1
         assert self._events <= MOST_EVENTS, "it goes round in circles"
-        decision = decide(self._saga, event, self.clock(), rules())
+        decision = decide(self._saga, event, self.wall(), rules())
         self._saga = decision.saga
-        for sent in outgoing(decision, self.clock()):
+        for sent in outgoing(decision, self.wall()):
             if sent.topic.startswith("erasure.commands."):
                 self._commands.append(_delivery(sent.topic, sent.value))
         waiting = [] if self.saga.is_finished else waits(self.saga)
         unended = [step for step in self.saga.steps if not isinstance(step.state, Ended)]
         assert self.saga.is_finished or len(waiting) >= 1 + len(unended), "something waits without a timer"
-        late = [what for what, until in waiting if not 0 < until < self.clock() + 400 * DAY]
+        late = [what for what, until in waiting if not 0 < until < self.wall() + 400 * DAY]
         assert [] == late, "a timer will never fire"
 
     async def _deliver(self, method: str, url: str, body: bytes, sent: Mapping[str, str]) -> int:
@@ -448,7 +473,7 @@ class Play:
             event_id=f"callback-{self._events}-{len(self._callbacks)}",
             kind=kind,
             system=self.system if token else None,
-            received_at=self.clock(),
+            received_at=self.wall(),
             sealed_body=sealed,
         )
         self._callbacks.append(_delivery(topics.callbacks(kind), encode(callback)))
@@ -482,6 +507,7 @@ class Play:
         played.mails = [str(mail.message["Message-ID"]) for mail in self.mails]
         played.missed = [row["kind"] for row in self.sandbox.store.rows("faults")]
         played.missed += [fault["kind"] for fault in self._faults]
+        played.missed += [CLOCK_BACK] if self._sets_back is not None else []
         self.sandbox.close()
         return played
 

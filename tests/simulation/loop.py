@@ -8,6 +8,7 @@ process.
 
 import asyncio
 import heapq
+import math
 import selectors
 import sys
 from asyncio import events
@@ -73,7 +74,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     ) -> asyncio.TimerHandle:
         handle = super().call_at(when, callback, *args, context=context)
         self._made += 1
-        heapq.heappush(self._timers, (when, self._made, handle))
+        # What is due by now fires in the next turn: this one has looked at its timers already.
+        heapq.heappush(
+            self._timers, (max(when, math.nextafter(self._turned_at, math.inf)), self._made, handle)
+        )
         return handle
 
     @property
