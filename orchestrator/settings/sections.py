@@ -240,7 +240,7 @@ class Retry(Section):
     first: Duration = timedelta(seconds=10)
     """The upper bound of the wait after the first failure; doubled with each further one (full jitter)."""
     cap: Duration = timedelta(hours=6)
-    """The longest wait between two attempts. A vendor's own Retry-After wins."""
+    """The longest back-off between two attempts. It comes after a vendor's own Retry-After."""
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 8
     """Attempts at one verb of one system before it escalates."""
 
