@@ -106,7 +106,8 @@ class Timekeeper:
         expected may have been off: then all waits are over.
         """
         seen = None if self._watch is None else self._watch.seen
-        if seen is None or seen.ahead <= 0 or self.is_plausible:
+        # Of a time that is believed nothing is ahead.
+        if seen is None or seen.ahead <= 0:
             return None
         return Doubt(ahead=seen.ahead, since=seen.jumped_at)
 
