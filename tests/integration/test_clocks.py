@@ -194,6 +194,7 @@ def test_a_process_that_starts_under_it_reminds_nobody_either(installation: Inst
     installation.clock.set(**YEAR)
     installation.keep_house()
     installation.restart()
+    installation.keep_house()  # the first thing that a process does
     hours(installation, 24)
     assert asked == sent(installation, request_id)
 
