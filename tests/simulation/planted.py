@@ -18,7 +18,7 @@ from handlers.port import _WITNESS, Control, Reference, Task, unpack_references
 from handlers.shown import Shown
 from handlers.superoffice_proof import Bins, Proof
 from handlers.worker import Worker
-from orchestrator.bus.port import Bus, Delivery, Record, Subscription
+from orchestrator.bus.port import Bus, Delivery, Record
 from orchestrator.cli import keys as key_commands
 from orchestrator.cli.assembly import Ground
 from orchestrator.privacy import Generation
@@ -258,11 +258,14 @@ def named_times_unheeded(patch: Patch) -> None:
 
 
 def worker_acknowledges_first(patch: Patch) -> None:
-    async def hasty(self: Worker, subscription: Subscription, delivery: Delivery, free: Any = None) -> None:
-        subscription.ack(delivery)
-        await self.handle(delivery)
+    async def hasty(self: Worker, delivery: Delivery, ended: Callable[[Delivery], object]) -> None:
+        turn: Delivery | None = delivery
+        while turn is not None:
+            ended(turn)
+            await self.handle(turn)
+            turn = self._turns.end(turn)
 
-    patch.setattr(Worker, "_handle_and_ack", hasty)
+    patch.setattr(Worker, "_in_turn", hasty)
 
 
 def replaced_key_destroyed_at_once(patch: Patch) -> None:
