@@ -8,6 +8,9 @@ The rules:
 * A destroyed key means that the request is over. The command is answered `expired`, which never reads as an
   effect.
 * A command past `not_after` is not begun. While it runs, each erasing call asks again (`Task.may_erase`).
+* A system that isn't known here may be known to the worker that replaces this one. The answer says so, and
+  the saga sends the command again after a while: a wait that survives a restart, is bounded, and costs no
+  attempt.
 * Handlers' errors carry codes. Of any other exception the type's name is logged, and nothing else: its text
   can quote anything. One that is no `Exception`, and a cancellation of its own, are the command's fault, too
   (`apart`).
@@ -66,6 +69,8 @@ from schemas.traceparent import HEADER, trace_of
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
 LONGEST_RETRY = 366 * 24 * 3600 * 1_000_000
+#: When a command for a system that isn't known here shall come again, in microseconds.
+ASK_AGAIN_ABOUT_UNKNOWN = 10 * 60 * 1_000_000
 #: Codes of what stands for an answer that can't be given.
 TOO_LARGE = "answer_too_large"
 OUR_FAULT = "worker_error"
@@ -180,7 +185,10 @@ class Execution:
     async def _answer(self, command: Command) -> Confirmation:
         handler = self._handlers.get(command.system)
         if handler is None or handler.kind != command.kind:
-            return self._failed(command, "unknown_system", retryable=False)
+            _logger.error("system_not_known", extra={**_named(command), "kind": command.kind})
+            return self._failed(
+                command, "unknown_system", retryable=True, retry_after=ASK_AGAIN_ABOUT_UNKNOWN
+            )
         if self._clock() > command.not_after:
             return confirm_expiry(command, "expired", now=self._clock())
         apart = Apart(self._call_limit, outages=self._outages, about=_named(command))

@@ -58,6 +58,7 @@ class Metrics:
         self._events = self._counter("events_handled", "Events applied to a saga.", "type")
         self._duplicates = self._counter("events_repeated", "Events seen before, and dropped.", "type")
         self._refused = self._counter("decisions_refused", "Decisions that did not fit any more.", "action")
+        self._unasked = self._counter("callbacks_unasked", "Vendors' news about nobody who asked, dropped.")
         self._dead = self._counter("dead_letters", "Records that nobody could read.", "topic")
         self._quarantined = self._counter("sagas_quarantined", "Sagas set aside because deciding raised.")
         self._mails = self._counter("mails", "Mails, by what became of the try.", "about", "to", "result")
@@ -141,6 +142,10 @@ class Metrics:
 
     def dead_letter(self, topic: str) -> None:
         self._dead.labels(_closed(topic, self._topics)).inc()
+
+    def callbacks_unasked(self, count: int) -> None:
+        """So many of the vendors' news were about nobody who asked."""
+        self._unasked.inc(count)
 
     def saga_quarantined(self) -> None:
         self._quarantined.inc()

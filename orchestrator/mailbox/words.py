@@ -282,6 +282,7 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "The times in its signed messages contradict the order in which they reached us."
         ),
         "circuit_open": "The system has not answered for so long that it is left alone.",
+        "unknown_system": "No worker knows the system. Do the workers have the orchestrator's settings?",
         "told_to_wait": "The system has said for so long that it must not be called.",
         "no_free_connection": "Our calls to the system take so long that none of ours gets its turn.",
         "resolver_busy": "The name server is too slow to find the system's address. Ask operations.",
@@ -321,6 +322,7 @@ FAILURE: Final[Mapping[Tongue, Table]] = {
             "Tiderna i dess signerade meddelanden strider mot den ordning i vilken de nådde oss."
         ),
         "circuit_open": "Systemet har inte svarat på så länge att det lämnas i fred.",
+        "unknown_system": "Ingen worker känner till systemet. Har de samma inställningar som orchestratorn?",
         "told_to_wait": "Systemet har så länge sagt att det inte får anropas.",
         "no_free_connection": "Våra anrop till systemet tar så lång tid att inget nytt får plats.",
         "resolver_busy": "Namnservern är så långsam att systemets adress inte hittas. Fråga driften.",

@@ -43,9 +43,11 @@ from orchestrator.saga.rules import SystemPlan
 #: Answers whose references are a handler's own notes, not the person's records.
 _WITH_NOTES = frozenset({"cannot_look", "awaiting_party", "accepted", "pending"})
 #: The worker's words for why nobody was asked: the system is left alone because it did not answer, or because
-#: it said for how long; or something of our own was waited for in vain, a connection or a name.
+#: it said for how long; something of our own was waited for in vain, a connection or a name; or the worker
+#: does not know the system yet.
 NOT_ASKED = frozenset(
     {"circuit_open", "told_to_wait", "no_free_connection", "resolver_busy", "resolver_silent"}
+    | {"unknown_system"}
 )
 
 

@@ -27,6 +27,7 @@ class Batch:
     refused: list[str] = field(default_factory=list)
     handled: list[tuple[str, bool]] = field(default_factory=list)
     early: list[Inbound] = field(default_factory=list)
+    unasked: list[Inbound] = field(default_factory=list)
     quarantined: int = 0
 
     def tell(self, metrics: Metrics) -> None:
@@ -36,6 +37,9 @@ class Batch:
         for one, code in self.dead:
             metrics.dead_letter(one.delivery.topic)
             _logger.warning("dead_letter", extra={"topic": one.delivery.topic, "code": code})
+        if self.unasked:
+            metrics.callbacks_unasked(len(self.unasked))
+            _logger.info("callbacks_unasked", extra={"count": len(self.unasked)})
         for action in self.refused:
             metrics.decision_refused(action)
         for _ in range(self.quarantined):

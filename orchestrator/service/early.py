@@ -15,6 +15,10 @@ once more, perhaps to another process.
   or was declared lost. If only its producer says that there is such a key, it waits for `KEY_PATIENCE`: a
   change of keys reaches one process after another, but anybody can name a wrong number. Since when it waits
   stands in the database, so that processes which restart, or pass it on, don't begin anew.
+* News of a vendor that no request's correlation is known for waits for `NEWS_PATIENCE` at least: it may have
+  come while the search that finds the record was being stored. At most `MOST_NEWS` wait, the latest: anybody
+  may delete people at a vendor by the thousand, and what waits holds back a position. Most of it is about
+  nobody who asked, so after its last try it is counted and dropped, and is no dead letter.
 * The position on its partition does not pass it before its last try is committed. What went to another
   process comes from there.
 """
@@ -40,6 +44,12 @@ AWAITED: Final = "keys-awaited"
 
 # How often the database is asked, in microseconds.
 _ASK_EVERY: Final = 60 * 1_000_000
+
+#: How long a vendor's news waits for its correlation: longer than a worker may take for a command.
+NEWS_PATIENCE: Final = 5 * 60 * 1_000_000
+
+#: How many of them wait.
+MOST_NEWS: Final = 1_000
 
 _Places = dict[tuple[str, int], Position]
 
@@ -108,8 +118,15 @@ class Early:
         ]
         others = [one for one in self._waiting if one.inbound.generation is None]
         if others:
-            ripe += self._ripe(others, now, held={_place(one.inbound) for one in keyed})
+            soon = self._too_soon(others, now)
+            held = {_place(one.inbound) for one in keyed}
+            ripe += [one for one in self._ripe(others, now, held) if id(one) not in soon]
         return ripe[:limit]
+
+    def _too_soon(self, waiting: Sequence[_Waiting], now: int) -> set[int]:
+        """The vendors' news, by id, that has not waited for long enough yet."""
+        news = [one for one in waiting if one.inbound.correlation is not None]
+        return {id(one.inbound) for one in news[-MOST_NEWS:] if now - one.since < NEWS_PATIENCE}
 
     def _has_waited(self, one: _Waiting, now: int) -> bool:
         if one.inbound.is_ours or one.is_over:

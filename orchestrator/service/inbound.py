@@ -56,7 +56,7 @@ class Inbound:
     because a transaction must not ask for another connection; None where it can't be had. `generation` is
     that of a master key which a request needs and which is not in the keyring yet: it waits for it, for ever
     if `is_ours`, since then this installation has filed the key; else it is the producer's word. `event` is
-    then what it means if it waits no longer.
+    then what it means if it waits no longer. `is_unasked` says that no request is known for its correlation.
     """
 
     delivery: Delivery
@@ -70,6 +70,7 @@ class Inbound:
     key: bytes | None = field(default=None, repr=False)
     generation: int | None = None
     is_ours: bool = False
+    is_unasked: bool = False
 
 
 class FiledKeys(RequestKeys, Protocol):
@@ -440,12 +441,14 @@ def _trace(delivery: Delivery, identifiers: Identifiers) -> str | None:
 
 
 def found_by_correlation(one: Inbound, resolved: Mapping[str, tuple[str, str]]) -> Inbound:
-    """Gives a callback's confirmation the request that its correlation stands for."""
+    """Gives a callback's confirmation the request that its correlation stands for. Without one it means
+    nothing yet, or is about nobody who asked.
+    """
     if one.correlation is None or one.event is None:
         return one
     place = resolved.get(one.correlation)
     if place is None:
-        return replace(one, event=None, dead="unknown_correlation")
+        return replace(one, event=None, is_unasked=True)
     request_id, system = place
     event = one.event
     if not isinstance(event, Confirmed):

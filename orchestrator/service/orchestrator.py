@@ -6,7 +6,8 @@ acknowledged. A batch that fails is retried event by event; a saga whose rule ra
 rest go on.
 
 An event of a request that nobody knows waits for it (see `early`). Only then is it a dead letter, and not
-noted as seen, so that it counts when it comes again.
+noted as seen, so that it counts when it comes again. A vendor's news about nobody who asked is counted and
+dropped.
 
                  poll              one transaction                    after the commit
     bus ──────► read ──► inbox ► load ► decide ► save ► outbox ──────► ack, shred
@@ -260,7 +261,8 @@ class Orchestrator:
             for one in found:
                 self._apply(batch, one, new, seen, now)
             without_key = {id(one.delivery) for one in inbound if one.generation is not None}
-            waiting = without_key | ({id(one.delivery) for one in batch.early} - last)
+            waiting = without_key | ({id(one.delivery) for one in (*batch.early, *batch.unasked)} - last)
+            batch.unasked = [one for one in batch.unasked if id(one.delivery) not in waiting]
             batch.dead += [(one, "unknown_request") for one in batch.early if id(one.delivery) not in waiting]
             tx.forget_inbox(GROUP, [one.event.event_id for one in batch.early if one.event is not None])
             # As they came, since a correlation is resolved anew each time.
@@ -274,6 +276,9 @@ class Orchestrator:
         return waiting
 
     def _apply(self, batch: Batch, one: Inbound, new: set[str], seen: set[str], now: int) -> None:
+        if one.is_unasked:
+            batch.unasked.append(one)
+            return
         if one.event is None:
             batch.dead.append((one, one.dead or "unreadable"))
             return

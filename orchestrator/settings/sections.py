@@ -261,7 +261,9 @@ class Waits(Section):
     silence_alarm: Duration = timedelta(hours=24)
     """A command without an answer for this long raises an alarm. Silence is not an attempt."""
     circuit_alarm: Duration = timedelta(hours=24)
-    """A system that is left alone for this long because it does not answer: the DPO is asked."""
+    """A system that nobody could ask for this long, because it does not answer and is left alone, or because
+    no worker knows it: the DPO is asked.
+    """
     party_reminder: Duration = timedelta(days=7)
     """An agency or controller that has not answered: remind it this often."""
     max_reminders: Annotated[int, Field(ge=0, le=100)] = 2

@@ -297,6 +297,7 @@ def test_a_purge_whose_day_cannot_be_read_is_still_ahead() -> None:
         ("place_unreadable.call_logs", "“call logs” could not be read", "”call logs” kunde inte läsas"),
         ("proof_in_fewer_places", "looked in fewer places", "letade på färre platser"),
         ("circuit_open", "has not answered for so long", "har inte svarat på så länge"),
+        ("unknown_system", "No worker knows the system", "Ingen worker känner till"),
         ("told_to_wait", "must not be called", "får anropas"),
         ("no_free_connection", "gets its turn", "får plats"),
         ("resolver_busy", "name server is too slow", "Namnservern är så långsam"),

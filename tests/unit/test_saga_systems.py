@@ -46,6 +46,29 @@ def test_a_wait_of_our_own_costs_no_attempt(code: str) -> None:
     assert code == world.question("failed").code
 
 
+def test_a_system_that_a_worker_does_not_know_yet_is_waited_for() -> None:
+    """A rolling deployment: an older worker has the command. It costs no attempt, the next worker carries it
+    out, and if none ever does, the DPO is asked in the end.
+    """
+    world = started(retry=Retry(max_attempts=1))
+
+    def not_known() -> None:
+        world.answer("crm", "failed", code="unknown_system", retryable=True, retry_after=10 * MINUTE)
+
+    not_known()
+    assert ("retrying", []) == (world.status("crm"), world.questions())
+    world.tick()
+    world.answer("crm", "located")
+    assert "erasing" == world.status("crm")
+    since = world.now
+    while not world.questions():
+        not_known()
+        if not world.questions():
+            world.tick()
+    assert world.rules.waits.circuit_alarm == world.now - since
+    assert "unknown_system" == world.question("failed").code
+
+
 @pytest.mark.parametrize("retry_after", [0, 2 * SECOND])
 def test_a_vendor_that_says_soon_each_time_is_not_soon_a_question(retry_after: int) -> None:
     """Its Retry-After is the least that is waited, and the back-off grows all the same."""

@@ -113,7 +113,7 @@ def test_an_answer_waits_for_requests_on_a_log_that_was_cut() -> None:
     seen: dict[tuple[str, int], Position] = {PLACE: BEFORE}
     early = Early(held=lambda: there, positions=lambda: seen, clock=lambda: NOW)
     place = SimpleNamespace(topic=topics.CONFIRMATIONS, partition=0)
-    one = cast(Any, SimpleNamespace(delivery=place, generation=None))
+    one = cast(Any, SimpleNamespace(delivery=place, generation=None, correlation=None))
     early.keep([one], [one], {})
     assert [] == early.ripe(lambda _: True, 10)
     seen[PLACE] = Position(9, Mark(8, "a", 2).text)

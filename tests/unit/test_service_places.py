@@ -109,7 +109,10 @@ def test_whoever_read_another_topic_has_not_read_this(position: int, has_read: b
     place = (topics.REQUESTS, 0)
     early = Early(held=lambda: Held({place: end}), positions=lambda: {place: position}, clock=lambda: NOW)
     waits = cast(
-        Any, SimpleNamespace(delivery=at_the_place(OLD, topic=topics.CONFIRMATIONS), generation=None)
+        Any,
+        SimpleNamespace(
+            delivery=at_the_place(OLD, topic=topics.CONFIRMATIONS), generation=None, correlation=None
+        ),
     )
     early.keep([waits], [waits], {})
     assert has_read == bool(early.ripe(lambda _: True, 10))

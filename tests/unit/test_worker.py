@@ -181,10 +181,16 @@ async def test_a_command_past_its_time_is_not_begun(bench: Bench) -> None:
     assert ("expired", "expired", []) == (said.kind, said.code, bench.handler.asked)
 
 
-async def test_a_command_for_a_system_that_nobody_serves_is_a_failure(bench: Bench) -> None:
-    """It needs a person, not another try."""
+async def test_a_command_for_a_system_that_is_not_known_yet_comes_again(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a rolling deployment the next worker knows it. The log says it at once, and nobody is asked yet."""
     said = await bench.answer(bench.command(system="other"), located())
-    assert ("failed", "unknown_system", False) == (said.kind, said.code, said.retryable)
+    assert ("failed", "unknown_system", True, 600_000_000) == (
+        *(said.kind, said.code, said.retryable, said.retry_after),
+    )
+    (told,) = (vars(one) for one in caplog.records if one.message == "system_not_known")
+    assert ("other", "hubspot", REQUEST) == (told["system"], told["kind"], told["request_id"])
 
 
 @pytest.mark.parametrize(

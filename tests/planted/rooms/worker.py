@@ -358,4 +358,25 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "if self._settings.webhook_secret.read() and tenant != self._settings.tenant:",
         "tests/unit/test_worker_callbacks.py::test_whose_a_webhook_is_is_known_without_a_secret",
     ),
+    fault(
+        "a command for a system that isn't known yet is over",
+        f"{_EXECUTION}:Execution._answer",
+        '"unknown_system", retryable=True',
+        '"unknown_system", retryable=False',
+        "tests/unit/test_worker.py::test_a_command_for_a_system_that_is_not_known_yet_comes_again",
+    ),
+    fault(
+        "a command for a system that isn't known yet comes again at once",
+        f"{_EXECUTION}:Execution._answer",
+        "retry_after=ASK_AGAIN_ABOUT_UNKNOWN",
+        "retry_after=None",
+        "tests/unit/test_worker.py::test_a_command_for_a_system_that_is_not_known_yet_comes_again",
+    ),
+    fault(
+        "a worker that doesn't know a system yet costs attempts",
+        "orchestrator.saga.steps:NOT_ASKED",
+        '{"unknown_system"}',
+        "set()",
+        "tests/unit/test_saga_systems.py::test_a_system_that_a_worker_does_not_know_yet_is_waited_for",
+    ),
 )
