@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from unittest.mock import patch
 
 from orchestrator.bus.port import Subscription
+from orchestrator.saga.ahead import Doubt
 from orchestrator.saga.decide import Decision, decide
 from orchestrator.saga.events import Confirmed, Event
 from orchestrator.saga.model import Saga
@@ -92,13 +93,15 @@ def run(seed: int, scenario: Scenario | None = None) -> Report:
 def _failing_at_times(world: World) -> Callable[..., Decision]:
     """The saga's rules, one of which fails where the world says so."""
 
-    def deciding(saga: Saga | None, event: Event, now: int, rules: Rules) -> Decision:
+    def deciding(
+        saga: Saga | None, event: Event, now: int, rules: Rules, *, doubt: Doubt | None = None
+    ) -> Decision:
         if isinstance(event, Confirmed) and event.request_id in world.failing:
             world.failing.discard(event.request_id)
             world.counts["a rule fails"] += 1
             world.tell("a rule fails")
             raise RuleFails
-        return decide(saga, event, now, rules)
+        return decide(saga, event, now, rules, doubt=doubt)
 
     return deciding
 
