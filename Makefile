@@ -58,7 +58,7 @@ mutants: $(VENV)/.dev ## Faults planted in the product; prints those that no tes
 	$(BIN)/python -m tests.planted --jobs $(JOBS) $(ARGS)
 	RADERA_TEST_ALL_DEFECTS=1 $(BIN)/python -m pytest -q -n $(JOBS) tests/simulation/test_planted_faults.py
 
-chaos: $(VENV)/.dev ## Requests on real servers, with everything killed (ARGS="--requests 2000 --seed 7")
+chaos: $(VENV)/.dev ## Requests on real servers, with everything killed, lost and put back (ARGS="--requests 200 --seed 7")
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: | $(BIN)/uv ## Pin what pyproject.toml asks for (ARGS=--upgrade takes the newest of everything)

@@ -14,6 +14,7 @@ is broken, so that what is seen then is what the roles do about it by themselves
 import heapq
 import itertools
 import random
+import subprocess
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.fleet import Process
-from tests.chaos.installation import SESSION, WORKERS, Installation
+from tests.chaos.installation import SESSION, WORKERS, Installation, begun
 from tests.chaos.records import Traffic
 
 ROLES = ("orchestrator", *WORKERS, "mailbox")
@@ -40,10 +41,14 @@ DECK = {
     "vendor_fails": 4,
     "mail_fails": 3,
     "copies": 4,
+    "rotate": 2,
 }
 ONE_OF_EACH = dict.fromkeys(DECK, 1)
 #: What is in the first deck of a long run, too.
 ONCE = {"broker_for_minutes": 1}
+
+#: The longest that a rotation may take, in seconds.
+_ROTATES = 120.0
 
 _MAIL: tuple[dict[str, Any], ...] = (
     {"vendor": "mail", "kind": "451", "times": 6},
@@ -84,11 +89,14 @@ class Trouble:
     done: Counter[str] = field(default_factory=Counter)
     away: list[Spell] = field(default_factory=list)
     is_broker_away: bool = False
+    #: How each rotation ended, and what it printed.
+    rotations: list[tuple[int, str]] = field(default_factory=list)
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
     _number: Iterator[int] = field(default_factory=itertools.count)
     _next_at: float = 0.0
     _faults: Iterator[str] | None = None
     _waiting: deque[str] = field(default_factory=deque)
+    _rotating: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def turn(self, *, more: bool) -> None:
         """What is due now: the ends of faults, and, with `more`, the next fault."""
@@ -101,6 +109,7 @@ class Trouble:
             self.strike(name)
             self._next_at = time.monotonic() + self.rng.uniform(*self.pause)
         self.installation.fleet.supervise()
+        self._see_to_rotations()
 
     def strike(self, name: str) -> None:
         """One fault, now."""
@@ -119,6 +128,7 @@ class Trouble:
             "vendor_fails": self._vendor_fails,
             "mail_fails": self._mail_fails,
             "copies": self._copies,
+            "rotate": self._rotate,
         }
         strikes[name]()
 
@@ -128,6 +138,7 @@ class Trouble:
         self.installation.outside.clear_faults()
         for vendor in self.installation.vendors.values():
             vendor.clear()
+        self._see_to_rotations(to_the_end=True)
         self._note("healed")
 
     # --- processes ---
@@ -244,6 +255,24 @@ class Trouble:
     def _copies(self) -> None:
         count = self.traffic.send_copies(self.rng.randrange(20, 80))
         self._note(f"{count} copies of earlier records, in any order")
+
+    # --- keys ---
+
+    def _rotate(self) -> None:
+        """What the rotation before replaced is destroyed, whatever else happens meanwhile. Poison among the
+        dead letters is no loss.
+        """
+        words = ["keys", "rotate", "--keep", "0", "--lose-dead-letters"]
+        self._note("a rotation begins")
+        self._rotating.append(begun(self.installation.configs["orchestrator"], *words))
+
+    def _see_to_rotations(self, *, to_the_end: bool = False) -> None:
+        for rotating in list(self._rotating):
+            if to_the_end or rotating.poll() is not None:
+                self._rotating.remove(rotating)
+                said = rotating.communicate(timeout=_ROTATES)[0]
+                self.rotations.append((rotating.returncode, said))
+                self._note(f"the rotation ended with {rotating.returncode}: {said.strip()[-200:]}")
 
     # --- the rest ---
 

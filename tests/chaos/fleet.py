@@ -218,6 +218,10 @@ class Fleet:
         for process in self.processes.values():
             if process.is_alive and process.is_wanted:
                 self.end(process)
+        self.await_ends()
+
+    def await_ends(self) -> None:
+        """Waits for those that were asked to end."""
         for ending in self._ending:
             ending.wait()
             self._judge(ending)

@@ -31,6 +31,7 @@ from orchestrator.store import StoreError
 from schemas import topics
 from schemas.codec import CodecError, decode
 from schemas.messages import Outcome
+from tests.chaos.clock import settable_clock
 from tests.chaos.fleet import Fleet
 from tests.chaos.instant import KINDS, Vendor
 from tests.chaos.people import AGENCY, SYSTEMS, Person
@@ -287,6 +288,18 @@ def patiently(ask: Callable[[], T], *, within: float = 60.0) -> T:
             time.sleep(0.2)
 
 
+def begun(config: Path, *words: str) -> "subprocess.Popen[str]":
+    """Starts one `radera` command, and does not wait; both of its streams come as one."""
+    return subprocess.Popen(
+        [RADERA, *words, "--config", str(config)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(PYTHONPATH=os.environ["PYTHONPATH"]),
+    )
+
+
 def told(config: Path, *words: str) -> str:
     """One `radera` command, which has to go well."""
     done = subprocess.run(
@@ -302,10 +315,16 @@ def told(config: Path, *words: str) -> str:
 
 @contextmanager
 def installed(
-    directory: Path, *, changes: tuple[tuple[str, str], ...] = (), has_registry: bool = False
+    directory: Path,
+    *,
+    changes: tuple[tuple[str, str], ...] = (),
+    has_registry: bool = False,
+    broker: str = "",
+    has_settable_clock: bool = False,
 ) -> Iterator[Installation]:
     """Servers that run, vendors, the database and the topics; no role runs yet. `changes` are made in the
-    text of the settings; with a registry its schemas are what the records name.
+    text of the settings; with a registry its schemas are what the records name. `broker` are more settings of
+    the broker's own, and the database's clock may be one that can be set.
 
     Raises:
         CannotStart, NoServer: a server can't be had here.
@@ -315,8 +334,9 @@ def installed(
     logs.mkdir()
     with ExitStack() as stack:
         stack.enter_context(_shipped(directory / "shipped"))
-        database = stack.enter_context(_database())
-        node = Node(directory / "kafka", free_pair())
+        database = stack.enter_context(_database(has_settable_clock=has_settable_clock))
+        (directory / "broker.properties").write_text(broker)
+        node = Node(directory / "kafka", free_pair(), KAFKA_SETTINGS=str(directory / "broker.properties"))
         node.start()
         stack.callback(node.end)
         outside = stack.enter_context(vendors(directory / "vendors"))
@@ -412,12 +432,14 @@ def _shipped(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _database() -> Iterator[LocalServer]:
+def _database(*, has_settable_clock: bool) -> Iterator[LocalServer]:
     # Not below the test's own folder: the server's user may not pass through it.
     home = Path(tempfile.mkdtemp(prefix="radera-chaos-postgresql-"))
     home.chmod(0o755)
     try:
         server = LocalServer(home)
+        if has_settable_clock:
+            server.more = settable_clock(home)
         server.start()
         try:
             create_database(server)

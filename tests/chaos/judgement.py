@@ -14,6 +14,7 @@ from schemas.codec import schema_id_of
 from schemas.messages import Outcome
 from tests.chaos.disorder import Disorder
 from tests.chaos.faults import Trouble
+from tests.chaos.fleet import Fleet
 from tests.chaos.installation import DOMAIN, DPO, GROUPS, READ, Installation, patiently
 from tests.chaos.mails import Mails
 from tests.chaos.people import Person
@@ -51,6 +52,7 @@ class Judgement:
             self.framing,
             self.disorder.wrong,
             self.timelines,
+            self.keys,
             self.rest,
             self.processes,
             self.logs,
@@ -209,6 +211,14 @@ class Judgement:
             if not check.is_intact:
                 yield f"{person.request_id} is broken at {check.broken_at}"
 
+    def keys(self) -> Iterator[str]:
+        """Each rotation said how it went, and every key that is still open can be opened."""
+        for code, said in self.trouble.rotations:
+            if code not in (0, 1) or "Traceback" in said:
+                yield f"a rotation ended with {code}: {said[-300:]}"
+        opened = self.installation.ground.keys.open_all()
+        yield from (f"{request_id}: its key can't be opened" for request_id in opened.unreadable)
+
     def rest(self) -> Iterator[str]:
         """Nothing is stuck: no outbox, no backlog, no timer that should have fired, no vendor's job."""
         store = self.installation.ground.store
@@ -234,9 +244,14 @@ class Judgement:
 
     def logs(self) -> Iterator[str]:
         """The product logs no error of its own making."""
-        for name, line in self.installation.fleet.said():
-            if _OURS.search(line):
-                yield f"{name}: {_short(line)}"
+        yield from own_errors(self.installation.fleet)
+
+
+def own_errors(fleet: Fleet) -> Iterator[str]:
+    """Yield what the logs say that only a fault of ours can make them say."""
+    for name, line in fleet.said():
+        if _OURS.search(line):
+            yield f"{name}: {_short(line)}"
 
 
 def _short(line: str) -> str:

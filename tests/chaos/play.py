@@ -69,9 +69,9 @@ def play(plan: Plan, directory: Path, *, say: Callable[[str], None] = lambda _: 
         try:
             return _Run(plan, installation, rng, say).played()
         except Exception as error:
-            report = _report(plan, installation, error)
-            (directory / "report.txt").write_text(report)
-            raise Broken(report) from error
+            text = report(plan.seed, plan.requests, installation, error)
+            (directory / "report.txt").write_text(text)
+            raise Broken(text) from error
 
 
 class _Run:
@@ -233,6 +233,10 @@ class _Run:
         return {
             "records": dict(self._traffic.seen),
             "copies": self._traffic.copies,
+            "rotations": {
+                "done": sum("is current" in said for _, said in self._trouble.rotations),
+                "refused": sum("is current" not in said for _, said in self._trouble.rotations),
+            },
             "in disorder": self._disorder.figures(),
             "poison": sum(self._traffic.poison.values()),
             "vendor effects": sum(not repeated for _, _, repeated in ledger),
@@ -243,7 +247,8 @@ class _Run:
         }
 
 
-def _report(plan: Plan, installation: Installation, error: Exception) -> str:
+def report(seed: int, requests: int, installation: Installation, error: Exception) -> str:
+    """What a run that did not hold leaves to read."""
     history = "\n".join(installation.notes[-60:])
     logs = "\n".join(
         f"--- {process.name}\n{_last(process.log)}" for process in installation.fleet.processes.values()
@@ -256,7 +261,7 @@ def _report(plan: Plan, installation: Installation, error: Exception) -> str:
     except (StoreError, BusUnavailable) as unreachable:
         missing = f"(the servers can't be asked: {unreachable})"
     said = str(error) or repr(error)
-    head = f"seed {plan.seed}, {plan.requests} requests: {type(error).__name__}\n{said}"
+    head = f"seed {seed}, {requests} requests: {type(error).__name__}\n{said}"
     kept = f"everything is kept in {installation.directory}"
     return f"{head}\n--- still open\n{missing}\n--- history\n{history}\n{logs}\n{kept}"
 

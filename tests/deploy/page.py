@@ -1,9 +1,11 @@
 """The commands of a page of `deploy`, as an operator would type them."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.ci import cannot_run
@@ -15,7 +17,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 def blocks(page: str, heading: str) -> list[list[str]]:
     """The blocks of commands below a heading of a page of `deploy`, each in lines."""
     text = (DEPLOY / page).read_text()
-    found = re.search(rf"^## {heading}$(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(rf"^##+ {heading}$(.*?)(?=^##+ |\Z)", text, re.DOTALL | re.MULTILINE)
     assert found is not None
     return [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", found[1], re.DOTALL | re.M)]
 
@@ -43,3 +45,31 @@ def typed(line: str, root: Path, **more: str) -> subprocess.CompletedProcess[str
     )
     assert 0 == done.returncode, (line, done.stderr)
     return done
+
+
+def begun(line: str, places: Mapping[str, Path], **variables: str) -> "subprocess.Popen[str]":
+    """Start one command of a page, with this machine's places for the page's, and do not wait. What it prints
+    goes where the page puts it, or else is told by `ended`.
+    """
+    command, _, target = line.partition(" > ")
+    for place, here in places.items():
+        pattern = rf"(?<![\w.-]){re.escape(place)}(?=/|$| )"
+        command, target = (re.sub(pattern, str(here), text) for text in (command, target))
+    words = shlex.split(command)
+    words[0] = RADERA if words[0] == "radera" else words[0]
+    with (Path(target.strip()) if target else Path(os.devnull)).open("w") as file:
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=file if target else subprocess.PIPE,
+            stderr=subprocess.PIPE if target else subprocess.STDOUT,
+            text=True,
+            cwd=DEPLOY,
+            env=environment(**variables),
+        )
+
+
+def ended(process: "subprocess.Popen[str]", *, within: float = 300.0) -> tuple[int, str]:
+    """Wait for a command's end; return its exit code and what it printed, on both streams."""
+    said = "".join(filter(None, process.communicate(timeout=within)))
+    return process.returncode, said

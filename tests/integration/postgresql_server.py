@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -61,6 +61,8 @@ class LocalServer:
         self._data = home / "data"
         self._log = home / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+        #: Variables of its environment, besides ours.
+        self.more: Mapping[str, str] = {}
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port = free.getsockname()[1]
 
@@ -90,6 +92,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                env={**os.environ, **self.more},
                 user=self._user,
                 group=None if self._user is None else pwd.getpwuid(self._user).pw_gid,
                 extra_groups=None if self._user is None else (),
