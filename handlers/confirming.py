@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from handlers.port import Reference, asked_about, pack_references
+from handlers.port import ERASED, REPEATED, Reference, Rounds, asked_about, pack_references, squeezed
 from handlers.results import Asking, Received, Result
 from orchestrator.bus.port import Record
 from orchestrator.privacy import Identifiers, finder, looks_personal
@@ -56,7 +56,7 @@ def confirm_command(
         attempt=command.attempt,
         kind=result.kind,
         occurred_at=now,
-        sealed_references=seal(pack_references(kept)) if kept else None,
+        sealed_references=seal(squeezed(pack_references(kept))) if kept else None,
         correlations=tuple(result.correlations),
         about=about(command),
         places=result.places,
@@ -87,6 +87,26 @@ def confirm_failure(
     """The confirmation that a verb did not come to an answer."""
     said = {"code": code, "retryable": retryable, "retry_after": retry_after}
     return _bare(command, "failed", said, now)
+
+
+def confirm_progress(command: Command, rounds: Rounds, *, now: int, seal: Seal) -> Confirmation:
+    """The confirmation that an attempt did part of the work, within its time."""
+    return with_progress(_bare(command, "progress", {}, now), rounds, seal)
+
+
+def with_progress(confirmation: Confirmation, rounds: Rounds, seal: Seal) -> Confirmation:
+    """The confirmation with what the attempts have settled, if this one has settled anything."""
+    if not rounds.has_gone_on:
+        return confirmation
+    settled, counts = rounds.packed(), rounds.counts()
+    done = {"done": counts.total(), "erased": counts[ERASED] + counts[REPEATED]}
+    return confirmation.model_copy(
+        update={
+            **done,
+            "event_id": _event_id(confirmation.event_id, confirmation.kind, done, settled),
+            "sealed_references": seal(squeezed(pack_references(settled))),
+        }
+    )
 
 
 def confirm_expiry(command: Command, code: str, *, now: int) -> Confirmation:

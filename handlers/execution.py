@@ -7,6 +7,7 @@ The rules:
   raises for what a record holds; only for a store that is away (`outages`), which is no answer to anything.
 * A destroyed key means that the request is over. The command is answered `expired`, which never reads as an
   effect.
+* An attempt that ends before its verb is answered says what it has settled: the next one goes on from there.
 * A command past `not_after` is not begun. While it runs, each erasing call asks again (`Task.may_erase`).
 * A system that isn't known here may be known to the worker that replaces this one. The answer says so, and
   the saga sends the command again after a while: a wait that survives a restart, is bounded, and costs no
@@ -29,8 +30,10 @@ from handlers.confirming import (
     confirm_command,
     confirm_expiry,
     confirm_failure,
+    confirm_progress,
     personal_to,
     record_of,
+    with_progress,
     with_proof,
 )
 from handlers.letters import InstallationSeal, Letters
@@ -38,8 +41,10 @@ from handlers.port import (
     Expired,
     Permanent,
     Retryable,
+    RoundOver,
     Task,
     known_and_asked,
+    known_and_settled,
     unpack_references,
 )
 from handlers.registry import Handler
@@ -68,6 +73,8 @@ from schemas.traceparent import HEADER, trace_of
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 10.0
+#: The part of an attempt's time after which it ends where it can, so that the call in hand is not cut off.
+ROUND = 0.75
 LONGEST_RETRY = 366 * 24 * 3600 * 1_000_000
 #: When a command for a system that isn't known here shall come again, in microseconds.
 ASK_AGAIN_ABOUT_UNKNOWN = 10 * 60 * 1_000_000
@@ -210,6 +217,8 @@ class Execution:
             return self._failed(command, "references_broken", retryable=False)
         with recorded(command.event_id) as calls:
             confirmation = await self._carry_out(command, handler, task, known, key, apart)
+        if confirmation.kind in ("failed", "expired"):
+            confirmation = with_progress(confirmation, task.rounds, self._sealing(command, key))
         return with_proof(confirmation, calls.evidence(), personal_to(known, (*task.references, *task.asked)))
 
     async def _carry_out(
@@ -223,7 +232,7 @@ class Execution:
                 command,
                 result,
                 now=self._clock(),
-                seal=lambda clear: seal(key, command.request_id, REFERENCES, clear),
+                seal=self._sealing(command, key),
                 identifiers=known,
                 references=(*task.references, *task.asked),
             )
@@ -232,6 +241,8 @@ class Execution:
             return await apart.run(verb)
         except self._outages:
             raise
+        except RoundOver:
+            return confirm_progress(command, task.rounds, now=self._clock(), seal=self._sealing(command, key))
         except Retryable as error:
             return self._failed(command, error.code, retryable=True, retry_after=error.retry_after)
         except Permanent as error:
@@ -271,7 +282,10 @@ class Execution:
 
     def _task(self, command: Command, key: bytes, apart: Apart) -> Task:
         parts = [unseal(key, command.request_id, REFERENCES, part) for part in command.sealed_references]
-        references, asked = known_and_asked(unpack_references(*parts))
+        known, asked = known_and_asked(unpack_references(*parts))
+        references, rounds = known_and_settled(known)
+        until = anyio.current_time() + ROUND * self._call_limit
+        rounds.is_over = lambda: anyio.current_time() >= until
         return Task(
             request_id=command.request_id,
             system=command.system,
@@ -293,7 +307,11 @@ class Execution:
             accepted_at=command.accepted_at,
             takes_all=command.takes_all,
             asked=asked,
+            rounds=rounds,
         )
+
+    def _sealing(self, command: Command, key: bytes) -> Callable[[bytes], bytes]:
+        return lambda clear: seal(key, command.request_id, REFERENCES, clear)
 
     def _failed(
         self, command: Command, code: str, *, retryable: bool, retry_after: int | None = None

@@ -25,6 +25,7 @@ searched for, too. Not documented either: the scopes' names in the answer about 
 deletion's event beyond what HubSpot shows of its events, which is that of `contact.privacyDeletion`.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Final
@@ -34,7 +35,7 @@ from handlers.checking import Finding, Gap, control_gap, control_look, examine
 from handlers.hubspot_records import HANGING, Contact, HubSpotSettings, Records
 from handlers.hubspot_webhook import deleted_contacts, is_genuine
 from handlers.places import NO_IDENTIFIER, NOT_CONFIGURED, DeclaredPlace, Search
-from handlers.port import CallbackBody, Permanent, Reference, Refused, Task
+from handlers.port import ERASED, REPEATED, CallbackBody, Permanent, Reference, Refused, Task
 from handlers.registry import Context
 from handlers.results import (
     Absent,
@@ -56,6 +57,13 @@ from handlers.times import micros, to_iso
 _EMAIL = frozenset({"email"})
 #: Marks a contact that was archived when it was found, and says why what hung on it is not shown.
 _ARCHIVED: Final = "archived_contact"
+#: Outcomes of an erasure and of a look, record by record.
+_CHANGED: Final = "records_changed"
+_HANGING: Final = "hanging"
+_LISTED: Final = "listed"
+_OPT_OUT_REFUSED: Final = "opt_out_refused"
+#: How many contacts are read at a time before they are erased: few, since a contact can change in between.
+READ_AHEAD: Final = 10
 
 
 @dataclass(slots=True)
@@ -145,28 +153,42 @@ class HubSpot:
         contacts = task.of_kind("contact")
         if not contacts:
             raise Permanent("nothing_to_erase")
-        wanted = _wanted(task)
-        known = {contact.id for contact in contacts}
-        counts = dict.fromkeys(("repeated", "records_changed", "opt_outs_refused"), 0)
-        for contact in contacts:
-            shown = await self._records.by_id(contact.id)
-            if shown is None:
-                counts["repeated"] += 1
-            elif shown.is_still(contact, wanted):
-                for address in shown.addresses:
-                    counts["opt_outs_refused"] += not await self._records.opt_out(task, address)
-                counts["repeated"] += not await self._records.erase(task, contact.id)
-            elif shown.carries(wanted) or shown.id in known - {contact.id}:
-                # Merged into another of the person's, which is found, and erased, by its own id.
-                counts["repeated"] += 1
-            else:
-                counts["records_changed"] += 1
+        for part in task.rounds.parts(contacts, READ_AHEAD):
+            read = await self._records.live([contact.id for contact in part])
+            for contact in part:
+                shown = read.get(contact.id) or await self._records.by_id(contact.id)
+                task.rounds.settle(*await self._erase(task, contact, shown))
+        counts = task.rounds.counts()
+        marks = Counter(
+            mark.partition(".")[0] for r in task.rounds.settled(ERASED, REPEATED) for mark in r.marks
+        )
+        told = {
+            REPEATED: counts[REPEATED],
+            _CHANGED: counts[_CHANGED],
+            "opt_outs_refused": marks[_OPT_OUT_REFUSED],
+        }
         return Accepted(
-            erased=len(contacts) - counts["records_changed"],
+            erased=counts[ERASED] + counts[REPEATED],
             prove_at=self._context.clock(),
             correlations=tuple(self._correlation(contact.id) for contact in contacts),
-            evidence={name: str(count) for name, count in counts.items() if count},
+            evidence={name: str(count) for name, count in told.items() if count},
         )
+
+    async def _erase(self, task: Task, contact: Reference, shown: Contact | None) -> tuple[Reference, str]:
+        """Erase one contact, if it is still the person's; return it with what came of it."""
+        wanted = _wanted(task)
+        if shown is None:
+            return contact, REPEATED
+        if shown.is_still(contact, wanted):
+            done = contact
+            for number, address in enumerate(shown.addresses):
+                if not await self._records.opt_out(task, address):
+                    done = done.marked(f"{_OPT_OUT_REFUSED}.{number}")
+            return done, ERASED if await self._records.erase(task, contact.id) else REPEATED
+        if shown.carries(wanted) or (shown.id != contact.id and shown.id in _ids(task)):
+            # Merged into another of the person's, which is found, and erased, by its own id.
+            return contact, REPEATED
+        return contact, _CHANGED
 
     async def prove(self, task: Task) -> Result:
         search = Search(self.places, task.identifiers)
@@ -266,7 +288,9 @@ class HubSpot:
             search.looked("secondary_addresses", emails)
         else:
             search.skipped("secondary_addresses", NOT_CONFIGURED)
-        look.changed = await follow(task.of_kind("contact"), look.theirs, _wanted(task), self._records.by_id)
+        look.changed = await follow(
+            task.of_kind("contact"), look.theirs, _wanted(task), self._records.by_id, task.rounds
+        )
         await self._count_hanging(task, search, look)
         return look
 
@@ -276,20 +300,30 @@ class HubSpot:
         new = look.theirs.keys() - {reference.id for reference in known}
         look.unlisted = {id_ for id_ in new if look.theirs[id_].archived}
         look.unlisted |= {reference.id for reference in known if _ARCHIVED in reference.marks}
+        await self._list_hanging(task, look)
         for kind in HANGING:
             if kind not in self._settings.hanging:
                 search.skipped(kind, NOT_CONFIGURED)
                 continue
-            listed: set[str] = set()
-            for contact in look.theirs.values():
-                if not contact.archived:
-                    listed |= set(await self._records.hanging_on(contact, kind))
+            listed = {one.id for one in task.rounds.settled(_HANGING) if one.kind == kind}
             earlier = {reference.id for reference in task.of_kind(kind)} - listed
             there = listed | (await self._records.still_there(kind, earlier))
             look.hanging += [Reference(kind=kind, id=id_) for id_ in sorted(there)]
             search.looked(kind, but=_ARCHIVED if look.unlisted else None)
             if there or not look.unlisted:
                 look.left[f"{kind}_left"] = str(len(there))
+
+    async def _list_hanging(self, task: Task, look: _Look) -> None:
+        """Lists what hangs on each contact that earlier attempts have not listed."""
+        live = {one.id: one for one in look.theirs.values() if not one.archived}
+        for left in task.rounds.left([one.reference() for one in live.values()]):
+            hanging = [
+                (Reference(kind=kind, id=id_), _HANGING)
+                for kind in HANGING
+                if kind in self._settings.hanging
+                for id_ in await self._records.hanging_on(live[left.id], kind)
+            ]
+            task.rounds.settle_all([*hanging, (left, _LISTED)])
 
     def _in_question(self, task: Task, look: _Look) -> dict[str, Contact]:
         """Those of the person's contacts that the DPO has to be asked about before they are erased."""
@@ -301,6 +335,10 @@ class HubSpot:
     def _shared(self, task: Task, contacts: Iterable[Contact]) -> dict[str, Contact]:
         """Those that the DPO has to be asked about, because they share an address of the person's."""
         return {} if self._settings.ambiguous == "all" else sharing(contacts, _wanted(task))
+
+
+def _ids(task: Task) -> frozenset[str]:
+    return frozenset(contact.id for contact in task.of_kind("contact"))
 
 
 def _wanted(task: Task) -> frozenset[str]:

@@ -23,7 +23,7 @@ The mail:
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
@@ -64,6 +64,11 @@ from orchestrator.smtp import HeaderRefused, MailDeferred, MailRefused
 from schemas.messages import Language, Place
 
 FILES = "agency_files"
+#: Outcomes of asking, candidate by candidate: named to the agency, or somebody else's by now.
+_NAMED: Final = "named"
+_CHANGED: Final = "records_changed"
+#: Up to so many candidates are read one by one; of more, a list tells of most.
+_FEW: Final = 10
 
 
 class RecruitmentSettings(HandlerSettings):
@@ -229,7 +234,7 @@ class Recruitment:
         emails = task.identifiers.of_kind("email")
         theirs = {one.id: one for one in await teamtailor.candidates(email.value for email in emails)}
         candidates = task.of_kind("candidate")
-        changed = await follow(candidates, theirs, _wanted(task), teamtailor.by_id)
+        changed = await follow(candidates, theirs, _wanted(task), teamtailor.by_id, task.rounds)
         search.looked(CANDIDATES, emails)
         search.skipped(FILES, NOT_SEARCHABLE)
         return _Look(theirs, changed, search.report())
@@ -276,11 +281,14 @@ class Recruitment:
         """Ask the agency by mail, and name the candidates that are still the person's, or gone."""
         await teamtailor.account()
         wanted = _wanted(task)
-        changed: set[str] = set()
-        for candidate in task.of_kind("candidate"):
-            shown = await teamtailor.by_id(candidate.id)
-            if shown is not None and not shown.is_still(candidate, wanted):
-                changed.add(candidate.id)
+        left = task.rounds.left(task.of_kind("candidate"))
+        emails = task.identifiers.of_kind("email") if len(left) > _FEW else ()
+        listed = {one.id: one for one in await teamtailor.candidates(email.value for email in emails)}
+        for candidate in left:
+            shown = listed.get(candidate.id) or await teamtailor.by_id(candidate.id)
+            is_changed = shown is not None and not shown.is_still(candidate, wanted)
+            task.rounds.settle(candidate, _CHANGED if is_changed else _NAMED)
+        changed = {one.id for one in task.rounds.settled(_CHANGED)}
         named = tuple(r for r in task.references if r.kind != "candidate" or r.id not in changed)
         asked = await self._write(replace(task, references=named))
         told = {"records_changed": str(len(changed))} if changed else {}

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from handlers.port import Reference, Task
+from handlers.port import GONE, Reference, Rounds, Task
 from handlers.times import to_iso
 
 _AGREED = "agreed."
@@ -68,16 +68,20 @@ async def follow(
     theirs: dict[str, S],
     wanted: frozenset[str],
     read: Callable[[str], Awaitable[S | None]],
+    rounds: Rounds | None = None,
 ) -> dict[str, S]:
-    """Read what was located before, by its id.
+    """Read what was located before, by its id. With `rounds`, of which there can be more than one attempt can
+    read: what earlier attempts of the verb found to be gone is not read again.
 
     What is the person's is added to `theirs`, which has what the look found. Return the rest: records that
     answered to a reference, and that the DPO has to be asked about.
     """
     changed: dict[str, S] = {}
-    for reference in references:
+    rounds = Rounds() if rounds is None else rounds
+    for reference in rounds.left(references):
         shown = theirs.get(reference.id) or await read(reference.id)
         if shown is None:
+            rounds.settle(reference, GONE)
             continue
         if shown.is_still(reference, wanted) or shown.carries(wanted):
             theirs[shown.id] = shown

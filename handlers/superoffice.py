@@ -24,12 +24,12 @@ What has to be known about it:
 
 import json
 from collections import Counter
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from handlers.addresses import normal
 from handlers.checking import Finding, control_gap, control_look, examine
 from handlers.places import DeclaredPlace, Search
-from handlers.port import CallbackBody, Control, Permanent, Reference, Refused, Task
+from handlers.port import ERASED, REPEATED, CallbackBody, Control, Permanent, Reference, Refused, Task
 from handlers.registry import Context
 from handlers.results import (
     Absent,
@@ -45,10 +45,16 @@ from handlers.superoffice_api import GONE, REFUSED, Api
 from handlers.superoffice_check import ability, retention
 from handlers.superoffice_login import webhook_is_genuine
 from handlers.superoffice_look import Found, Key, addresses, key, look, nowhere
-from handlers.superoffice_proof import ERASED, IN_BIN, Proof, is_noted, questioned
-from handlers.superoffice_records import PERSON, PLACES, Person, Records
+from handlers.superoffice_proof import ERASED_MARK, IN_BIN, Proof, is_noted, questioned
+from handlers.superoffice_records import PERSON, PLACES, Child, Person, Records
 from handlers.superoffice_settings import SuperOfficeSettings
 from handlers.superoffice_staying import Staying
+
+#: Outcomes of an erasure, record by record.
+_CHANGED: Final = "records_changed"
+_REFUSED: Final = "records_refused"
+#: How many records are read at a time before they are deleted: few, since a record can change in between.
+READ_AHEAD: Final = 10
 
 
 class SuperOffice:
@@ -74,7 +80,7 @@ class SuperOffice:
         found = await look(self._records, task, search, self._staying.stays)
         # With what an earlier look, by fewer of the person's addresses, found to stay.
         earlier = [r for r in task.references if self._staying.stays(r.kind) and key(r) not in found.children]
-        staying = [r for r in earlier if await self._records.is_there(r)]
+        staying = [child.reference for child in await self._records.there(earlier)]
         # Shown again after the look: rights that were lost meanwhile make any of the lists above too short.
         control = await self._control()
         asked = self._asked(task, found)
@@ -117,30 +123,32 @@ class SuperOffice:
         persons = task.of_kind(PERSON)
         wanted = frozenset(addresses(task.identifiers))
         children = [r for r in task.references if r.kind != PERSON and not self._staying.stays(r.kind)]
-        changed: set[Key] = set()
-        there = [one for one in persons if await self._is_still(one, persons, wanted, changed)]
+        rounds = task.rounds
+        changed = {key(one) for one in rounds.settled(_CHANGED)}
+        there = [one for one in rounds.left(persons) if await self._is_still(one, persons, wanted, changed)]
         for person in there:
             if self._settings.newsletter_purpose is not None:
                 await self._records.withdraw_consent(task, person, self._settings.newsletter_purpose)
-        statuses: dict[Key, int] = {}
-        for child in children:
-            if await self._still_hangs(child, persons, changed):
-                statuses[key(child)] = await self._records.delete(task, child)
+        for part in rounds.parts(children, READ_AHEAD):
+            found = {key(child.reference): child for child in await self._records.there(part)}
+            for reference in part:
+                child = found.get(key(reference))
+                hangs = child is not None and await self._still_hangs(child, persons, changed)
+                rounds.settle(reference, await self._delete(task, reference, changed, hangs))
         for person in there:
-            if await self._is_still(person, persons, wanted, changed):
-                statuses[key(person)] = await self._records.delete(task, person)
-        counts = Counter(statuses.values())
-        left = changed | {one for one, status in statuses.items() if status == REFUSED}
-        gone = [one for one in (*children, *persons) if key(one) not in left]
-        deleted = len(statuses) - counts[REFUSED] - counts[GONE]
-        if counts[REFUSED] and not changed and not deleted and all(is_noted(one) for one in gone):
+            is_still = await self._is_still(person, persons, wanted, changed)
+            rounds.settle(person, await self._delete(task, person, changed, is_still))
+        for person in rounds.left(persons):
+            rounds.settle(person, _CHANGED if key(person) in changed else REPEATED)
+        counts = rounds.counts()
+        gone = rounds.settled(ERASED, REPEATED)
+        if counts[_REFUSED] and not counts[_CHANGED] and not counts[ERASED] and all(map(is_noted, gone)):
             raise Permanent("record_refused")
-        repeated = len(gone) - deleted
         notes = await self._in_bin(gone)
-        if repeated:
+        if counts[REPEATED]:
             # Who may not see a record finds it gone.
             await self._control()
-        told = {"repeated": repeated, "records_changed": len(changed), "records_refused": counts[REFUSED]}
+        told = {REPEATED: counts[REPEATED], _CHANGED: counts[_CHANGED], _REFUSED: counts[_REFUSED]}
         return Accepted(
             erased=len(gone),
             prove_at=self._context.clock(),
@@ -169,16 +177,20 @@ class SuperOffice:
             changed.add(key(person))
         return False
 
-    async def _still_hangs(
-        self, reference: Reference, persons: tuple[Reference, ...], changed: set[Key]
-    ) -> bool:
-        """Return whether the record is there, and hangs on one of the persons, or on nobody.
+    async def _delete(self, task: Task, reference: Reference, changed: set[Key], is_theirs: bool) -> str:
+        """Delete a record, if it is still the person's; return what came of it."""
+        if key(reference) in changed:
+            return _CHANGED
+        if not is_theirs:
+            return REPEATED
+        status = await self._records.delete(task, reference)
+        return {GONE: REPEATED, REFUSED: _REFUSED}.get(status, ERASED)
+
+    async def _still_hangs(self, child: Child, persons: tuple[Reference, ...], changed: set[Key]) -> bool:
+        """Return whether the record hangs on one of the persons, or on nobody.
 
         It may have come to somebody else since it was located, or its person may have. Both are noted.
         """
-        child = await self._records.child(reference)
-        if child is None:
-            return False
         owner = str(child.owner)
         if (PERSON, owner) not in changed and (
             not child.owner
@@ -186,19 +198,16 @@ class SuperOffice:
             or await self._records.person(child.owner) is None
         ):
             return True
-        changed.add(key(reference))
+        changed.add(key(child.reference))
         return False
 
     async def _in_bin(self, gone: list[Reference]) -> tuple[Reference, ...]:
         """Note what is erased, and what is seen in a bin: the proof may come when it has left."""
-        erased = f"{ERASED}.{self._context.clock()}"
-        notes: list[Reference] = []
-        for reference in gone:
-            note = reference.marked(erased)
-            if reference.kind in self._records.bins and await self._records.is_in_bin(reference):
-                note = note.marked(f"{IN_BIN}.{self._context.clock()}")
-            notes.append(note)
-        return tuple(notes)
+        erased = f"{ERASED_MARK}.{self._context.clock()}"
+        binned = await self._records.binned(one for one in gone if one.kind in self._records.bins)
+        seen = f"{IN_BIN}.{self._context.clock()}"
+        notes = [one.marked(erased) for one in gone]
+        return tuple(note.marked(seen) if key(note) in binned else note for note in notes)
 
     async def prove(self, task: Task) -> Result:
         # A row that lay in the bin in its time is not overdue because the look took so long.

@@ -136,16 +136,14 @@ async def look(records: Records, task: Task, search: Search, stays: Callable[[st
 
 async def _follow(records: Records, task: Task, found: Found) -> None:
     """Follow what was found, and what is known, up to the persons and down to their records."""
-    for reference in task.references:
-        # It may have come to somebody else since it was located. What stays leads to nobody.
-        if (
-            reference.kind != PERSON
-            and key(reference) not in found.children
-            and not found.stays(reference.kind)
-        ):
-            known = await records.child(reference)
-            if known is not None:
-                found.add(known)
+    # They may have come to somebody else since they were located. What stays leads to nobody.
+    leading = [
+        one
+        for one in task.references
+        if one.kind != PERSON and key(one) not in found.children and not found.stays(one.kind)
+    ]
+    for known in await records.there(leading):
+        found.add(known)
     leads = {str(child.owner) for child in found.children.values() if child.owner}
     leads |= {reference.id for reference in task.of_kind(PERSON)}
     for lead in sorted(leads - found.persons.keys(), key=int):

@@ -25,7 +25,7 @@ from handlers.times import micros, to_iso
 from schemas.messages import Grade, Place
 
 IN_BIN: Final = "seen_in_bin"
-ERASED: Final = "erased"
+ERASED_MARK: Final = "erased"
 DAY: Final = 24 * 3600 * 1_000_000
 #: Kinds whose date may be that of the day alone.
 _DATED: Final = frozenset({"appointment", "document"})
@@ -98,19 +98,18 @@ class Proof:
     async def _there(self) -> list[Reference]:
         """Return the records that were to be erased, and are there."""
         there: list[Reference] = []
+        unread: list[Reference] = []
         for known, reference in self._known.items():
             if self._staying.stays(reference.kind):
                 continue
             if reference.kind == PERSON:
                 person = self._found.persons.get(reference.id)
                 is_there = person is not None and person.is_live
-            elif known in self._found.children:
-                is_there = self._found.children[known].is_live
             else:
-                is_there = await self._records.is_there(reference)
-            if is_there:
-                there.append(reference)
-        return there
+                is_there = known in self._found.children and self._found.children[known].is_live
+                unread += [reference] if known not in self._found.children else []
+            there += [reference] if is_there else []
+        return [*there, *(child.reference for child in await self._records.there(unread))]
 
     async def _unknown(self) -> Unknown:
         unknown = Unknown()
@@ -186,11 +185,12 @@ class Proof:
         bins = Bins(due_at=began_at + micros(self._settings.retain_deleted))
         found = {key(reference): reference for reference in self._found.binned()}
         deleted = {one: known for one, known in self._known.items() if known.kind in self._records.bins}
-        for one, reference in {**found, **deleted}.items():
-            if one in there:
-                continue
+        known = {one: reference for one, reference in {**found, **deleted}.items() if one not in there}
+        unseen = [r for one, r in known.items() if one not in found and r.kind == TICKET]
+        binned = await self._records.binned(unseen)
+        for one, reference in known.items():
             bins.are_concerned = True
-            if one in found or (reference.kind == TICKET and await self._records.is_in_bin(reference)):
+            if one in found or one in binned:
                 was_seen = was_seen_since(reference, began_at)
                 bins.binned.append(reference if was_seen else reference.marked(f"{IN_BIN}.{now}"))
             elif was_seen_since(reference, began_at):
@@ -207,10 +207,8 @@ class Proof:
         left = {
             one: child.reference for one, child in self._found.children.items() if stays(child.reference.kind)
         }
-        for one, reference in self._known.items():
-            if one not in left and stays(reference.kind) and await self._records.is_there(reference):
-                left[one] = reference
-        return list(left.values())
+        others = [one for known, one in self._known.items() if known not in left and stays(one.kind)]
+        return [*left.values(), *(child.reference for child in await self._records.there(others))]
 
     def _proved(
         self, control: Control, bins: Bins, staying: list[Reference], places: tuple[Place, ...]
@@ -237,12 +235,12 @@ def was_seen_since(reference: Reference, began_at: int) -> bool:
 
     What lay in the bin before it was deleted again says nothing about now.
     """
-    return max(_times(reference, IN_BIN), default=-1) >= max(_times(reference, ERASED), default=began_at)
+    return max(_times(reference, IN_BIN), default=-1) >= max(_times(reference, ERASED_MARK), default=began_at)
 
 
 def is_noted(reference: Reference) -> bool:
     """Return whether an erasure that was accepted has noted the record."""
-    return bool(_times(reference, ERASED))
+    return bool(_times(reference, ERASED_MARK))
 
 
 def _times(reference: Reference, name: str) -> list[int]:

@@ -12,7 +12,7 @@
 * The recycle bin shows what others deleted only if asked for all users.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -32,6 +32,8 @@ CONTACTS: Final = "contacts"
 DELETED_CONTACTS: Final = "deleted_contacts"
 DELETED_TICKETS: Final = "deleted_tickets"
 _EMAIL: Final = frozenset({"email"})
+#: How many records are asked for by their numbers at a time: the query is part of an address.
+BATCH: Final = 100
 
 PLACES: Final = (
     DeclaredPlace(
@@ -231,6 +233,9 @@ class Records:
     def by_key(self, archive: Archive, number: int) -> Query:
         return self._query(archive, f"{archive.key} eq {number}")
 
+    def by_keys(self, archive: Archive, numbers: list[int]) -> Query:
+        return self._query(archive, f"{archive.key} in ({','.join(map(str, numbers))})")
+
     def _query(self, archive: Archive, condition: str) -> Query:
         params = {"$select": archive.select, "$filter": condition, "$orderBy": archive.key}
         if archive.entities:
@@ -313,18 +318,27 @@ class Records:
         row = await self._row(self.archives[PERSON], number)
         return None if row is None else await self._read(number)
 
-    async def child(self, reference: Reference) -> Child | None:
-        """Return a record that hangs on a person, as it is now; None if it is not there, or deleted."""
-        archive = self._archive(reference)
-        row = await self._row(archive, int(reference.id))
-        return None if row is None else _child(archive, row)
+    async def there(self, references: Iterable[Reference]) -> list[Child]:
+        """Return those of the records that are in their archives, where no deleted ones are, as they are."""
+        by_archive: dict[str, list[int]] = {}
+        for one in references:
+            by_archive.setdefault(self._archive(one).kind, []).append(int(one.id))
+        found: list[Child] = []
+        for kind, numbers in by_archive.items():
+            archive = self.archives[kind]
+            found += [_child(archive, row) async for row in self._rows(archive, numbers)]
+        return found
 
-    async def is_there(self, reference: Reference) -> bool:
-        """Return whether the record is in its archive, where no deleted ones are."""
-        return await self._row(self._archive(reference), int(reference.id)) is not None
-
-    async def is_in_bin(self, reference: Reference) -> bool:
-        return await self._row(self.bins[reference.kind], int(reference.id)) is not None
+    async def binned(self, references: Iterable[Reference]) -> set[tuple[str, str]]:
+        """Return those of the records that lie in a recycle bin."""
+        by_bin: dict[str, list[int]] = {}
+        for one in references:
+            by_bin.setdefault(one.kind, []).append(int(one.id))
+        return {
+            (kind, str(key_of(self.bins[kind], row)))
+            for kind, numbers in by_bin.items()
+            async for row in self._rows(self.bins[kind], numbers)
+        }
 
     def _archive(self, reference: Reference) -> Archive:
         archive = self.archives.get(reference.kind)
@@ -340,13 +354,18 @@ class Records:
         answer = await self._api.ask("POST", path, params, accept=frozenset({GONE}))
         return None if answer.status == GONE else from_zoned(answer.object().get("WhenSubmitted"))
 
+    async def _rows(self, archive: Archive, numbers: list[int]) -> AsyncIterator[dict[str, Any]]:
+        """Yield the rows of these numbers, asked for many at a time."""
+        for first in range(0, len(numbers), BATCH):
+            part = numbers[first : first + BATCH]
+            query = self.by_keys(archive, part) if len(part) > 1 else self.by_key(archive, part[0])
+            async for row in self._api.rows(query):
+                if key_of(archive, row) not in part:
+                    raise Permanent("filter_not_honoured")
+                yield row
+
     async def _row(self, archive: Archive, number: int) -> dict[str, Any] | None:
-        found = None
-        async for row in self._api.rows(self.by_key(archive, number)):
-            if key_of(archive, row) != number:
-                raise Permanent("filter_not_honoured")
-            found = row
-        return found
+        return next(iter([row async for row in self._rows(archive, [number])]), None)
 
     async def _read(self, number: int) -> Shown:
         """Read a person whom the archive lists. Not to find them says that the place can't be read, and not

@@ -22,7 +22,7 @@ from orchestrator.secret import SecretRef
 
 CANDIDATES = "candidates"
 PAGE = 30
-MAX_PAGES = 100
+MAX_PAGES = 1000
 
 
 class Teamtailor:

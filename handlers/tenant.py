@@ -32,7 +32,7 @@ from handlers.agency_answer import token
 from handlers.checking import Finding, Note, control_gap, control_look, examine
 from handlers.opendsr_endpoint import HttpAddress, identities_of, request_of, subject_request_id
 from handlers.places import NO_IDENTIFIER, DeclaredPlace, Search
-from handlers.port import CallbackBody, Permanent, Reference, Refused, Retryable, Task
+from handlers.port import ERASED, REPEATED, CallbackBody, Permanent, Reference, Refused, Retryable, Task
 from handlers.registry import Context, HandlerSettings
 from handlers.results import (
     Absent,
@@ -65,6 +65,8 @@ REQUEST = "opendsr_request"
 _ATTEMPT = "attempt:"
 _PERSON = "person"
 NOT_INSTRUCTED = "not_instructed"
+#: How many records one call erases: as many as a product can take away within the time of a call.
+PART = 500
 
 
 class TenantSettings(HandlerSettings):
@@ -197,13 +199,20 @@ class Tenant:
         await self._records.account()
         look = await self._records.look(task, anew=True)
         changed = [id_ for id_ in records if id_ in look.unsure]
-        doomed = [id_ for id_ in records if id_ not in look.unsure and id_ not in look.leading]
-        repeated = await self._records.erase(task, doomed) if doomed else 0
-        counts = {"repeated": repeated, "records_changed": len(changed), "persons_led_to": len(look.led_to)}
+        doomed = [r for r in task.of_kind(RECORD) if r.id not in look.unsure and r.id not in look.leading]
+        for part in task.rounds.parts(doomed, PART):
+            gone = await self._records.erase(task, [one.id for one in part])
+            task.rounds.settle_all([(one, REPEATED if one.id in gone else ERASED) for one in part])
+        counts = task.rounds.counts()
+        told = {
+            REPEATED: counts[REPEATED],
+            "records_changed": len(changed),
+            "persons_led_to": len(look.led_to),
+        }
         return Accepted(
-            erased=len(doomed),
+            erased=counts[ERASED] + counts[REPEATED],
             prove_at=self._context.clock(),
-            evidence={name: str(count) for name, count in counts.items() if count},
+            evidence={name: str(count) for name, count in told.items() if count},
         )
 
     async def prove(self, task: Task) -> Result:

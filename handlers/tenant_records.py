@@ -145,15 +145,15 @@ class Records:
             rows |= await self._rows("prove", {**content, "records": sorted(unknown)})
         raise Permanent("too_many_pages")
 
-    async def erase(self, task: Task, ids: list[str]) -> int:
-        """Erases the records; returns how many of them were gone already."""
+    async def erase(self, task: Task, ids: list[str]) -> set[str]:
+        """Erases the records; returns those of them that were gone already."""
         answer = (await self._api.erase_call(task, "POST", "/subjects/erase", json={"records": ids})).object()
         if answer.get("error") or answer.get("errors"):
             raise Retryable("vendor_error")
         erased, gone = answer.get("erased"), answer.get("missing")
         if not isinstance(erased, list) or not isinstance(gone, list) or {*erased, *gone} != set(ids):
             raise Retryable("malformed_answer")
-        return len(gone)
+        return set(gone)
 
     async def _rows(self, verb: str, content: dict[str, Any]) -> dict[str, Row]:
         answer = await self._api.call("POST", f"/subjects/{verb}", json=content, accept=_UNREADABLE)

@@ -55,6 +55,7 @@ ConfirmationKind = Literal[
     "expired",
     "notice_sent",
     "notice_failed",
+    "progress",
 ]
 ProvedEnd = Literal["erased", "anonymised", "retained"]
 DecisionAction = Literal["verify", "retry", "erase", "waive", "extend", "reject", "cancel"]
@@ -127,7 +128,8 @@ class Command(Message):
     those that a handler noted for itself, and, marked as such, those that the DPO was asked about and agreed
     to. The handler acts on the first two with every command. The last come with the search that follows his
     "erase", and with no other command. `takes_all` comes with them, and is how many records his answer was
-    about; 0 otherwise. A question of an earlier version names no records: then it is all that is known.
+    about; 0 otherwise. A question of an earlier version names no records: then it is all that is known. Where
+    earlier attempts of the verb made progress, a last part says on which records it has nothing left to do.
     """
 
     event_id: EventId
@@ -183,6 +185,8 @@ class Confirmation(Message):
     due, the reminder due, or the next look. `about` says what the answer counts for: the `mark` of the
     command's sealed identifiers, then one for each part of its sealed references. `order` and `said_at` are a
     party's word's: in which order it was stored on arrival, and the time that its signed body names.
+    `done` comes with progress, and with a failure on the way: on how many records the verb has nothing left
+    to do. `sealed_references` says which, and the next command for the verb carries it.
     """
 
     event_id: EventId
@@ -196,6 +200,7 @@ class Confirmation(Message):
     occurred_at: Micros
     found: Count = 0
     erased: Count = 0
+    done: Count = 0
     sealed_references: bytes | None = Field(default=None, repr=False)
     correlations: tuple[Digest, ...] = ()
     grade: Grade | None = None

@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from handlers.sandbox.hubspot_objects import SCOPES, associated, read
+from handlers.sandbox.hubspot_objects import SCOPES, associated, batch, read
 from handlers.sandbox.store import Row, Store, normal
 from handlers.sandbox.web import Call, Refusal, Reply, document, rfc3339, serial_uuid
 
@@ -42,6 +42,7 @@ SEARCH_FIELDS = ("filterGroups", "properties", "sorts", "limit", "after")
 TOKEN = re.compile(r"\w+")
 ELSEWHERE = 99999999
 SEARCH_PAGE = 100
+BATCH = 100
 SEARCHES = 5
 
 
@@ -103,6 +104,8 @@ class HubSpot:
                 return self._erase(call, account)
             case "POST", ["search"]:
                 return self._search(call, account)
+            case "POST", ["batch", "read"]:
+                return self._batch_of_contacts(call, account)
             case "GET", [wanted]:
                 return self._read(call, account, wanted)
             case "GET", [wanted, "associations", kind] if kind in SCOPES:
@@ -176,13 +179,28 @@ class HubSpot:
             raise self._error(404, "OBJECT_NOT_FOUND", f"No contact with id {wanted}")
         return document(200, associated(self._store, row, kind, int(call.query.get("after", "0"))))
 
-    def _batch(self, call: Call, account: Row, kind: str) -> Reply:
-        self._allow(account, kind)
+    def _inputs(self, call: Call) -> list[str]:
         asked = call.json()
         if asked is None or not isinstance(asked.get("inputs"), list) or "properties" not in asked:
             raise self._error(400, "VALIDATION_ERROR", "inputs and properties are required.")
-        ids = [] if call.blind else [str(one.get("id")) for one in asked["inputs"]]
-        return document(*read(self._store, account, kind, ids))
+        if len(asked["inputs"]) > BATCH:
+            raise self._error(400, "VALIDATION_ERROR", f"A batch holds {BATCH} inputs at most.")
+        return [str(one.get("id")) for one in asked["inputs"]]
+
+    def _batch(self, call: Call, account: Row, kind: str) -> Reply:
+        self._allow(account, kind)
+        ids = self._inputs(call)
+        return document(*read(self._store, account, kind, [] if call.blind else ids))
+
+    def _batch_of_contacts(self, call: Call, account: Row) -> Reply:
+        """The live contacts of these ids; one that was merged, archived or erased is "not found"."""
+        ids = self._inputs(call)
+        rows = [] if call.blind else [self._store.get(CONTACT, id_) for id_ in ids]
+        live = [one for one in rows if one is not None and one["account"] == account["id"]]
+        shown = [one for one in live if not one["archived_at"]]
+        names = [str(name) for name in (call.json() or {})["properties"]]
+        absent = [] if call.blind else sorted(set(ids) - {one["id"] for one in shown})
+        return document(*batch([self._shown(call, one, names) for one in shown], absent))
 
     def _allow(self, account: Row, kind: str) -> None:
         if SCOPES[kind] not in account["scopes"]:

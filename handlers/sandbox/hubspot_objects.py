@@ -45,10 +45,12 @@ def read(store: Store, account: Row, kind: str, ids: list[str]) -> tuple[int, di
     found = [row for row in rows if row is not None and row["account"] == account["id"]]
     there = {row["id"] for row in found}
     absent = [id_ for id_ in ids if id_ not in there]
-    content: dict[str, Any] = {
-        "status": "COMPLETE",
-        "results": [{"id": row["id"], "properties": {}} for row in found],
-    }
+    return batch([{"id": row["id"], "properties": {}} for row in found], absent)
+
+
+def batch(results: list[dict[str, Any]], absent: list[str]) -> tuple[int, dict[str, Any]]:
+    """What a batch read answers, with the status."""
+    content: dict[str, Any] = {"status": "COMPLETE", "results": results}
     if not absent:
         return 200, content
     error = {

@@ -19,7 +19,7 @@ PERSON = "superoffice.person"
 US = "system user"
 #: The marks by which `Store.concerning` finds rows for a condition on a column: of the row, or of its person.
 _OF_THE_ROW = {"personId": "#person:{}", "formSubmissionEmail": "{}"}
-_EXACT = frozenset({"is", "eq", "=", "equals", "oneof"})
+_EXACT = frozenset({"is", "eq", "=", "equals", "oneof", "in"})
 
 
 @dataclass(frozen=True, slots=True)

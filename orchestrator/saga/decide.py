@@ -450,6 +450,7 @@ def _apply_confirmation(draft: Draft, event: Confirmed) -> None:
         attempt=event.attempt,
         found=event.found,
         erased=event.erased,
+        done=event.done or None,
         code=event.code,
         command=event.command_id,
         order=event.order,

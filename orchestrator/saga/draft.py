@@ -27,6 +27,7 @@ from orchestrator.saga.model import (
     Step,
     Verb,
 )
+from orchestrator.saga.progress import NONE
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.rules import Rules
 
@@ -195,9 +196,12 @@ class Draft:
             # but for the records that were found to be erased.
             received_at = min(self.saga.received_at, self.saga.received_or or self.now)
             step = replace(step, erased_at=received_at, created_by=())
+        if step.progress_of != verb:
+            step = replace(step, **NONE)
         number = step.attempt + 1
         not_after = self.now + self.rules.waits.command_lifetime
         command_id = self._next_id()
+        progress = () if step.progress is None else (step.progress,)
         self.messages.append(
             SendCommand(
                 event_id=command_id,
@@ -212,7 +216,7 @@ class Draft:
                 found=step.found,
                 instruction=self._instruction(step),
                 takes_all=step.takes_all,
-                references=(*step.references, *step.notes, *step.agreed),
+                references=(*step.references, *step.notes, *step.agreed, *progress),
             )
         )
         self.note("command_sent", system=step.system, verb=verb, attempt=number, command=command_id)

@@ -86,7 +86,8 @@ class Confirmed(Event):
     `attempt` is the command's that it answers. For a party's word, which answers no command, it is the one
     that made the link it came by, 0 where there was none. `about` says what an answer to a command counts
     for: the mark of the identifiers, then one for each part of the references. `order` is the order in which
-    a party's word was stored on its arrival, `said_at` the time that its signed body names.
+    a party's word was stored on its arrival, `said_at` the time that its signed body names. `done` counts the
+    records on which the verb has nothing left to do, where it is not at its end; `references` says which.
     """
 
     kind: ConfirmationKind
@@ -97,6 +98,7 @@ class Confirmed(Event):
     attempt: int = 0
     found: int = 0
     erased: int = 0
+    done: int = 0
     references: bytes | None = field(default=None, repr=False)
     grade: Grade | None = None
     end: Literal["erased", "anonymised", "retained"] | None = None

@@ -7,8 +7,8 @@ Rules that the types keep:
 * An end carries what was found. `Ended` needs a kind and a time; the grade says how strong the proof is.
 * Identifiers and references are sealed bytes. The core moves them and never looks inside.
 
-Everything is frozen: a transition makes a new value. There are no slots, which is what makes that cheap (see
-`replacing`). Times are microseconds since the epoch, UTC.
+Everything is frozen: a transition makes a new value; there are no slots (see `replacing` for why). Times are
+microseconds since the epoch, UTC.
 """
 
 from dataclasses import dataclass, field
@@ -53,6 +53,7 @@ ConfirmationKind = Literal[
     "expired",
     "notice_sent",
     "notice_failed",
+    "progress",
 ]
 FinalStatus = Literal["completed", "rejected", "cancelled"]
 RequestStatus = Literal[
@@ -62,7 +63,6 @@ RequestStatus = Literal[
 #: Strongest first. The outcome is worded by the weakest grade among its steps.
 GRADES: tuple[Grade, ...] = ("seen_absent", "vendor_stated", "party_stated", "vendor_promised")
 
-# The store writes a saga as JSON; bytes go in as base64.
 _DOCUMENT = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
@@ -210,8 +210,7 @@ class Place:
     """One place of a system where the person's records may lie, as the handler reports it.
 
     `by` counts the identifiers of each kind that it was searched by; `not_by` those that were given and that
-    it was not searched by. `reason` is a token that says why it was not looked at, or,
-    where it was, why the vendor doesn't show all of it.
+    it was not searched by. `reason` is a token: why it was not looked at, or why not all of it is shown.
     """
 
     name: str
@@ -254,7 +253,8 @@ class Step:
     last said of each place, `searched` how far the searches went since the step was last begun anew: a proof
     must go as far. `unasked_since` is when the system was first left alone, since it last answered.
     `takes_all` and `agreed` are how many and which records the DPO agreed to, until a search that carried
-    them is answered.
+    them is answered. `progress` names, sealed, the records on which the verb `progress_of` has nothing left
+    to do, and `done` counts them: its next command carries it.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = _DOCUMENT
@@ -294,6 +294,9 @@ class Step:
     unasked_since: int | None = None
     takes_all: int = 0
     agreed: tuple[bytes, ...] = field(default=(), repr=False)
+    progress: bytes | None = field(default=None, repr=False)
+    progress_of: Verb | None = None
+    done: int = 0
     outstanding: tuple[Attempt, ...] = ()
 
     @property
@@ -466,10 +469,7 @@ class Saga:
         return min((until for _, until in waits(self)), default=None)
 
     def step(self, system: str) -> Step | None:
-        for step in self.steps:
-            if step.system == system:
-                return step
-        return None
+        return next((one for one in self.steps if one.system == system), None)
 
     def escalation(self, escalation_id: str | None) -> Escalation | None:
         return next((one for one in self.escalations if one.id == escalation_id), None)

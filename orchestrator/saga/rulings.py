@@ -3,14 +3,15 @@
 from orchestrator.saga.draft import Draft, expect
 from orchestrator.saga.events import Decided, Event
 from orchestrator.saga.model import AwaitingDecision, AwaitingVerification, Ended, Step, Waiting
+from orchestrator.saga.progress import NONE
 from orchestrator.saga.replacing import replace
 from orchestrator.saga.steps import end, fresh, is_unknown, plan_of, send, verb_of
 
 
 def retry(draft: Draft, step: Step, event: Event) -> Step:
     """Once more, with fresh counters; what has not begun waits for its turn."""
-    # What the DPO agreed to lasts through our own tries; another decision is another look.
-    step = replace(fresh(step), reopened=0, reminders=0, takes_all=0, agreed=())
+    # What the DPO agreed to lasts through our own tries; another decision is a look from the beginning.
+    step = replace(fresh(step), reopened=0, reminders=0, takes_all=0, agreed=(), **NONE)
     begins = isinstance(draft.saga.state, AwaitingVerification)
     if isinstance(step.state, AwaitingDecision) and (is_unknown(step) or begins):
         plan = plan_of(draft, step)

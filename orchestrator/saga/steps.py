@@ -18,7 +18,7 @@ Four principles run through them:
   is seen after an erasure leads to a proof and never straight to another erasure.
 """
 
-from orchestrator.saga import about, records, words
+from orchestrator.saga import about, progress, records, words
 from orchestrator.saga.contradictions import is_seen_gone
 from orchestrator.saga.draft import Draft, RuleBroken, expect
 from orchestrator.saga.events import Confirmed, Event
@@ -82,11 +82,14 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
     notes = step.notes
     if event.kind in _WITH_NOTES and event.references is not None:
         notes = (*notes, event.references)
-    if is_current(step, event) and event.kind not in ("failed", "expired"):
-        step = replace(step, takes_all=0, agreed=())
+    if is_current(step, event):
+        step = progress.taken_in(step, event)
+        if event.kind not in ("failed", "expired", "progress"):
+            step = replace(step, takes_all=0, agreed=())
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
-        if event.kind == "accepted" and event.attempt >= step.asked_from:
+        is_erasure = event.kind == "accepted" or (event.done > 0 and event.erased > 0)
+        if is_erasure and event.attempt >= step.asked_from:
             step = records.erased_by(step, min(event.occurred_at, draft.now), event.about)
     return replace(
         step,
@@ -251,6 +254,7 @@ def _anew(draft: Draft, step: Step) -> Step:
         takes_all=0,
         agreed=(),
         grade=None,
+        **progress.NONE,
         # The searches to come say what there is to look at, with all the identifiers.
         places=(),
         searched=(),
@@ -362,6 +366,18 @@ def not_identifiable(draft: Draft, step: Step, event: Event) -> Step:
 def stays(draft: Draft, step: Step, event: Event) -> Step:
     """The facts are absorbed; the step stays where it is."""
     return step
+
+
+def went_on(draft: Draft, step: Step, event: Event) -> Step:
+    """Part of the work is done: the next attempt goes on with the rest, at once. One that did none failed."""
+    confirmed = expect(event, Confirmed)
+    if not answers(step, event, verb_of(step)) or confirmed.verb != verb_of(step):
+        return step
+    if not progress.has_gone_on(step, confirmed):
+        return _count_failure(draft, step, progress.NO_PROGRESS, confirmed.retry_after)
+    if isinstance(step.state, AwaitingParty):
+        return draft.command(step, step.state.verb, reminder=True)
+    return send(draft, step, verb_of(step))
 
 
 # --- failures ---

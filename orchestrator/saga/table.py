@@ -48,6 +48,11 @@ _FAILURES: dict[str, Row] = {
     "failed": Row(steps.failed, ("retrying", "awaiting_decision")),
     "expired": Row(steps.expired, ("retrying", "awaiting_decision")),
 }
+_LOCATES_ON: dict[str, Row] = {"progress": Row(steps.went_on, ("locating", "retrying", "awaiting_decision"))}
+_ERASES_ON: dict[str, Row] = {
+    "progress": Row(steps.went_on, ("erasing", "proving", "awaiting_party", "retrying", "awaiting_decision"))
+}
+_PROVES_ON: dict[str, Row] = {"progress": Row(steps.went_on, ("proving", "retrying", "awaiting_decision"))}
 _LOOKS: dict[str, Row] = {
     "located": Row(steps.located, ("erasing", "proving", "awaiting_party", "awaiting_decision")),
     "cannot_look": Row(steps.cannot_look, ("erasing", "proving", "awaiting_party")),
@@ -100,6 +105,10 @@ LATE_ANSWERS: dict[str, Row] = {
     **_ACCEPTED,
     **_PARTY,
     **_PROOFS,
+    "progress": Row(
+        steps.went_on,
+        ("locating", "erasing", "proving", "awaiting_party", "retrying", "awaiting_decision"),
+    ),
     "absent": Row(
         parties.absent,
         ("ended", "erasing", "accepted", "proving", "awaiting_party", "retrying", "awaiting_decision"),
@@ -119,6 +128,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "locating": {
         **_PARTY,
         **_LOOKS,
+        **_LOCATES_ON,
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(rulings.retry, ("locating",)),
         "released": Row(rulings.released, ("locating",)),
@@ -129,6 +139,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "erasing": {
         **_PARTY,
         **_ACCEPTED,
+        **_ERASES_ON,
         "located": Row(steps.found_more, ("erasing", "proving")),
         "still_present": Row(steps.found_more, ("erasing", "proving")),
         "instructed": Row(parties.instructed, ("awaiting_decision",)),
@@ -143,6 +154,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
     "proving": {
         **_PROOFS,
         **_AFTER_ERASURE,
+        **_PROVES_ON,
         "timer": Row(steps.alarm_silence, ()),
         "retry": Row(rulings.retry, ("proving",)),
         "released": Row(rulings.released, ("proving",)),
@@ -168,6 +180,7 @@ STEP_TABLE: dict[StepStatus, dict[str, Row]] = {
         "located": Row(steps.found_while_asking, ("erasing", "proving", "awaiting_decision")),
         "still_present": Row(steps.found_while_asking, ("erasing", "proving", "awaiting_decision")),
         "timer": Row(parties.remind_party, ("awaiting_decision",)),
+        "progress": Row(steps.went_on, ("awaiting_decision",)),
         "failed": Row(steps.failed, ("awaiting_decision",)),
         "expired": Row(steps.expired, ("awaiting_decision",)),
         **_ALWAYS,

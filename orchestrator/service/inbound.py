@@ -337,6 +337,7 @@ class Reader:
             attempt=said.attempt,
             found=said.found,
             erased=said.erased,
+            done=said.done,
             references=said.sealed_references,
             grade=said.grade,
             end=said.end,

@@ -255,11 +255,20 @@ class Play:
     """The installation for one request to one system; `play` carries it through."""
 
     def __init__(
-        self, system: str, call: Call | None = None, *faults: Mapping[str, Any], skip: int = 0
+        self,
+        system: str,
+        call: Call | None = None,
+        *faults: Mapping[str, Any],
+        skip: int = 0,
+        held: Mapping[str, Any] | None = None,
+        own: Mapping[str, Any] | None = None,
+        most_events: int = MOST_EVENTS,
     ) -> None:
         """With faults, one after another, on a call: from the first time that its verb makes it, or after
-        `skip` times.
+        `skip` times. `held` is what the vendors hold beside Anna's and Beata's; `own` are settings of the
+        system that are not the installation's.
         """
+        self._most_events = most_events
         self.system = system
         self.mails: list[Mail] = []
         self.clock = Clock(START)
@@ -267,6 +276,7 @@ class Play:
         self.sandbox = Sandbox(clock=self.clock, sleep=asyncio.sleep, deliver=self._deliver)
         self.sandbox.seed(installation.accounts(START))
         self.sandbox.seed(people())
+        self.sandbox.seed(dict(held or {}))
         self._loop = VirtualLoop(self.clock)
         self._call, self._faults, self._skip = call, faults, skip
         self._sets_back: Call | None = None
@@ -302,7 +312,7 @@ class Play:
         self._execution = Execution(
             keys=_Keys(),
             installation=installation.keyring(),
-            handlers={system: _handlers()[plan.kind](plan.own, context)},
+            handlers={system: _handlers()[plan.kind](plan.own.model_copy(update=own or {}), context)},
             clock=self.wall,
             call_limit=120.0,
             run_blocking=directly,
@@ -440,7 +450,7 @@ class Play:
             return
         self._seen.add(event.event_id)
         self._events += 1
-        assert self._events <= MOST_EVENTS, "it goes round in circles"
+        assert self._events <= self._most_events, "it goes round in circles"
         decision = decide(self._saga, event, self.wall(), rules())
         self._saga = decision.saga
         for sent in outgoing(decision, self.wall()):

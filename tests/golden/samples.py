@@ -69,6 +69,7 @@ SAMPLES: tuple[Message, ...] = (
         occurred_at=MICROS,
         found=4,
         erased=3,
+        done=2,
         sealed_references=b"\x01sealed references",
         correlations=("1b" * 32, "2c" * 32),
         grade="vendor_stated",

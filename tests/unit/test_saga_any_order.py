@@ -27,6 +27,8 @@ _PLAUSIBLE: dict[str, tuple[str, ...]] = {
     "erase": ("accepted", "accepted", "awaiting_party"),
     "prove": ("proved", "proved", "pending", "still_present", "reappeared"),
 }
+#: An attempt that does not come to the verb's end, perhaps with part of the work done.
+_UNFINISHED = ("failed", "expired", "progress")
 _CALLBACKS = ("instructed", "refused", "party_erased", "absent", "retained", "proved")
 _ANYTHING: tuple[ConfirmationKind, ...] = ("located", "accepted", "proved", "absent", "expired", "failed")
 _ASKING = replace(TENANT, asks_subject=True)
@@ -90,13 +92,16 @@ class Walk:
             # A proof that runs for long.
             sent = [one for one in self.world.commands() if one.verb == "prove"] or sent
         command = self.random.choice(sent)
-        kinds = _PLAUSIBLE[command.verb] if self.random.random() < 0.7 else ("failed", "expired")
+        kinds = _PLAUSIBLE[command.verb] if self.random.random() < 0.7 else _UNFINISHED
         if self.random.random() < 0.05:
             kinds = _ANYTHING
         kind = self.random.choice(kinds)
         if command.system == "web" and command.verb == "locate" and self.random.random() < 0.3:
             kind = "not_identifiable"
-        said_about = {} if self.random.random() < 0.95 else {"about": ()}
+        said_about: dict[str, Any] = {} if self.random.random() < 0.95 else {"about": ()}
+        if kind in _UNFINISHED and self.random.random() < 0.8:
+            done = self.random.choice((command.attempt, 1))
+            said_about |= {"done": done, "erased": done, "references": b"%d are done" % done}
         since = self.world.issued_at[command.event_id]
         self.world.answer(
             command.system,

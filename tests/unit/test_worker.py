@@ -3,6 +3,7 @@
 import base64
 import logging
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Any
 
 import anyio
@@ -381,6 +382,7 @@ async def test_a_code_that_is_no_token_is_not_passed_on(bench: Bench, error: Exc
 
 async def test_an_answer_too_large_for_a_message_is_a_failure_and_not_a_silence(bench: Bench) -> None:
     """A hundred thousand records don't fit; the command is not what is wrong."""
-    many = Located(references=tuple(Reference(kind="contact", id=f"{n:012d}") for n in range(60_000)))
+    ids = [sha256(str(n).encode()).hexdigest() for n in range(60_000)]
+    many = Located(references=tuple(Reference(kind="contact", id=id_) for id_ in ids))
     said = await bench.answer(bench.command(), many)
     assert ("failed", "answer_too_large", False) == (said.kind, said.code, said.retryable)
