@@ -2,8 +2,8 @@
 
 A person may have more records at a vendor than one attempt can go through. An attempt that ends before the
 verb is answered names, sealed, the records on which the verb has nothing left to do, and counts them. The
-next command for the verb carries this, and goes on with the rest. Nothing of it is an answer: what the step knows
-of the person's records stays as it is, and every proof is about all of them.
+next command for the verb carries this, and goes on with the rest. Nothing of it is an answer: what the step
+knows of the person's records stays as it is, and every proof is about all of them.
 """
 
 from typing import Final
