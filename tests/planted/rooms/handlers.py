@@ -71,7 +71,7 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "references leave unsealed",
         f"{_CONFIRMING}:confirm_command",
-        "seal(pack_references(kept)) if kept else None",
+        "seal(squeezed(pack_references(kept))) if kept else None",
         "pack_references(kept) if kept else None",
         "tests/unit/test_worker.py::test_a_command_is_unsealed_carried_out_and_answered",
     ),
@@ -270,5 +270,48 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "reference is not None or number in survivors",
         "reference is not None",
         f"{_MERGED}::test_who_answers_to_a_known_number_is_asked_about_however_young",
+    ),
+    # --- work that is larger than one attempt
+    fault(
+        "records that no attempt has erased are forgotten",
+        f"{_PORT}:Rounds.left",
+        "if (one.kind, one.id) not in settled]",
+        "if not settled]",
+        "tests/unit/test_worker_rounds.py::test_the_next_attempt_does_nothing_twice_and_accepts_all",
+    ),
+    fault(
+        "each attempt begins with the first record",
+        f"{_PORT}:Rounds.left",
+        "if (one.kind, one.id) not in settled]",
+        "]",
+        "tests/unit/test_worker_rounds.py::test_the_next_attempt_does_nothing_twice_and_accepts_all",
+    ),
+    fault(
+        "a settled record is no more known",
+        f"{_PORT}:known_and_settled",
+        "known.append(one)",
+        "pass",
+        "tests/unit/test_worker_rounds.py::test_every_reference_stays_known_whatever_is_settled",
+    ),
+    fault(
+        "what was done before a fault is lost",
+        "handlers.execution:Execution._answer",
+        'if confirmation.kind in ("failed", "expired"):',
+        "if False:",
+        "tests/unit/test_worker_rounds.py::test_a_fault_on_the_way_keeps_what_was_done",
+    ),
+    fault(
+        "what earlier attempts did is this one's progress",
+        f"{_PORT}:Rounds.has_gone_on",
+        "return not self._now.keys() <= self.earlier.keys()",
+        "return bool(self._all())",
+        "tests/unit/test_worker_rounds.py::test_a_fault_before_anything_was_done_is_as_it_was",
+    ),
+    fault(
+        "many records are more than a message holds",
+        f"{_PORT}:squeezed",
+        "zlib.compress(packed) if _LARGE < len(packed) <= _LARGEST else packed",
+        "packed",
+        "tests/unit/test_worker_rounds.py::test_ten_thousand_records_fit_into_one_message",
     ),
 )

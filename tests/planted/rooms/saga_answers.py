@@ -471,4 +471,47 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "unasked_since=step.unasked_since",
         f"{_SYSTEMS}::test_a_system_that_answered_in_between_is_waited_for_anew",
     ),
+    # --- work that is larger than one attempt
+    fault(
+        "what earlier attempts have done is forgotten",
+        "orchestrator.saga.draft:Draft.command",
+        "*step.agreed, *progress)",
+        "*step.agreed)",
+        "tests/unit/test_saga_progress.py::test_the_next_attempt_goes_on_at_once_and_is_told_what_is_done",
+    ),
+    fault(
+        "an attempt that did part of the work is a failed one",
+        "orchestrator.saga.steps:went_on",
+        "if not progress.has_gone_on(step, confirmed):",
+        "if True:",
+        "tests/unit/test_saga_progress.py::test_progress_is_no_failed_attempt_however_often",
+    ),
+    fault(
+        "an attempt that did nothing is tried again for ever",
+        "orchestrator.saga.steps:went_on",
+        "if not progress.has_gone_on(step, confirmed):",
+        "if False:",
+        "tests/unit/test_saga_progress.py::test_an_attempt_without_progress_is_a_failed_one",
+    ),
+    fault(
+        "part of the work passes for all of it",
+        "orchestrator.saga.steps:went_on",
+        "return send(draft, step, verb_of(step))",
+        'return send(draft, step, "prove")',
+        "tests/unit/test_saga_progress.py::test_the_next_attempt_goes_on_at_once_and_is_told_what_is_done",
+    ),
+    fault(
+        "what one proof saw counts for the next",
+        "orchestrator.saga.progress:taken_in",
+        "return replace(step, **NONE)",
+        "return step",
+        "tests/unit/test_saga_progress.py::test_only_the_answer_completes_a_verb_and_a_proof_covers_every_reference",
+    ),
+    fault(
+        "the first part of an erasure tells nobody what is newer",
+        "orchestrator.saga.steps:absorb",
+        'is_erasure = event.kind == "accepted" or (event.done > 0 and event.erased > 0)',
+        'is_erasure = event.kind == "accepted"',
+        "tests/unit/test_saga_progress.py::test_the_first_part_tells_what_is_newer",
+    ),
 )

@@ -81,14 +81,14 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what leads to another person is erased before the DPO has decided",
         f"{_HANDLER}:Tenant.erase",
-        "and id_ not in look.leading]",
+        "and r.id not in look.leading]",
         "]",
         "tests/contract/test_handlers_tenant_places.py::test_what_leads_to_another_person_stays_until_the_dpo_has_decided",
     ),
     fault(
         "a record that is another person's by now is erased",
         f"{_HANDLER}:Tenant.erase",
-        "if id_ not in look.unsure and",
+        "if r.id not in look.unsure and",
         "if",
         "tests/contract/test_handlers_tenant_places.py::test_a_record_that_is_another_persons_by_now_is_asked_about",
     ),
