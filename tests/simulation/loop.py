@@ -56,7 +56,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._micros = clock
         self._origin = clock.now
         super().__init__(_NeverWaiting())
-        self._turned_at = -1.0
+        self._turned_at, self._turned_with = -1.0, 0
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._made = 0
 
@@ -87,15 +87,22 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return bool(self._ready) or (due_at is not None and due_at <= self._micros.now)
 
     def next_due_at(self) -> int | None:
-        """When the next timer fires, in microseconds; None without one."""
+        """When the next timer fires, in microseconds; None without one.
+
+        A turn fires each timer that is due and was there when it began. One that it made for now is still to
+        fire.
+        """
         timers = self._timers
-        while timers and (timers[0][2].cancelled() or timers[0][0] <= self._turned_at):
+        while timers and (timers[0][2].cancelled() or self._has_fired(*timers[0][:2])):
             heapq.heappop(timers)
         return self._origin + int(timers[0][0] * SECOND) + 1 if timers else None
 
+    def _has_fired(self, when: float, number: int) -> bool:
+        return when <= self._turned_at and number <= self._turned_with
+
     def turn(self) -> None:
         """Runs what is ready, once: `run_forever` for one round, without what it sets up and takes down."""
-        self._turned_at = self.time()
+        self._turned_at, self._turned_with = self.time(), self._made
         hooks = sys.get_asyncgen_hooks()
         sys.set_asyncgen_hooks(self._asyncgen_firstiter_hook, self._asyncgen_finalizer_hook)
         events._set_running_loop(self)
