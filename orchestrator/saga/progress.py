@@ -27,7 +27,8 @@ def taken_in(step: Step, event: Confirmed) -> Step:
     next one.
     """
     if event.kind not in _UNFINISHED:
-        return replace(step, **NONE)
+        # What the DPO agreed to lasts until then, too.
+        return replace(step, takes_all=0, agreed=(), **NONE)
     known = step.done if step.progress_of == event.verb else 0
     if event.references is None or event.verb is None or event.done <= known:
         return step
@@ -40,6 +41,11 @@ def taken_in(step: Step, event: Confirmed) -> Step:
         expiries=0,
         unasked_since=None,
     )
+
+
+def has_erased(event: Confirmed) -> bool:
+    """Return whether an answer says that records were erased, all of them or a part."""
+    return event.kind == "accepted" or (event.done > 0 and event.erased > 0)
 
 
 def has_gone_on(step: Step, event: Confirmed) -> bool:

@@ -1,17 +1,15 @@
 """The rules of one step: what a confirmation, a timer or a decision does to it.
 
-Each rule takes the draft, the step as it is and the event, and gives the step as it becomes. Which rule
-applies in which status is the table's business (`table.py`). The driver has already absorbed the facts of a
-confirmation (`absorb`), so that a rule only decides where to go next. What is said of an erasure and by a
-proof has its rules in `proofs.py`, what a party says in `parties.py`.
+Each rule takes the draft, the step as it is and the event, and gives the step as it becomes; `table.py` says
+which rule applies in which status. The driver has already absorbed the facts of a confirmation (`absorb`). The
+rules for an erasure and a proof are in `proofs.py`, those for what a party says in `parties.py`.
 
 Four principles run through them:
 
 * Facts count whoever brings them. Records found or erased were found or erased, even if an older attempt
   says so late. References of records, once known, are erased and proved: neither an absence nor that nobody
   can be identified ends a step that has some.
-* What an attempt does not say counts for nothing unless it is the current one. A failure, an absence or a
-  proof of an older attempt never moves the step.
+* A failure, an absence or a proof of any attempt but the current one never moves the step.
 * An answer counts for the identifiers and references that it was about, and for no more (`about.py`): one
   that was about less than is known now ends nothing, and the command is sent anew.
 * What was created after the erasure may be new consent. Only a proof tells old from new, so that whatever
@@ -84,12 +82,9 @@ def absorb(draft: Draft, step: Step, event: Confirmed) -> Step:
         notes = (*notes, event.references)
     if is_current(step, event):
         step = progress.taken_in(step, event)
-        if event.kind not in ("failed", "expired", "progress"):
-            step = replace(step, takes_all=0, agreed=())
     if about.is_about_the_person(draft.saga, event):
         step = _with_places(step, event)
-        is_erasure = event.kind == "accepted" or (event.done > 0 and event.erased > 0)
-        if is_erasure and event.attempt >= step.asked_from:
+        if progress.has_erased(event) and event.attempt >= step.asked_from:
             step = records.erased_by(step, min(event.occurred_at, draft.now), event.about)
     return replace(
         step,
@@ -374,7 +369,7 @@ def went_on(draft: Draft, step: Step, event: Event) -> Step:
     if not answers(step, event, verb_of(step)) or confirmed.verb != verb_of(step):
         return step
     if not progress.has_gone_on(step, confirmed):
-        return _count_failure(draft, step, progress.NO_PROGRESS, confirmed.retry_after)
+        return _count_failure(draft, step, progress.NO_PROGRESS)
     if isinstance(step.state, AwaitingParty):
         return draft.command(step, step.state.verb, reminder=True)
     return send(draft, step, verb_of(step))

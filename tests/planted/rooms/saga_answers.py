@@ -503,15 +503,15 @@ FAULTS: Final[tuple[Fault, ...]] = (
     fault(
         "what one proof saw counts for the next",
         "orchestrator.saga.progress:taken_in",
-        "return replace(step, **NONE)",
-        "return step",
+        "agreed=(), **NONE)",
+        "agreed=())",
         "tests/unit/test_saga_progress.py::test_only_the_answer_completes_a_verb_and_a_proof_covers_every_reference",
     ),
     fault(
         "the first part of an erasure tells nobody what is newer",
-        "orchestrator.saga.steps:absorb",
-        'is_erasure = event.kind == "accepted" or (event.done > 0 and event.erased > 0)',
-        'is_erasure = event.kind == "accepted"',
+        "orchestrator.saga.progress:has_erased",
+        "or (event.done > 0 and event.erased > 0)",
+        "",
         "tests/unit/test_saga_progress.py::test_the_first_part_tells_what_is_newer",
     ),
 )
