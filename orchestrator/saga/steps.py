@@ -1,7 +1,7 @@
 """The rules of one step: what a confirmation, a timer or a decision does to it.
 
 Each rule takes the draft, the step as it is and the event, and gives the step as it becomes; `table.py` says
-which rule applies in which status. The driver has already absorbed the facts of a confirmation (`absorb`). The
+which rule applies in which status. The driver has already absorbed what a confirmation states (`absorb`). The
 rules for an erasure and a proof are in `proofs.py`, those for what a party says in `parties.py`.
 
 Four principles run through them:
