@@ -2,8 +2,8 @@
 
 import pytest
 
+from orchestrator.saga.clocks import SECOND
 from orchestrator.saga.model import Retrying
-from orchestrator.saga.rules import SECOND
 from tests.unit.saga_world import CRM, REQUEST, TENANT, World, marks
 
 
