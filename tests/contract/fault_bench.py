@@ -65,6 +65,20 @@ SYSTEMS = (*installation.KINDS, OPENDSR)
 
 #: A fault that is nobody's but the installation's: its clock is set back, by less than a login may be off.
 CLOCK_BACK = "clock_back"
+
+
+class PanicError(BaseException):
+    """As a library's panic, which is no Exception."""
+
+
+#: What a library may raise in the middle of a call: an exception of every base.
+RAISED: dict[str, type[BaseException] | BaseException] = {
+    "exception": RuntimeError,
+    "panic": PanicError,
+    "exit": SystemExit,
+    "cancellation": asyncio.CancelledError,
+    "group": BaseExceptionGroup("several", [KeyError(), PanicError()]),
+}
 BACK = 240 * SECOND
 
 T = TypeVar("T")
@@ -280,6 +294,7 @@ class Play:
         self._loop = VirtualLoop(self.clock)
         self._call, self._faults, self._skip = call, faults, skip
         self._sets_back: Call | None = None
+        self._raises: tuple[Call, str] | None = None
         self._verb = ""
         self._failed_at: int | None = None
         self._saga: Saga | None = None
@@ -326,6 +341,9 @@ class Play:
         if call == self._sets_back:
             self.wall.behind += BACK
             self._sets_back = None
+        if self._raises is not None and call == self._raises[0]:
+            error, self._raises = RAISED[self._raises[1]], None
+            raise error
 
     # --- the course of it ---
 
@@ -379,6 +397,8 @@ class Play:
             for fault in self._faults:
                 if fault["kind"] == CLOCK_BACK:
                     self._sets_back = self._call
+                elif fault["kind"] in RAISED:
+                    self._raises = self._call, fault["kind"]
                 else:
                     self.sandbox.fault(**fault, **where)
             self._faults = ()
@@ -518,6 +538,7 @@ class Play:
         played.missed = [row["kind"] for row in self.sandbox.store.rows("faults")]
         played.missed += [fault["kind"] for fault in self._faults]
         played.missed += [CLOCK_BACK] if self._sets_back is not None else []
+        played.missed += [] if self._raises is None else [self._raises[1]]
         self.sandbox.close()
         return played
 

@@ -54,6 +54,16 @@ FAULTS = {
     "full_pool": Fault({"kind": "full"}, "no_free_connection"),
     "dead_name_server": Fault({"kind": "unresolved"}, "resolver_silent"),
     "clock_back": Fault({"kind": CLOCK_BACK}, None, (CLOCK_BACK, "")),
+    **{
+        f"raises_{name}": Fault({"kind": name}, code, (name, code))
+        for name, code in {
+            "exception": "handler_error",
+            "panic": "handler_panic",
+            "exit": "handler_panic",
+            "cancellation": "handler_cancelled",
+            "group": "handler_panic",
+        }.items()
+    },
 }
 #: When the day of those begins that have a daily limit, in UTC: in Stockholm, and in California.
 MIDNIGHT = {"hubspot": 22 * HOUR, "google": 7 * HOUR}
