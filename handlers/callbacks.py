@@ -29,8 +29,9 @@ from orchestrator.bus.port import Delivery, Record
 from orchestrator.privacy import CALLBACK_BODY, GenerationUnknown, PrivacyError
 from schemas.messages import Callback, Confirmation
 
-#: Why a party's answer reached no system: none has its name, or its link names another one than it was given.
-_NOT_GIVEN = frozenset({"no_handler", "link_for_another_system", "link_invalid"})
+#: Why a party's answer reached no system, though it may be good: none has its name, its link names another
+#: one than it was given, or its certificate is out of force by our clock, which may be wrong.
+_NOT_GIVEN = frozenset({"no_handler", "link_for_another_system", "link_invalid", "certificate_not_in_force"})
 _logger = logging.getLogger(__name__)
 
 

@@ -123,6 +123,12 @@ def _is_excused(world: World, saga: Saga, step: Step, person: Person, line: Row)
         return True
     if state.end == "absent" and step.found == 0 and _is_unlinked(line, _owner(world, line)):
         return True
+    if (
+        state.end == "erased"
+        and _is_unlinked(line, _owner(world, line))
+        and _was_taken_by_others(world, person)
+    ):
+        return True
     if state.end == "retained" and (line["state"] == "bookkeeping" or state.grade == "party_stated"):
         return True
     # The settings keep documents, for a law.
@@ -136,3 +142,15 @@ def _is_excused(world: World, saga: Saga, step: Step, person: Person, line: Row)
 def _is_unlinked(line: Row, owner: tuple[str, str]) -> bool:
     """Whether nothing leads to it any more, but for what the vendor doesn't let us search for."""
     return owner == ("superoffice", "0") and line["kind"] != "form_submission"
+
+
+def _was_taken_by_others(world: World, person: Person) -> bool:
+    """Whether the person went from SuperOffice by a colleague's hand and never by ours: what hung on them was
+    cut off before any look.
+    """
+    effects = {
+        line["effect"]
+        for line in world.sandbox.ledger()
+        if line["vendor"] == "superoffice" and ("superoffice", line["record"]) in person.records
+    }
+    return "person_deleted_by_colleague" in effects and "person_soft_deleted" not in effects

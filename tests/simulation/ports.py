@@ -213,7 +213,7 @@ class RuleFails(Exception):
 
 
 #: Errors that are the world's, not the product's.
-_EXPECTED = frozenset({"dead_letter", "dpo_mail_refused"})
+_EXPECTED = frozenset({"dead_letter", "dpo_mail_refused", "system_not_known"})
 
 
 class LogLines(logging.Handler):

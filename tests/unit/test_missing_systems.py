@@ -9,7 +9,8 @@ import anyio
 import pytest
 import sqlalchemy as sa
 
-from handlers.results import PartyErased
+from handlers.port import Refused
+from handlers.results import PartyErased, Result
 from orchestrator.bus.port import Record
 from orchestrator.cli.roles import kind_of_step, left_kinds
 from orchestrator.intake.app import build_app
@@ -28,6 +29,7 @@ from tests.unit.service_world import world
 
 __all__ = ["world"]
 
+_ERASED = PartyErased(prove_at=None)
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 
 
@@ -97,8 +99,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     engine.dispose()
 
 
-def answered(bench: Bench, kind: str, system: str | None, **worker: object) -> None:
-    """A party's answer that a worker finds on its topic, twice polled."""
+def answered(
+    bench: Bench,
+    kind: str,
+    system: str | None,
+    says: Result | Refused = _ERASED,
+    **worker: object,
+) -> None:
+    """A party's answer that a worker finds on its topic, twice polled; the handler `says` what it is."""
     content = json.dumps({"token": None, "headers": {}, "body": ""}).encode()
     callback = Callback(
         event_id=f"word:{REQUEST}/x/1",
@@ -108,7 +116,7 @@ def answered(bench: Bench, kind: str, system: str | None, **worker: object) -> N
         sealed_body=bench.keyring.seal_installation(CALLBACK_BODY, content),
     )
     bench.bus.publish([Record(topic=topics.callbacks(kind), key=REQUEST, value=encode(callback))])
-    bench.handler.script = [PartyErased(prove_at=None)]
+    bench.handler.script = [says]
     made = bench.worker(**worker)
     with made.subscribe() as subscription:
         for _ in range(2):
@@ -135,6 +143,13 @@ def test_an_answer_for_a_kind_that_has_left_is_kept_and_asked_about(bench: Bench
     answered(bench, "recruitment", "agency", left=["recruitment"])
     assert [b"no_handler"] == kept(bench, "recruitment")
     assert ["answer_kept"] == [said.code for said in bench.said()]
+
+
+def test_a_word_whose_certificate_is_out_of_force_is_kept_and_asked_about(bench: Bench) -> None:
+    """It was thanked for, and our clock may be wrong: a controller's refusal must not get lost by that."""
+    answered(bench, "hubspot", "hubspot", Refused("certificate_not_in_force"))
+    assert [b"certificate_not_in_force"] == kept(bench, "hubspot")
+    assert [("hubspot", "answer_kept")] == [(said.system, said.code) for said in bench.said()]
 
 
 def test_a_webhook_that_is_nobodys_is_dropped_as_before(bench: Bench) -> None:

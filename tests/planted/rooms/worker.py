@@ -239,6 +239,13 @@ FAULTS: Final[tuple[Fault, ...]] = (
         "tests/unit/test_missing_systems.py::test_an_answer_for_a_renamed_system_is_kept_and_asked_about",
     ),
     fault(
+        "a party's word is lost while our clock is outside its certificate's time",
+        f"{_CALLBACKS}:_NOT_GIVEN",
+        ', "certificate_not_in_force"})',
+        "})",
+        "tests/unit/test_missing_systems.py::test_a_word_whose_certificate_is_out_of_force_is_kept_and_asked_about",
+    ),
+    fault(
         "nobody is asked about an answer that was kept",
         f"{_CALLBACKS}:Callbacks._kept",
         "kept.append(record_of(said, self._clock()))",
