@@ -60,6 +60,7 @@ TROUBLES = (
     "words: refuse, erase, refuse",
     "words: once more",
     "words: a time that may contradict",
+    "words: an order that names a time before the refusal",
     "a rule fails",
     "circuit: open",
     "requests at once",

@@ -30,12 +30,25 @@ class Words:
         if not rows:
             return
         row = rng.choice(rows)
-        several = rng.random() < 0.3
+        kind = rng.random()
+        if kind < 0.2:
+            self._contradict(row)
+            return
+        several = kind < 0.5
         named = self._time_named()
         for said in ("refuse", "erase", "refuse") if several else (rng.choice(("erase", "refuse")),):
             self._send(row, said, named, rng.choice((0, 0, 60_000_000, HOUR, 30 * HOUR)))
         world.counts["words: refuse, erase, refuse" if several else "words: once more"] += 1
         world.tell("the controller speaks")
+
+    def _contradict(self, row: dict[str, Any]) -> None:
+        """A refusal, and after it an order that names an earlier time: nobody can tell which was the last."""
+        world = self._world
+        refused = world.clock()
+        self._send(row, "refuse", refused, 0)
+        self._send(row, "erase", refused - HOUR, self._rng.choice((1, 60_000_000, HOUR)))
+        world.counts["words: an order that names a time before the refusal"] += 1
+        world.tell("the controller contradicts itself")
 
     def _time_named(self) -> int | None:
         """When the controller says that it spoke: not at all, rightly, or in contradiction to our order."""
