@@ -341,6 +341,7 @@ class Incidents:
     def outage(self) -> None:
         """No orchestrator runs for longer than the topics keep what is on them."""
         self.operator.stop("orchestrator")
+        self.caller.allowed += 4 * _FEW
         kept = {"retention.ms": str(_SHORT)}
         with opened_admin(self.installation.kafka) as admin:
             had = {name: topic.config["retention.ms"] for name, topic in admin.topics(READ).items()}
