@@ -30,7 +30,10 @@ from tests.integration.processes import eventually
 CHANGES: Final = (
     (
         "[waits]\n",
-        '[waits]\ncommand_lifetime = "PT40S"\ncall_limit = "PT5S"\nreview = "PT30S"\n',
+        (
+            '[waits]\ncommand_lifetime = "PT40S"\ncall_limit = "PT5S"\nreview = "PT30S"\n'
+            'silence_alarm = "PT1M"\nnotice_alarm = "PT1M"\n'
+        ),
     ),
     ('party_reminder = "PT2M"', 'party_reminder = "PT30S"'),
     ('remind_after = "PT2M"', 'remind_after = "PT30S"'),
@@ -201,6 +204,9 @@ class _Run:
         until = time.monotonic() + self._ordeal.patience
         while time.monotonic() < until:
             self._lives()
+            # What a topic lost is not sent again by itself: the officer is asked, and has it sent.
+            for reason in ("no_answer", "acted_notice_silent"):
+                self._incidents.decide(reason, "retry")
             if not self.caller.waiting and not self._open() and self._rests():
                 return
             time.sleep(0.5)
