@@ -162,7 +162,9 @@ class _Run:
         with self.caller.silent():
             eventually("all that is there is read", self._is_read, within=_LONG, every=0.5)
             sagas = installation.sagas()
-            missing = {one for one in dict(self.caller.taken) if one not in sagas}
+            # Who was told to come again and has not come yet was accounted for then.
+            coming = {one.request_id for one in self.caller.waiting}
+            missing = {one for one in dict(self.caller.taken) if one not in sagas and one not in coming}
             listed = self._operator.radera("serve", "status")
             unheard = set()
             for request_id in sorted(missing):
