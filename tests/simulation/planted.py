@@ -362,7 +362,7 @@ PLANTED: dict[str, Planted] = dict(
             reappearances=0.5,
             skews=1.0,
             steps=60,
-            within=60,
+            within=160,
         ),
         _planted(
             unknown_age_is_old,
