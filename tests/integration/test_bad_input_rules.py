@@ -296,11 +296,11 @@ def test_a_batch_that_fails_is_applied_event_by_event(
     first, second, third = several(installation)
     usual = Transaction.save
 
-    def save(transaction: Transaction, changed: Any) -> None:
+    def save(transaction: Transaction, changed: Any, *doubt: Any) -> None:
         changed = list(changed)
         if any(saga.request_id == second for saga in changed):
             raise Fault
-        usual(transaction, changed)
+        usual(transaction, changed, *doubt)
 
     monkeypatch.setattr(Transaction, "save", save)
     for one in (first, second, third):

@@ -61,8 +61,8 @@ DROP POLICY IF EXISTS worker ON inbox;
 DROP POLICY IF EXISTS mailbox ON inbox;
 DROP POLICY IF EXISTS serve ON inbox;
 CREATE POLICY orchestrator ON inbox TO radera_orchestrator USING (true);
-CREATE POLICY worker ON inbox TO radera_worker USING (consumer = 'agency-mails');
-CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer = 'mailbox');
+CREATE POLICY worker ON inbox TO radera_worker USING (consumer IN ('agency-mails', 'topics-of-worker'));
+CREATE POLICY mailbox ON inbox TO radera_mailbox USING (consumer IN ('mailbox', 'topics-of-mailbox'));
 CREATE POLICY serve ON inbox TO radera_serve USING (consumer IN ('links', 'dead-letters'));
 
 -- Nor can it command, confirm or report. Ids of its own, since a record whose id is there already is not written; and none
