@@ -333,7 +333,7 @@ PLANTED: dict[str, Planted] = dict(
             bus_repeats=0.3,
             repeats=0.2,
             crashes=0.1,
-            within=40,
+            within=80,
         ),
         _planted(
             decision_on_another_version, "decisions", wrong_decisions=0.9, decisions=0.8, unverified=1.0
