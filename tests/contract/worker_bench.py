@@ -132,8 +132,13 @@ class Bench:
             bus=self.bus,
             keys=self.keys,
             installation=self.keyring,
-            handlers={"hubspot": self.handler},
-            **{"clock": self.clock, "call_limit": 5.0, "run_blocking": directly, **more},
+            **{
+                "handlers": {"hubspot": self.handler},
+                "clock": self.clock,
+                "call_limit": 5.0,
+                "run_blocking": directly,
+                **more,
+            },
         )
 
     def command(self, **changed: Any) -> Command:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from handlers.sandbox.certificates import Authority, new_key, private_pem
 from orchestrator.http import Client, Clients, Expired, Guard, Limits, NotAsked, Retryable, about_to_send
+from orchestrator.http.resolving import Resolve
 
 pytestmark = pytest.mark.anyio
 NOW = 1_788_220_800_000_000  # 2026-09-01T00:00:00Z
@@ -81,9 +82,9 @@ def certified(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return server, ssl.create_default_context(cadata=authority.root())
 
 
-def guarded(port: int, resolve: Callable[[str, int], object]) -> Client:
+def guarded(port: int, resolve: Resolve) -> Client:
     """A client of the vendor by a name that `resolve` finds."""
-    guard = Guard(hosts=frozenset({HOST}), allow_private=True, resolve=resolve)  # type: ignore[arg-type]  # what it gives is awaited
+    guard = Guard(hosts=frozenset({HOST}), allow_private=True, resolve=resolve)
     return Clients(clock=lambda: NOW).client(f"http://{HOST}:{port}", guard=guard)
 
 

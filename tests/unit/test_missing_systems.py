@@ -1,7 +1,6 @@
 """Systems that are renamed, removed, or known to one role only: their parties are heard all the same."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +14,9 @@ from orchestrator.bus.port import Record
 from orchestrator.cli.roles import kind_of_step, left_kinds
 from orchestrator.intake.app import build_app
 from orchestrator.metrics import Metrics
-from orchestrator.privacy import CALLBACK_BODY, Digests, Keyring
+from orchestrator.privacy import CALLBACK_BODY, Digests
 from orchestrator.saga.rules import SystemPlan
 from orchestrator.service.missing import with_missing_systems
-from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import encode
 from schemas.messages import Callback
@@ -89,14 +87,6 @@ def test_a_link_about_which_nobody_knows_is_none() -> None:
 
 
 # --- at the worker ---
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 def answered(

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from orchestrator.privacy import (
     seal,
 )
 from orchestrator.saga.events import RequestReceived
-from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import encode
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, located
@@ -125,14 +123,6 @@ def test_what_the_saga_hears_of_it() -> None:
 
 
 # --- the handlers ---
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 @pytest.mark.anyio

@@ -2,7 +2,6 @@
 
 import base64
 import logging
-from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -33,24 +32,14 @@ from orchestrator.privacy import (
     Identifier,
     Identifiers,
     KeyDestroyed,
-    Keyring,
     KeyUnknown,
     seal,
     unseal,
 )
 from orchestrator.store import SteadyClock, StoreUnavailable
-from orchestrator.store.engine import open_engine
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, control, located
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 async def test_a_command_is_unsealed_carried_out_and_answered(bench: Bench) -> None:

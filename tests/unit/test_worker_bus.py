@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -16,7 +15,7 @@ from handlers.port import (
     Retryable,
 )
 from handlers.results import Instructed, PartyErased, Received, Result, VendorPurged
-from handlers.worker import Worker, directly, in_thread
+from handlers.worker import in_thread
 from orchestrator.bus.port import BusUnavailable, Delivery, Record, Subscription
 from orchestrator.privacy import (
     IDENTIFIERS,
@@ -26,21 +25,12 @@ from orchestrator.privacy import (
     seal,
 )
 from orchestrator.privacy.keyfile import Generation, Material
-from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import encode
 from schemas.messages import Callback
 from tests.contract.worker_bench import ANNA, KEY, NOW, Bench, Scripted, located
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 async def test_an_unreadable_record_is_set_aside_sealed_and_the_rest_goes_on(bench: Bench) -> None:
@@ -266,14 +256,7 @@ async def test_a_callback_that_one_system_refuses_may_be_anothers(bench: Bench) 
     refusing, taking = Scripted(), Scripted()
     refusing.script = [Refused("wrong_account")]
     taking.script = [Instructed()]
-    worker = Worker(
-        bus=bench.bus,
-        keys=bench.keys,
-        installation=bench.keyring,
-        handlers={"swedish": refusing, "norwegian": taking},
-        clock=bench.clock,
-        run_blocking=directly,
-    )
+    worker = bench.worker(handlers={"swedish": refusing, "norwegian": taking})
     bench.call_back(b"{}")
     with worker.subscribe() as subscription:
         await worker.step(subscription)
@@ -298,14 +281,7 @@ async def batch(bench: Bench, **mine: tuple[str, ...]) -> list[tuple[str, str | 
     for system, correlations in mine.items():
         handlers[system] = Batched()
         handlers[system].mine = correlations
-    worker = Worker(
-        bus=bench.bus,
-        keys=bench.keys,
-        installation=bench.keyring,
-        handlers=handlers,
-        clock=bench.clock,
-        run_blocking=directly,
-    )
+    worker = bench.worker(handlers=handlers)
     bench.call_back(b"[]")
     with worker.subscribe() as subscription:
         await worker.step(subscription)

@@ -2,24 +2,13 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from handlers.worker import POLL, in_thread
 from orchestrator.bus.port import Delivery, Subscription
-from orchestrator.privacy import Keyring
-from orchestrator.store.engine import open_engine
-from tests.contract.worker_bench import NOW, Bench, located
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
+from tests.contract.worker_bench import Bench, located
 
 
 def test_a_busy_worker_polls_for_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

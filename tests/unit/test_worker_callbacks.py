@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +11,12 @@ from typing_extensions import override
 
 from handlers.port import CallbackBody, Refused
 from handlers.results import PartyErased, Received, VendorPurged
-from handlers.worker import Worker, directly
-from orchestrator.privacy import Keyring
 from orchestrator.secret import SecretUnavailable
-from orchestrator.store.engine import open_engine
 from schemas import topics
 from tests.contract import handlers_bench
-from tests.contract.worker_bench import NOW, Bench, Scripted
+from tests.contract.worker_bench import Bench, Scripted
 
 MISSING = {"env": "RADERA_NO_SUCH_SECRET"}
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 class Taking(Scripted):
@@ -59,14 +47,7 @@ class Refusing(Scripted):
 
 def called_back(bench: Bench, **handlers: Scripted) -> tuple[list[str], list[bytes | None]]:
     """What was said of a callback, and the codes of its dead letters."""
-    worker = Worker(
-        bus=bench.bus,
-        keys=bench.keys,
-        installation=bench.keyring,
-        handlers=handlers,
-        clock=bench.clock,
-        run_blocking=directly,
-    )
+    worker = bench.worker(handlers=handlers)
     bench.call_back(b"{}")
     with worker.subscribe() as subscription:
         anyio.run(worker.step, subscription)

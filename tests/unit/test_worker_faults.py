@@ -4,7 +4,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -16,9 +16,8 @@ from typing_extensions import override
 from handlers.port import CallbackBody, Expired, Permanent, Refused, Retryable, Task
 from handlers.results import Accepted, PartyErased, Received, Result
 from handlers.worker import in_thread
-from orchestrator.privacy import IDENTIFIERS, Identifier, Identifiers, Keyring, seal
+from orchestrator.privacy import IDENTIFIERS, Identifier, Identifiers, seal
 from orchestrator.store import StoreUnavailable
-from orchestrator.store.engine import open_engine
 from schemas import topics
 from schemas.codec import decode
 from schemas.messages import Confirmation
@@ -111,14 +110,6 @@ class Acting(Scripted):
         return located()
 
     locate = erase = prove = _acting
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 def requests(bench: Bench, count: int) -> list[str]:

@@ -1,27 +1,18 @@
 """An attempt that ends before its verb is answered tells what it did, and the next one goes on from there."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from handlers.port import ERASED, REPEATED, Reference, Retryable, Task, pack_references, squeezed
 from handlers.results import Accepted, Result
-from orchestrator.privacy import REFERENCES, Keyring, seal, unseal
-from orchestrator.store.engine import open_engine
+from orchestrator.privacy import REFERENCES, seal, unseal
 from schemas.messages import Command, Confirmation
 from tests.contract.worker_bench import KEY, NOW, REQUEST, Bench
 
 pytestmark = pytest.mark.anyio
 KNOWN = tuple(Reference(kind="contact", id=f"{700_000 + n}") for n in range(10))
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 def erase(bench: Bench, *more: bytes) -> Command:

@@ -1,6 +1,5 @@
 """What waits for its turn holds no hand, is bounded, and is begun by nobody who has lost it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import anyio
@@ -14,20 +13,11 @@ from handlers.results import Result
 from handlers.turns import Turns
 from handlers.worker import Worker, directly
 from orchestrator.bus.port import Delivery
-from orchestrator.privacy import IDENTIFIERS, Identifier, Identifiers, Keyring, seal
-from orchestrator.store.engine import open_engine
+from orchestrator.privacy import IDENTIFIERS, Identifier, Identifiers, seal
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, Scripted, located
 
 pytestmark = pytest.mark.anyio
 TWELVE = [f"hubspot_{number}" for number in range(12)]
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 class Slow(Scripted):

@@ -1,6 +1,5 @@
 """Nothing is forgotten between a command and its handler, nor between a handler's answer and the saga."""
 
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from threading import Event
 from typing import Any
@@ -28,8 +27,7 @@ from handlers.results import (
     StillAmbiguous,
     VendorPurged,
 )
-from orchestrator.privacy import REFERENCES, Keyring, seal
-from orchestrator.store.engine import open_engine
+from orchestrator.privacy import REFERENCES, seal
 from schemas.messages import Confirmation, Place, mark
 from tests.contract.worker_bench import ANNA, KEY, NOW, REQUEST, Bench, Scripted, control, located
 
@@ -39,14 +37,6 @@ PLACES = (
     Place(name="persons", looked=True, by={"email": 1}, not_by={"phone": 1}),
     Place(name="chats", looked=False, reason="not_configured"),
 )
-
-
-@pytest.fixture
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    folder = tmp_path_factory.mktemp("worker")
-    engine = open_engine(f"sqlite:///{folder / 'radera.db'}")
-    yield Bench(engine, Keyring.create(folder / "keys", NOW))
-    engine.dispose()
 
 
 def parts(*ids: str) -> tuple[bytes, ...]:
